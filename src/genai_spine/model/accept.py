@@ -1,0 +1,317 @@
+"""What users may write in place of the model's types, read in one place.
+
+Dicts in OpenAI's or Anthropic's form, plain strings, other libraries' message objects, Pydantic classes.
+This is the library's front door, for values made by hand; bytes from the wire are read by a dialect's
+`decode_request`, which is strict and keeps what it does not know.
+
+Every function raises InvalidRequest for what it cannot read, naming the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from genai_spine.model.content import (
+    Audio,
+    CacheMark,
+    Document,
+    Image,
+    Metadata,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from genai_spine.model.errors import InvalidRequest
+
+_PARTS = (Text, Image, Audio, Document, Thinking, ToolCall, ToolResult, Refusal)
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
+
+def split_data_url(url: str) -> tuple[str, str] | None:
+    """`data:image/png;base64,AAAA` is ("image/png", "AAAA"); None for any other URL."""
+    if not url.startswith("data:"):
+        return None
+    head, _, data = url[5:].partition(",")
+    return (head.removesuffix(";base64"), data) if head.endswith(";base64") else None
+
+
+def messages_of(value: Any, message: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        return (message(role="user", content=value),)
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"messages: expected a list of messages, got {_kind(value)}", param="messages")
+    return tuple(_message_of(item, message, f"messages[{index}]") for index, item in enumerate(value))
+
+
+def _message_of(value: Any, message: Any, path: str) -> Any:
+    if isinstance(value, message):
+        return value
+    if isinstance(value, str):
+        return message(role="user", content=value)
+    if not isinstance(value, Mapping):
+        if not hasattr(value, "role") or not hasattr(value, "content"):
+            raise InvalidRequest(f"{path}: expected a message, got {_kind(value)}", param=path)
+        value = {"role": value.role, "content": value.content}
+    role = value.get("role")
+    if role not in _ROLES:
+        raise InvalidRequest(
+            f"{path}.role: expected one of {', '.join(sorted(_ROLES))}, got {role!r}", param=f"{path}.role"
+        )
+    parts = parts_of(value.get("content"), f"{path}.content")
+    if thought := value.get("reasoning_content"):
+        parts = (Thinking(text=thought), *parts)
+    if refusal := value.get("refusal"):
+        parts = (*parts, Refusal(text=refusal))
+    for index, call in enumerate(value.get("tool_calls") or ()):
+        parts = (*parts, _tool_call_of(call, f"{path}.tool_calls[{index}]"))
+    if role == "tool":
+        call_id = _member(value, "tool_call_id", str, path)
+        parts = (ToolResult(call_id=call_id, content=parts, name=value.get("name")),)
+        return message(role=role, content=parts)
+    return message(role=role, content=parts, name=value.get("name"))
+
+
+def parts_of(value: Any, path: str = "content") -> tuple[Part, ...]:
+    """A string, a part, or a list of parts in any of the forms that we read."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (Text(text=value),)
+    if isinstance(value, _PARTS):
+        return (value,)
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"{path}: expected a string or a list of parts, got {_kind(value)}", param=path)
+    return tuple(_part_of(item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+def _part_of(value: Any, path: str) -> Part:
+    if isinstance(value, _PARTS):
+        return value
+    if isinstance(value, str):
+        return Text(text=value)
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        known = ", ".join(sorted(_READERS))
+        raise InvalidRequest(f"{path}: unknown part {kind or _kind(value)!r}; known types: {known}", param=path)
+    part: Part = read(value, path)
+    mark = value.get("cache_control")
+    return msgspec.structs.replace(part, cache=CacheMark(ttl=mark.get("ttl"))) if mark else part
+
+
+def _text_of(value: Mapping[str, Any], path: str) -> Part:
+    return Text(text=_member(value, "text", str, path))
+
+
+def _image_url_of(value: Mapping[str, Any], path: str) -> Part:
+    inner = value.get("image_url")
+    members: Mapping[str, Any] = {"url": inner} if isinstance(inner, str) else _object(inner, path)
+    url = _member(members, "url", str, f"{path}.image_url")
+    if split := split_data_url(url):
+        return Image(media_type=split[0], data=split[1], detail=members.get("detail"))
+    return Image(url=url, detail=members.get("detail"))
+
+
+def _source_of(value: Mapping[str, Any], path: str) -> dict[str, Any]:
+    source = _object(value.get("source"), f"{path}.source")
+    match source.get("type"):
+        case "base64":
+            return {"data": _member(source, "data", str, path), "media_type": source.get("media_type")}
+        case "url":
+            return {"url": _member(source, "url", str, path)}
+        case "file":
+            return {"file_id": _member(source, "file_id", str, path)}
+        case "text":
+            return {"text": _member(source, "data", str, path), "media_type": source.get("media_type")}
+        case other:
+            raise InvalidRequest(f"{path}.source.type: unknown source {other!r}", param=path)
+
+
+def _image_of(value: Mapping[str, Any], path: str) -> Part:
+    return Image(**_source_of(value, path))
+
+
+def _document_of(value: Mapping[str, Any], path: str) -> Part:
+    return Document(name=value.get("title"), **_source_of(value, path))
+
+
+def _file_of(value: Mapping[str, Any], path: str) -> Part:
+    file = _object(value.get("file"), f"{path}.file")
+    name, data = file.get("filename"), file.get("file_data")
+    if data is None:
+        return Document(file_id=_member(file, "file_id", str, f"{path}.file"), name=name)
+    media_type, data = split_data_url(data) or (None, data)
+    return Document(data=data, media_type=media_type, name=name)
+
+
+def _audio_of(value: Mapping[str, Any], path: str) -> Part:
+    audio = _object(value.get("input_audio"), f"{path}.input_audio")
+    return Audio(data=_member(audio, "data", str, path), format=audio.get("format"))
+
+
+def _thinking_of(value: Mapping[str, Any], path: str) -> Part:
+    return Thinking(text=_member(value, "thinking", str, path), signature=value.get("signature"))
+
+
+def _redacted_of(value: Mapping[str, Any], path: str) -> Part:
+    return Thinking(redacted=_member(value, "data", str, path))
+
+
+def _tool_use_of(value: Mapping[str, Any], path: str) -> Part:
+    arguments = msgspec.json.encode(value.get("input") or {}).decode()
+    name = _member(value, "name", str, path)
+    return ToolCall(id=_member(value, "id", str, path), name=name, arguments=arguments)
+
+
+def _tool_result_of(value: Mapping[str, Any], path: str) -> Part:
+    return ToolResult(
+        call_id=_member(value, "tool_use_id", str, path),
+        content=parts_of(value.get("content"), f"{path}.content"),
+        is_error=bool(value.get("is_error")),
+    )
+
+
+def _refusal_of(value: Mapping[str, Any], path: str) -> Part:
+    return Refusal(text=_member(value, "refusal", str, path))
+
+
+_READERS = {
+    "text": _text_of,
+    "image_url": _image_url_of,
+    "image": _image_of,
+    "document": _document_of,
+    "file": _file_of,
+    "input_audio": _audio_of,
+    "thinking": _thinking_of,
+    "redacted_thinking": _redacted_of,
+    "tool_use": _tool_use_of,
+    "tool_result": _tool_result_of,
+    "refusal": _refusal_of,
+}
+
+
+def _tool_call_of(value: Any, path: str) -> ToolCall:
+    if isinstance(value, ToolCall):
+        return value
+    call = _object(value, path)
+    function = _object(call.get("function"), f"{path}.function")
+    arguments = function.get("arguments") or ""
+    if not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    name = _member(function, "name", str, f"{path}.function")
+    return ToolCall(id=_member(call, "id", str, path), name=name, arguments=arguments)
+
+
+def tools_of(value: Any, tool: Any, provider_tool: Any) -> tuple[Any, ...]:
+    """Tools in OpenAI's form (`function.parameters`), Anthropic's (`input_schema`) or ours."""
+    if isinstance(value, Mapping | str) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"tools: expected a list of tools, got {_kind(value)}", param="tools")
+    tools = []
+    for index, item in enumerate(value):
+        path = f"tools[{index}]"
+        if isinstance(item, tool | provider_tool):
+            tools.append(item)
+            continue
+        item = _object(item, path)
+        inner = _object(item["function"], f"{path}.function") if "function" in item else item
+        tools.append(
+            tool(
+                name=_member(inner, "name", str, path),
+                description=inner.get("description"),
+                parameters=inner.get("parameters", inner.get("input_schema")),
+                strict=inner.get("strict"),
+            )
+        )
+    return tuple(tools)
+
+
+def tool_choice_of(value: Any, tool_choice: Any) -> Any:
+    if isinstance(value, str):
+        mode = {"any": "required"}.get(value, value)
+        known = mode in ("auto", "none", "required")
+        return tool_choice(mode=mode) if known else tool_choice(mode="tool", name=value)
+    choice = _object(value, "tool_choice")
+    function = choice.get("function")
+    if (name := function.get("name") if isinstance(function, Mapping) else choice.get("name")) is not None:
+        return tool_choice(mode="tool", name=name)
+    return tool_choice_of(_member(choice, "type", str, "tool_choice"), tool_choice)
+
+
+def output_schema_of(value: Any, output_schema: Any) -> Any:
+    """A JSON Schema, OpenAI's `response_format`, or a class: Pydantic's, msgspec's, a dataclass."""
+    if isinstance(value, Mapping):
+        if value.get("type") == "json_object":
+            return output_schema()
+        if value.get("type") == "json_schema" and isinstance(inner := value.get("json_schema"), Mapping):
+            return output_schema(
+                schema=inner.get("schema"),
+                name=inner.get("name"),
+                description=inner.get("description"),
+                strict=inner.get("strict"),
+            )
+        return output_schema(schema=value)
+    if isinstance(value, type):
+        if (schema_of := getattr(value, "model_json_schema", None)) is not None:
+            return output_schema(schema=schema_of(), name=value.__name__)
+        try:
+            return output_schema(schema=msgspec.json.schema(value), name=value.__name__)
+        except TypeError as error:
+            raise InvalidRequest(f"output_schema: {error}", param="output_schema") from None
+    raise InvalidRequest(f"output_schema: expected a JSON Schema or a class, got {_kind(value)}", param="output_schema")
+
+
+def thinking_of(value: Any, thinking: Any) -> Any:
+    if isinstance(value, bool):
+        return thinking(enabled=value)
+    if isinstance(value, int):
+        return thinking(enabled=True, budget_tokens=value)
+    if isinstance(value, str):
+        return thinking(enabled=value != "none", effort=value)
+    members = _object(value, "thinking")
+    if unknown := members.keys() - _THINKING:
+        raise InvalidRequest(f"thinking: unknown member {sorted(unknown)[0]!r}", param="thinking")
+    kind, effort = members.get("type"), members.get("effort")
+    enabled = kind != "disabled" if kind else effort != "none" if effort else True
+    return thinking(
+        enabled=members.get("enabled", enabled),
+        budget_tokens=members.get("budget_tokens"),
+        effort=effort,
+        adaptive=members.get("adaptive", kind == "adaptive"),
+        display=members.get("display"),
+    )
+
+
+_THINKING = frozenset({"type", "enabled", "budget_tokens", "effort", "adaptive", "display"})
+
+
+def strings_of(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def raw_by_dialect(value: Mapping[str, Any]) -> Metadata:
+    raw = msgspec.Raw
+    return {k: v if isinstance(v, raw) else raw(msgspec.json.encode(v)) for k, v in value.items()}
+
+
+def _object(value: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f"{path}: expected an object, got {_kind(value)}", param=path)
+    return value
+
+
+def _member(value: Mapping[str, Any], key: str, kind: type, path: str) -> Any:
+    member = value.get(key)
+    if not isinstance(member, kind):
+        what = "missing" if member is None else f"expected {kind.__name__}, got {_kind(member)}"
+        raise InvalidRequest(f"{path}.{key}: {what}", param=f"{path}.{key}")
+    return member
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

@@ -1,0 +1,120 @@
+"""The parts a message is made of.
+
+Pure values: no dialect's names, no I/O. A part carries what every dialect may want to say about it in
+its own fields, and what only one dialect knows in `provider_metadata`: the name of that dialect and a
+JSON object whose members are sent back verbatim to that dialect and to no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Metadata: TypeAlias = Mapping[str, msgspec.Raw]
+"""By dialect: a JSON object, as bytes, of members the model has no name for."""
+
+
+class CacheMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The prompt up to and including this part may be cached. `ttl` as written: "5m", "1h" or None."""
+
+    ttl: str | None = None
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    cache: CacheMark | None = None
+    provider_metadata: Metadata | None = None
+
+
+class Text(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="text"):
+    """Words, of the caller or of the model."""
+
+    text: str
+
+
+class Image(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="image"):
+    """One of `url`, `data` (base64) or `file_id`. `detail` is OpenAI's low, high or auto."""
+
+    url: str | None = None
+    data: str | None = None
+    file_id: str | None = None
+    media_type: str | None = None
+    detail: str | None = None
+
+
+class Audio(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="audio"):
+    """`data` is base64; `format` is wav, mp3 …; `id` names audio that the provider keeps."""
+
+    data: str | None = None
+    format: str | None = None
+    id: str | None = None
+    transcript: str | None = None
+
+
+class Document(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="document"):
+    """A PDF or text. One of `url`, `data` (base64), `text` or `file_id`."""
+
+    url: str | None = None
+    data: str | None = None
+    text: str | None = None
+    file_id: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+
+class Thinking(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="thinking"):
+    """What the model thought. `signature` proves it to the provider; `redacted` is a thought we may not read."""
+
+    text: str = ""
+    signature: str | None = None
+    redacted: str | None = None
+
+
+class ToolCall(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool_call"):
+    """`arguments` is JSON text as the model wrote it (free text where `kind` is "custom")."""
+
+    id: str
+    name: str
+    arguments: str = ""
+    kind: Literal["function", "custom"] = "function"
+
+    @property
+    def input(self) -> Any:
+        """The arguments as a value; no arguments are an empty object.
+
+        Raises: msgspec.DecodeError where the model did not write JSON.
+        """
+        return msgspec.json.decode(self.arguments) if self.arguments.strip() else {}
+
+
+class Refusal(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="refusal"):
+    """What the model says in place of an answer that it will not give."""
+
+    text: str = ""
+
+
+class Opaque(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="opaque"):
+    """A block that only `dialect` knows, kept as it came: `raw` is the whole JSON object."""
+
+    dialect: str
+    kind: str
+    raw: msgspec.Raw
+
+
+class ToolResult(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool_result"):
+    """The answer to the tool call `call_id`. `content` may hold texts, images and documents."""
+
+    call_id: str
+    content: tuple[Part, ...] = ()
+    is_error: bool = False
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.content if isinstance(part, Text))
+
+
+Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolResult | Refusal | Opaque
+ContentPart: TypeAlias = Part
+"""The specification's name."""

@@ -1,0 +1,45 @@
+"""Texts to vectors. Pure values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from genai_spine.model import accept
+from genai_spine.model.content import Metadata
+from genai_spine.model.response import Notice, TokenUsage
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`input` holds one entry a vector: a text, or token ids where the provider takes them."""
+
+    input: tuple[str | tuple[int, ...], ...]
+    model: str | None = None
+    provider: str | None = None
+    dimensions: int | None = None
+    user: str | None = None
+    provider_hint: str | None = None
+    extra: Metadata | None = None
+
+    def __post_init__(self) -> None:
+        given: Any = self.input  # one text and lists are taken too
+        if isinstance(given, str):
+            msgspec.structs.force_setattr(self, "input", (given,))
+        elif not isinstance(given, tuple):
+            items = tuple(item if isinstance(item, str) else tuple(item) for item in given)
+            msgspec.structs.force_setattr(self, "input", items)
+        if self.extra is not None:
+            msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
+
+
+class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`embeddings[i]` is the vector of `input[i]`."""
+
+    model: str
+    embeddings: tuple[tuple[float, ...], ...] = ()
+    usage: TokenUsage | None = None
+    provider: str | None = None
+    id: str | None = None
+    notices: tuple[Notice, ...] = ()
+    extra: Metadata | None = None

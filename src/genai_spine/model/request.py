@@ -1,0 +1,194 @@
+"""What a caller asks for.
+
+Pure values. Absent is None: nothing here has a default that the caller did not ask for. What users may
+write in place of these types (dicts, strings, other libraries' objects) is read in accept.py, once,
+when a value is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import msgspec
+
+from genai_spine.model import accept
+from genai_spine.model.content import CacheMark, Metadata, Part, Text, ToolCall
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One turn. `content` may be given as a string; it is kept as parts.
+
+    Tool results live in messages of role "tool" or "user", whichever the caller wrote.
+    """
+
+    role: Role
+    content: tuple[Part, ...] = ()
+    name: str | None = None
+    provider_metadata: Metadata | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, tuple):
+            msgspec.structs.force_setattr(self, "content", accept.parts_of(self.content))
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.content if isinstance(part, Text))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(part for part in self.content if isinstance(part, ToolCall))
+
+
+LLMMessage = Message
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tool"):
+    """A function the model may call. `parameters` is a JSON Schema; None is a function without any.
+
+    `kind` "custom" takes free text in place of JSON; its grammar stays in `provider_metadata`.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
+    kind: Literal["function", "custom"] = "function"
+    cache: CacheMark | None = None
+    provider_metadata: Metadata | None = None
+
+
+class ProviderTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="provider_tool"):
+    """A tool that the provider itself runs (web search …); only `dialect` knows it. `raw` is its JSON."""
+
+    dialect: str
+    name: str
+    raw: msgspec.Raw
+
+
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """auto, none, required (any tool), or "tool" with its `name`."""
+
+    mode: Literal["auto", "none", "required", "tool"]
+    name: str | None = None
+
+
+class OutputSchema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer must be JSON; of this JSON Schema where `schema` is given."""
+
+    schema: Mapping[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ThinkingConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much to think. `enabled` None leaves it to the model.
+
+    `budget_tokens` bounds it (Anthropic), `effort` names it (none, minimal, low, medium, high, xhigh, max),
+    `adaptive` lets the model decide each time; `display` is whether thoughts are shown (summarized, omitted).
+    """
+
+    enabled: bool | None = None
+    budget_tokens: int | None = None
+    effort: str | None = None
+    adaptive: bool = False
+    display: str | None = None
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A conversation and how to answer it.
+
+    `messages` take `Message`s or dicts in OpenAI's or Anthropic's form; `tools` both forms of tool;
+    `output_schema` a JSON Schema, an `OutputSchema` or a class that has one; `thinking` also True or False.
+    `extra` holds, by dialect, top-level members the model has no name for; they go to that dialect only.
+    """
+
+    messages: tuple[Message, ...]
+    model: str | None = None
+    provider: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stream: bool = False
+    output_schema: OutputSchema | None = None
+    tools: tuple[Tool | ProviderTool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    n: int | None = None
+    thinking: ThinkingConfig | None = None
+    user: str | None = None
+    cache: CacheMark | None = None
+    provider_hint: str | None = None
+    cost_limit: Decimal | None = None
+    fallbacks: tuple[str, ...] = ()
+    context_window: int | None = None
+    extra: Metadata | None = None
+
+    def __post_init__(self) -> None:
+        for field, is_final, accepted in _ACCEPTED:
+            value = getattr(self, field)
+            if value is not None and value is not _NONE and not is_final(value):
+                msgspec.structs.force_setattr(self, field, accepted(value))
+
+
+_NONE: tuple[()] = ()
+
+
+def _all(kind: type | tuple[type, ...]) -> Any:
+    return lambda value: type(value) is tuple and all(isinstance(item, kind) for item in value)
+
+
+def _is(kind: type) -> Any:
+    return lambda value: isinstance(value, kind)
+
+
+_ACCEPTED = (
+    ("messages", _all(Message), lambda value: accept.messages_of(value, Message)),
+    ("tools", _all((Tool, ProviderTool)), lambda value: accept.tools_of(value, Tool, ProviderTool)),
+    ("tool_choice", _is(ToolChoice), lambda value: accept.tool_choice_of(value, ToolChoice)),
+    ("output_schema", _is(OutputSchema), lambda value: accept.output_schema_of(value, OutputSchema)),
+    ("thinking", _is(ThinkingConfig), lambda value: accept.thinking_of(value, ThinkingConfig)),
+    ("stop", _all(str), accept.strings_of),
+    ("fallbacks", _all(str), accept.strings_of),
+    ("cost_limit", _is(Decimal), lambda value: Decimal(str(value))),
+    ("extra", lambda value: all(type(item) is msgspec.Raw for item in value.values()), accept.raw_by_dialect),
+)
+
+ChatRequest = CompletionRequest
+
+MessageLike: TypeAlias = Message | Mapping[str, Any] | str
+"""What may stand where a message is asked for: also any object with `role` and `content`."""
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `complete` and `stream`; each is the field of `CompletionRequest`."""
+
+    provider: str | None
+    temperature: float | None
+    max_tokens: int | None
+    output_schema: OutputSchema | Mapping[str, Any] | type | None
+    tools: Sequence[Tool | ProviderTool | Mapping[str, Any]]
+    tool_choice: ToolChoice | str | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
+    top_p: float | None
+    top_k: int | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    stop: str | Sequence[str]
+    seed: int | None
+    thinking: ThinkingConfig | Mapping[str, Any] | bool | str | None
+    user: str | None
+    provider_hint: str | None
+    cost_limit: Decimal | float | None
+    fallbacks: Sequence[str]
+    context_window: int | None
+    extra: Mapping[str, Any] | None
