@@ -1,0 +1,168 @@
+"""Content blocks: of an answer to parts, and parts to blocks.
+
+`input` of a tool call goes through as the bytes that the model wrote. A block that the middle has no
+part for is `Opaque`: server tools and their results, container uploads, compaction, and all to come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from genai_spine.dialects.anthropic_messages import schema as wire
+from genai_spine.dialects.metadata import extend, keep
+from genai_spine.model.content import Document, Image, Metadata, Opaque, Part, Text, Thinking, ToolCall
+from genai_spine.model.errors import BadReply
+from genai_spine.wire import json
+
+DIALECT = wire.DIALECT
+
+Block: TypeAlias = dict[str, Any] | msgspec.Raw
+
+_Members: TypeAlias = Mapping[str, msgspec.Raw]
+_TEXT = msgspec.json.Decoder(str | None)
+
+
+# ---------------------------------------------------------------- blocks of an answer
+
+
+def part_of_block(raw: msgspec.Raw) -> Part:
+    """One block of an answer, or as it stands at its start in a stream.
+
+    Raises: BadReply.
+    """
+    members = wire.read(raw, json.OBJECT)
+    kind = _text(members, "type")
+    reader = _READERS.get(kind)
+    if reader is None:
+        return Opaque(dialect=DIALECT, kind=kind, raw=raw.copy())
+    return reader(members)
+
+
+def _text_part(members: _Members) -> Part:
+    return Text(text=_text(members, "text"), provider_metadata=_rest(members, "text"))
+
+
+def _thinking_part(members: _Members) -> Part:
+    # `display: omitted` leaves the text empty; services that copy the format leave the signature empty.
+    return Thinking(
+        text=_text(members, "thinking", ""),
+        signature=_text(members, "signature", "") or None,
+        provider_metadata=_rest(members, "thinking", "signature"),
+    )
+
+
+def _redacted_part(members: _Members) -> Part:
+    return Thinking(redacted=_text(members, "data"), provider_metadata=_rest(members, "data"))
+
+
+def _tool_call_part(members: _Members) -> Part:
+    arguments = bytes(members.get("input", b"null"))
+    if (value := wire.read(arguments, json.ANY)) is None:
+        arguments = b"{}"
+    elif not isinstance(value, dict):
+        raise BadReply("a tool_use block whose input is not an object")
+    return ToolCall(
+        id=_text(members, "id"),
+        name=_text(members, "name"),
+        arguments=arguments.decode(),
+        provider_metadata=_rest(members, "id", "name", "input"),
+    )
+
+
+_READERS: dict[str, Callable[[_Members], Part]] = {
+    "text": _text_part,
+    "thinking": _thinking_part,
+    "redacted_thinking": _redacted_part,
+    "tool_use": _tool_call_part,
+}
+
+
+def _text(members: _Members, key: str, default: str | None = None) -> str:
+    raw = members.get(key)
+    value = default if raw is None else wire.read(raw, _TEXT)
+    if value is None:
+        raise BadReply(f"a content block without {key}")
+    return value
+
+
+def _rest(members: _Members, *known: str) -> Metadata | None:
+    """What else is in a block and says something: not null and not an empty list (`citations`)."""
+    rest = {}
+    for key, raw in members.items():
+        if key != "type" and key not in known and (value := wire.read(raw, json.ANY)) not in (None, []):
+            rest[key] = value
+    return keep(DIALECT, rest)
+
+
+# ---------------------------------------------------------------- parts to blocks
+
+_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def call_id(name: str) -> str:
+    """The id of a tool call; other services use characters that are refused here (400, published schema)."""
+    return _NOT_IN_IDS.sub("_", name) or "_"
+
+
+def input_of(call: ToolCall) -> msgspec.Raw | None:
+    """The arguments as the bytes of an object; None where they are something else.
+
+    No arguments are an empty object, and so is `null` (recorded: Llama models on Groq).
+    """
+    if call.kind == "custom":
+        return msgspec.Raw(msgspec.json.encode({"input": call.arguments}))
+    if call.arguments.strip() in ("", "null"):
+        return msgspec.Raw(b"{}")
+    try:
+        encoded = call.arguments.encode()
+        return msgspec.Raw(encoded) if isinstance(json.ANY.decode(encoded), dict) else None
+    except (*json.UNREADABLE, UnicodeEncodeError):
+        return None
+
+
+def finished(block: dict[str, Any], part: Part) -> dict[str, Any]:
+    """The block with its cache mark and what its author said beside."""
+    if part.cache is not None:
+        block["cache_control"] = wire.cache_control(part.cache)
+    return extend(block, part.provider_metadata, DIALECT)
+
+
+def text_block(text: str, part: Part) -> dict[str, Any]:
+    return finished({"type": "text", "text": text}, part)
+
+
+def thinking_block(part: Thinking) -> dict[str, Any]:
+    if part.redacted is not None:
+        return finished({"type": "redacted_thinking", "data": part.redacted}, part)
+    # The SDKs require a signature to be there.
+    return finished({"type": "thinking", "thinking": part.text, "signature": part.signature or ""}, part)
+
+
+def tool_use_block(call: ToolCall, arguments: msgspec.Raw) -> dict[str, Any]:
+    return finished({"type": "tool_use", "id": call_id(call.id), "name": call.name, "input": arguments}, call)
+
+
+def image_source(image: Image) -> dict[str, Any] | None:
+    if image.data is not None:
+        return {"type": "base64", "media_type": image.media_type or "image/png", "data": image.data}
+    if image.url is not None:
+        return {"type": "url", "url": image.url}
+    return {"type": "file", "file_id": image.file_id} if image.file_id is not None else None
+
+
+def document_source(document: Document) -> dict[str, Any] | None:
+    """PDFs go as base64, text as it is (…/build-with-claude/pdf-support, 2026-11); None for anything else."""
+    kind = document.media_type
+    if document.text is not None:
+        return {"type": "text", "media_type": "text/plain", "data": document.text}
+    if document.data is not None and kind in (None, "application/pdf"):
+        return {"type": "base64", "media_type": "application/pdf", "data": document.data}
+    if document.data is not None:
+        return None
+    if document.url is not None:
+        return {"type": "url", "url": document.url}
+    return {"type": "file", "file_id": document.file_id} if document.file_id is not None else None

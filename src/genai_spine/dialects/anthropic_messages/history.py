@@ -1,0 +1,275 @@
+"""A conversation as Anthropic's `system` and `messages`.
+
+What the service demands, and what is done about it here:
+- the system prompt stands beside the messages; later system messages only before a turn of the assistant
+  and only for newer models (…/build-with-claude/mid-conversation-system-messages), else as the user's text;
+- the results of tool calls come first in the one user message after them (…/agents-and-tools/tool-use);
+- text must not be empty ("text content blocks must be non-empty", recorded 400);
+- thoughts come back as they were, with their signatures (…/build-with-claude/thinking).
+Read 2026-11.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from genai_spine.dialects.anthropic_messages import schema as wire
+from genai_spine.dialects.anthropic_messages.blocks import (
+    Block,
+    call_id,
+    document_source,
+    finished,
+    image_source,
+    input_of,
+    text_block,
+    thinking_block,
+    tool_use_block,
+)
+from genai_spine.dialects.metadata import extend
+from genai_spine.model.content import (
+    Document,
+    Image,
+    Opaque,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.request import Message
+
+DIALECT = wire.DIALECT
+
+_SYSTEM_ROLES = ("system", "developer")
+
+
+class HistoryWriter:
+    def __init__(self, model: str, notice: Callable[[str, str, str | None], None]) -> None:
+        self.takes_system_anywhere = wire.takes_system_anywhere(model)
+        self.notice = notice
+        self.has_files = False
+        """Whether something known only by its file id was written."""
+
+    def written(self, messages: Sequence[Message]) -> tuple[str | list[Block], list[dict[str, Any]]]:
+        """`system` (empty where there is none) and `messages`."""
+        leading = 0
+        system: list[Block] = []
+        while leading < len(messages) and messages[leading].role in _SYSTEM_ROLES:
+            system.extend(self.system_blocks(messages[leading], f"messages[{leading}]"))
+            leading += 1
+        conversation = self.conversation(messages, leading)
+        if not conversation:
+            if not system:
+                raise InvalidRequest("messages: at least one message with content is required", param="messages")
+            self.notice("changed", "a conversation of system messages only is sent as the user's", "messages")
+            return "", [{"role": "user", "content": _shortest(system)}]
+        return _shortest(system), conversation
+
+    def conversation(self, messages: Sequence[Message], leading: int) -> list[dict[str, Any]]:
+        written: list[dict[str, Any]] = []
+        turn = _UserTurn()
+        for index, message in enumerate(messages[leading:], leading):
+            path = f"messages[{index}]"
+            if message.name is not None:
+                self.notice("dropped", "messages have no names here", f"{path}.name")
+            if message.role == "assistant":
+                turn.close(written)
+                self.add(written, message, "assistant", self.assistant(message, path), path)
+            elif message.role not in _SYSTEM_ROLES:
+                if turn.is_of_its_own(message):
+                    turn.close(written)
+                blocks = [self.user_part(part, at) for part, at in _placed(message, path)]
+                if not blocks:
+                    self.notice("dropped", "a message without content", path)
+                turn.add(message, blocks)
+            elif self.may_stand(messages, index):
+                turn.close(written)
+                self.add(written, message, "system", self.system_blocks(message, path), path)
+            else:
+                turn.add(message, self.wrapped(message, path))
+        turn.close(written)
+        return written
+
+    def add(self, written: list[dict[str, Any]], message: Message, role: str, blocks: list[Block], path: str) -> None:
+        if not blocks:
+            self.notice("dropped", "a message without content", path)
+            return
+        written.append(extend({"role": role, "content": _shortest(blocks)}, message.provider_metadata, DIALECT))
+
+    # ------------------------------------------------------------ system
+
+    def may_stand(self, messages: Sequence[Message], index: int) -> bool:
+        """Whether a later system message may stay one: its author wrote this dialect, or it follows a turn of
+        the user, and the assistant or nobody speaks next."""
+        if DIALECT in (messages[index].provider_metadata or {}):
+            return True
+        after = messages[index + 1].role if index + 1 < len(messages) else "assistant"
+        return self.takes_system_anywhere and messages[index - 1].role in ("user", "tool") and after == "assistant"
+
+    def system_blocks(self, message: Message, path: str) -> list[Block]:
+        blocks: list[Block] = []
+        for part, at in _placed(message, path):
+            if isinstance(part, Opaque) and part.dialect == DIALECT:
+                blocks.append(part.raw)
+            elif isinstance(part, Text | Refusal):
+                blocks.append(text_block(part.text, part))
+            else:
+                raise InvalidRequest(f"{at}: a system message holds text only", param=at)
+        return blocks
+
+    def wrapped(self, message: Message, path: str) -> list[Block]:
+        self.notice("changed", "a system message amid the conversation is sent as text of the user", path)
+        blocks = self.system_blocks(message, path)
+        for block in blocks:
+            if isinstance(block, dict):
+                block["text"] = f"<system>\n{block['text']}\n</system>"
+        return blocks
+
+    # ------------------------------------------------------------ assistant
+
+    def assistant(self, message: Message, path: str) -> list[Block]:
+        blocks: list[Block] = []
+        for part, at in _placed(message, path):
+            match part:
+                case Text() | Refusal():
+                    blocks.append(text_block(part.text, part))
+                case Thinking(signature=None, redacted=None):
+                    self.notice("omitted_thinking", "thoughts without a signature are not taken back", at)
+                case Thinking():
+                    blocks.append(thinking_block(part))
+                case ToolCall():
+                    blocks.append(self.tool_use(part, at))
+                case Opaque():
+                    blocks.append(_opaque(part, at))
+                case _:
+                    raise InvalidRequest(f"{at}: a message of the assistant cannot hold {_name(part)} here", param=at)
+        return blocks
+
+    def tool_use(self, call: ToolCall, path: str) -> dict[str, Any]:
+        arguments = input_of(call)
+        if arguments is None:
+            raise InvalidRequest(
+                f"{path}: the arguments of the call {call.id} of {call.name} are not a JSON object",
+                param=path,
+            )
+        if call.kind == "custom":
+            self.notice("changed", f"the text for {call.name} is sent as its argument `input`", path)
+        return tool_use_block(call, arguments)
+
+    # ------------------------------------------------------------ user
+
+    def user_part(self, part: Part, path: str) -> Block:
+        if isinstance(part, ToolResult):
+            return self.tool_result(part, path)
+        return self.content(part, path)
+
+    def tool_result(self, result: ToolResult, path: str) -> dict[str, Any]:
+        """Its `name` is not repeated: the call has it."""
+        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id(result.call_id)}
+        content = [
+            self.content(part, f"{path}.content[{index}]")
+            for index, part in enumerate(result.content)
+            if not _is_empty(part)
+        ]
+        if content:
+            block["content"] = _shortest(content)
+        if result.is_error:
+            block["is_error"] = True
+        return finished(block, result)
+
+    def content(self, part: Part, path: str) -> Block:
+        match part:
+            case Text() | Refusal():
+                return text_block(part.text, part)
+            case Image():
+                source = image_source(part)
+                if part.detail not in (None, "auto"):
+                    self.notice("dropped", "images have no detail here", f"{path}.detail")
+            case Document():
+                source = document_source(_as_text(part))
+            case Opaque():
+                return _opaque(part, path)
+            case _:
+                raise InvalidRequest(f"{path}: {_name(part)} cannot be said here", param=path)
+        if source is None:
+            kind = part.media_type or "no type"
+            raise InvalidRequest(f"{path}: {_name(part)} of {kind} cannot be said here", param=path)
+        self.has_files = self.has_files or source["type"] == "file"
+        block: dict[str, Any] = {"type": "image" if isinstance(part, Image) else "document", "source": source}
+        if isinstance(part, Document) and part.name is not None:
+            block["title"] = part.name
+        return finished(block, part)
+
+
+class _UserTurn:
+    """What the user says until the assistant speaks: one message, tool results first."""
+
+    def __init__(self) -> None:
+        self.results: list[Block] = []
+        self.rest: list[Block] = []
+        self.message: Message | None = None
+
+    def is_of_its_own(self, message: Message) -> bool:
+        """A message that says more than its content (effort of its own …) is not joined with others."""
+        return self.message is not None and any(
+            DIALECT in (each.provider_metadata or {}) for each in (self.message, message)
+        )
+
+    def add(self, message: Message, blocks: Iterable[Block]) -> None:
+        self.message = self.message or message
+        for block in blocks:
+            is_result = isinstance(block, dict) and block.get("type") == "tool_result"
+            (self.results if is_result else self.rest).append(block)
+
+    def close(self, written: list[dict[str, Any]]) -> None:
+        blocks = self.results + self.rest
+        if self.message is not None and blocks:
+            turn = {"role": "user", "content": _shortest(blocks)}
+            written.append(extend(turn, self.message.provider_metadata, DIALECT))
+        self.results, self.rest, self.message = [], [], None
+
+
+def _placed(message: Message, path: str) -> list[tuple[Part, str]]:
+    """The parts that say something, with their places."""
+    return [(part, f"{path}.content[{index}]") for index, part in enumerate(message.content) if not _is_empty(part)]
+
+
+def _is_empty(part: Part) -> bool:
+    return isinstance(part, Text | Refusal) and not part.text
+
+
+def _shortest(blocks: list[Block]) -> str | list[Block]:
+    """A string where one plain text is all there is."""
+    if not blocks:
+        return ""
+    only = blocks[0]
+    if len(blocks) == 1 and isinstance(only, dict) and only.keys() == {"type", "text"}:
+        return str(only["text"])
+    return blocks
+
+
+def _opaque(part: Opaque, path: str) -> Block:
+    if part.dialect == DIALECT:
+        return part.raw
+    raise InvalidRequest(f"{path}: a part of type {part.kind} can only be said in {part.dialect}", param=path)
+
+
+def _as_text(document: Document) -> Document:
+    """A text that came as base64, as texts must not."""
+    kind = document.media_type or ""
+    if document.data is None or not (kind.startswith("text/") or kind == "application/json"):
+        return document
+    try:
+        text = base64.b64decode(document.data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return document
+    return Document(text=text, name=document.name, cache=document.cache, provider_metadata=document.provider_metadata)
+
+
+def _name(part: Part) -> str:
+    return f"a part of type {type(part).__name__.lower()}"

@@ -1,0 +1,59 @@
+"""A JSON Schema as structured outputs take it.
+
+Every object must have `additionalProperties: false`, and bounds on numbers, texts, lists and objects are
+refused (platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations, read
+2026-11). As the service's own SDKs do, bounds go into the description, where the model may heed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_BOUNDS = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+)
+_NAMED = ("properties", "$defs", "definitions")
+_LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
+
+
+def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with what the service requires, and without what it refuses."""
+    written = {key: _fitted_member(key, value) for key, value in schema.items()}
+    if written.get("type") == "object" or "properties" in written:
+        written.setdefault("additionalProperties", False)
+    bounds = {key: written.pop(key) for key in _BOUNDS if _is_bound(written.get(key))}
+    if isinstance(least := written.get("minItems"), int) and least > 1:
+        bounds["minItems"] = written.pop("minItems")
+    if bounds:
+        said = "{" + ", ".join(f"{key}: {value}" for key, value in bounds.items()) + "}"
+        description = written.get("description")
+        written["description"] = f"{description}\n\n{said}" if description else said
+    return written
+
+
+def _fitted_member(key: str, value: Any) -> Any:
+    if key in _NAMED and isinstance(value, Mapping):
+        return {name: _fitted(item) for name, item in value.items()}
+    if key in _LISTED and isinstance(value, list | tuple):
+        return [_fitted(item) for item in value]
+    return _fitted(value) if key == "items" else value
+
+
+def _fitted(value: Any) -> Any:
+    return fitted(value) if isinstance(value, Mapping) else value
+
+
+def _is_bound(value: Any) -> bool:
+    """A bound of a schema, and not a property that happens to have its name."""
+    return isinstance(value, int | float)

@@ -1,0 +1,332 @@
+"""Speaking Anthropic's Messages to a provider: `POST {base_url}/v1/messages`.
+
+Must not know which provider it is. The version header belongs to the provider's row; `anthropic-beta` is
+added here for what we write and the service does not take without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects.anthropic_messages import schema as wire
+from genai_spine.dialects.anthropic_messages.blocks import part_of_block
+from genai_spine.dialects.anthropic_messages.decoder import MessagesStreamDecoder
+from genai_spine.dialects.anthropic_messages.history import HistoryWriter
+from genai_spine.dialects.anthropic_messages.json_schema import fitted
+from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, thinking_of
+from genai_spine.dialects.failure import unreadable
+from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.metadata import extend, keep, kept, unknown
+from genai_spine.dialects.quirks import Quirks
+from genai_spine.model.content import Part
+from genai_spine.model.errors import BadReply, InvalidRequest, ProviderError
+from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
+from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
+from genai_spine.wire import json
+
+DIALECT = wire.DIALECT
+PATH = wire.PATH
+
+# max_tokens is required. Where neither the caller nor the model's card says one, this is what every
+# model since Claude 3 can write.
+DEFAULT_MAX_TOKENS = 4096
+
+# …/build-with-claude/files and …/api/beta-headers (2026-11): still asked for under version 2023-06-01.
+_FILES_BETA = "files-api-2025-04-14"
+
+_NOT_COUNTED = frozenset(
+    {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
+)
+"""The members of a request that a count of its tokens does not take (CountMessageTokensParams)."""
+
+
+# ---------------------------------------------------------------- request
+
+
+def encode_request(request: CompletionRequest, target: Target, *, stream: bool) -> Outgoing:
+    """The request as this target takes it.
+
+    Raises: InvalidRequest for content that cannot be said here: audio, another dialect's opaque parts,
+    tool calls whose arguments are no object, n > 1.
+    """
+    writer = _Writer(target)
+    body = writer.body(request, stream=stream)
+    return writer.outgoing(PATH, body)
+
+
+def encode_count_request(request: CompletionRequest, target: Target) -> Outgoing:
+    """The question how many input tokens the request has. The answer of the model costs nothing here, so
+    what bears only on it is left out without a word.
+
+    Raises: InvalidRequest, as `encode_request` does.
+    """
+    writer = _Writer(target)
+    body = writer.body(request, stream=False)
+    writer.notices.clear()
+    return writer.outgoing(wire.COUNT_PATH, unknown(body, _NOT_COUNTED))
+
+
+class _Writer:
+    """Writes one request; collects the notices on the way."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.notices: list[Notice] = []
+        self.betas: list[str] = []
+
+    def notice(self, code: str, message: str, param: str | None = None) -> None:
+        self.notices.append(Notice(code=code, message=message, param=param))
+
+    def outgoing(self, path: str, body: dict[str, Any]) -> Outgoing:
+        headers = (("anthropic-beta", ",".join(self.betas)),) if self.betas else ()
+        return Outgoing(path=path, body=json.encode(body), headers=headers, notices=tuple(self.notices))
+
+    def body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
+        if request.n is not None and request.n > 1:
+            raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
+        history = HistoryWriter(self.target.model, self.notice)
+        system, messages = history.written(request.messages)
+        if history.has_files:
+            self.betas.append(_FILES_BETA)
+        body: dict[str, Any] = {"model": self.target.model, "max_tokens": 0}
+        if system:
+            body["system"] = system
+        body["messages"] = messages
+        if stream:
+            body["stream"] = True
+        is_forced = self.tools(request, body)
+        self.thinking(request, body, is_forced=is_forced)
+        self.sampling(request, body)
+        self.output_schema(request, body)
+        if request.user is not None:
+            body["metadata"] = {"user_id": request.user}
+        if request.cache is not None:
+            body["cache_control"] = wire.cache_control(request.cache)
+        self.extra(request, body)
+        return body
+
+    def thinking(self, request: CompletionRequest, body: dict[str, Any], *, is_forced: bool) -> None:
+        """Writes max_tokens too: the two depend on each other."""
+        card = self.target.card
+        max_tokens, most = request.max_tokens or None, None  # 0 is "no limit" to some that Ollama answers
+        if max_tokens is None:
+            max_tokens = card.max_output_tokens or DEFAULT_MAX_TOKENS
+            most = card.max_output_tokens or 2**31
+            if card.max_output_tokens is None:
+                self.notice("changed", f"max_tokens is required here: sent {max_tokens}", "max_tokens")
+        thought = thinking_of(
+            request,
+            card.capabilities.thinking_style,
+            max_tokens=max_tokens,
+            most_tokens=most,
+            is_forced=is_forced,
+            notice=self.notice,
+        )
+        body["max_tokens"] = thought.max_tokens
+        if thought.config is not None:
+            body["thinking"] = thought.config
+        if thought.effort is not None:
+            body["output_config"] = {"effort": thought.effort}
+
+    def sampling(self, request: CompletionRequest, body: dict[str, Any]) -> None:
+        is_thinking = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
+        temperature = request.temperature
+        if temperature is not None and temperature > 1:
+            self.notice("changed", f"temperature {temperature} sent as 1, the highest here", "temperature")
+            temperature = 1
+        for name, value in (("temperature", temperature), ("top_p", request.top_p), ("top_k", request.top_k)):
+            if value is None:
+                continue
+            if self.target.card.capabilities.sampling is False:
+                self.notice("dropped", f"the model takes no {name}", name)
+            elif is_thinking and refused_sampling(name, value):
+                self.notice("dropped", f"no such {name} is taken while the model thinks", name)
+            else:
+                body[name] = value
+        if request.stop:
+            body["stop_sequences"] = request.stop
+        for name, unsaid in (
+            ("frequency_penalty", request.frequency_penalty),
+            ("presence_penalty", request.presence_penalty),
+            ("seed", request.seed),
+            ("context_window", request.context_window),
+        ):
+            if unsaid is not None:
+                self.notice("dropped", f"the service takes no {name}", name)
+
+    def output_schema(self, request: CompletionRequest, body: dict[str, Any]) -> None:
+        wanted = request.output_schema
+        if wanted is None:
+            return
+        if wanted.schema is None:
+            self.notice("dropped", "JSON can be asked for with a schema only", "response_format")
+        elif self.target.card.capabilities.structured_output is False:
+            self.notice("dropped", "the model takes no output schema", "response_format")
+        else:
+            schema = fitted(wanted.schema)
+            if schema != wanted.schema:
+                self.notice("changed", "the schema was fitted to what the service takes", "response_format")
+            named = {"title": wanted.name, "description": wanted.description}
+            for key, value in named.items():
+                if value is not None:
+                    schema.setdefault(key, value)
+            body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+
+    # ------------------------------------------------------------ tools
+
+    def tools(self, request: CompletionRequest, body: dict[str, Any]) -> bool:
+        """Whether the model is forced to call one."""
+        tools = [written for tool in request.tools if (written := self.tool(tool)) is not None]
+        if tools:
+            body["tools"] = tools
+        choice = request.tool_choice
+        if choice is None and request.parallel_tool_calls is False and tools:
+            choice = ToolChoice(mode="auto")
+        if choice is None:
+            return False
+        kept_names = {tool.name for tool in request.tools if self.is_sayable(tool)}
+        if not tools and not kept(request.extra, DIALECT).get("mcp_servers"):
+            self.notice("dropped", "there is no tool to choose", "tool_choice")
+            return False
+        if choice.mode == "tool" and choice.name in {tool.name for tool in request.tools} - kept_names:
+            self.notice("dropped", f"the tool {choice.name} was left out", "tool_choice")
+            return False
+        said: dict[str, Any] = {"type": {"required": "any"}.get(choice.mode, choice.mode)}
+        if choice.mode == "tool":
+            said["name"] = choice.name
+        if request.parallel_tool_calls is False and choice.mode != "none":
+            said["disable_parallel_tool_use"] = True
+        body["tool_choice"] = said
+        return choice.mode in ("required", "tool")
+
+    def is_sayable(self, tool: Tool | ProviderTool) -> bool:
+        return tool.dialect == DIALECT if isinstance(tool, ProviderTool) else tool.kind == "function"
+
+    def tool(self, tool: Tool | ProviderTool) -> dict[str, Any] | msgspec.Raw | None:
+        if not self.is_sayable(tool):
+            # A free-text tool, said as a function, would be called as one, which its caller does not expect.
+            kind = f"known to {tool.dialect} only" if isinstance(tool, ProviderTool) else "a free-text tool"
+            self.notice("dropped", f"the tool {tool.name} is {kind}", "tools")
+            return None
+        if isinstance(tool, ProviderTool):
+            return tool.raw
+        written: dict[str, Any] = {"name": tool.name}
+        if tool.description is not None:
+            written["description"] = tool.description
+        written["input_schema"] = _input_schema(tool.parameters)
+        if tool.strict is not None:
+            written["strict"] = tool.strict
+        if tool.cache is not None:
+            written["cache_control"] = wire.cache_control(tool.cache)
+        return extend(written, tool.provider_metadata, DIALECT)
+
+    def extra(self, request: CompletionRequest, body: dict[str, Any]) -> None:
+        extend(body, request.extra, DIALECT)
+        betas = body.pop("betas", None)  # the SDKs' name for the header
+        if isinstance(betas, list):
+            self.betas[:0] = [str(beta) for beta in betas if beta not in self.betas]
+        for dialect in request.extra or ():
+            if dialect != DIALECT:
+                for name in kept(request.extra, dialect):
+                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+
+
+def _input_schema(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if parameters is None:
+        return {"type": "object", "properties": {}}
+    # "input_schema.type: Field required" (recorded 400); a call's arguments are an object in any case.
+    return parameters if "type" in parameters else {"type": "object", **parameters}
+
+
+# ---------------------------------------------------------------- answer
+
+
+class _Reply(msgspec.Struct):
+    type: str | None = None
+    id: str | None = None
+    model: str | None = None
+    content: list[msgspec.Raw] | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+
+
+_reply = msgspec.json.Decoder(_Reply)
+
+
+def decode_response(body: bytes, target: Target) -> CompletionResponse:
+    """Raises: BadReply where it is none; the provider's error where a 200 carries one."""
+    reply = json.decode_outbound(body, _reply)
+    members: dict[str, Any] = wire.read(body, json.ANY)
+    if reply.type == "error" or (reply.content is None and "error" in members):
+        raise wire.error_of(members, None, {})
+    if reply.content is None:
+        raise BadReply("an answer without content")
+    parts: list[Part] = [part_of_block(block) for block in reply.content]
+    return CompletionResponse(
+        id=reply.id,
+        model=reply.model or target.model,
+        parts=tuple(parts),
+        finish_reason=wire.finish_of(reply.stop_reason),
+        raw_finish_reason=reply.stop_reason or None,
+        stop_sequence=reply.stop_sequence,
+        usage=wire.usage_of(members.get("usage")),
+        extra=keep(DIALECT, unknown(members, wire.KNOWN_TOP_LEVEL)),
+        raw=msgspec.Raw(body),
+    )
+
+
+def stream_decoder(target: Target) -> MessagesStreamDecoder:
+    return MessagesStreamDecoder(target)
+
+
+def decode_count_response(body: bytes) -> int:
+    """{"input_tokens": 14}. Raises: BadReply."""
+    members = json.decode_outbound(body, json.ANY)
+    count = wire.count_of(members.get("input_tokens")) if isinstance(members, dict) else None
+    if count is None:
+        raise BadReply("a count of tokens without input_tokens")
+    return count
+
+
+# ---------------------------------------------------------------- errors
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+    """The error of an answer that is not 200; whatever the body is."""
+    try:
+        members = msgspec.json.decode(body)
+    except json.UNREADABLE:
+        return unreadable(status, headers)
+    return wire.error_of(members, status, headers)
+
+
+def decode_embedded_error(body: bytes) -> ProviderError | None:
+    try:
+        members = msgspec.json.decode(body)
+    except json.UNREADABLE:
+        return None
+    found = isinstance(members, dict) and isinstance(members.get("error"), dict)
+    return wire.error_of(members, None, {}) if found else None
+
+
+# ---------------------------------------------------------------- relay
+
+
+def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
+    try:
+        return wire.usage_of(json.ANY.decode(raw))
+    except json.UNREADABLE:
+        return None  # a number out of range: nobody counted that
+
+
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
+
+
+def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
+    """No quirk is about this dialect. But thoughts that another provider had, which we showed to a caller of this
+    one without a signature, would be refused: written through the model, they are left out with a Notice."""
+    return _UNSIGNED.search(bytes(members.get("messages", b""))) is not None

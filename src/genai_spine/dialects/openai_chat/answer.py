@@ -1,0 +1,130 @@
+"""A whole answer, `chat.completion`, and what a service says when it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects.failure import unreadable
+from genai_spine.dialects.interface import Target
+from genai_spine.dialects.metadata import keep, unknown
+from genai_spine.dialects.openai_chat import schema as wire
+from genai_spine.dialects.openai_chat.audio import audio_of, says_something
+from genai_spine.dialects.openai_chat.schema import DIALECT
+from genai_spine.dialects.openai_chat.thoughts import thinking_of
+from genai_spine.dialects.openai_chat.usage import usage_of
+from genai_spine.model.content import Metadata, Part, Refusal, Text, ToolCall
+from genai_spine.model.errors import BadReply, ProviderError
+from genai_spine.model.response import CompletionResponse
+from genai_spine.wire import json
+
+_reply = msgspec.json.Decoder(wire.Reply)
+
+
+def decode_response(body: bytes, target: Target) -> CompletionResponse:
+    """The first choice of an answer; further ones stay in `extra`.
+
+    Raises: BadReply where it is none; the provider's error where a 200 carries one.
+    """
+    reply = json.decode_outbound(body, _reply)
+    members = json.decode_frame(body, json.ANY)
+    if reply.error:
+        raise wire.error_of(members, None, {})
+    if not reply.choices:
+        raise BadReply("an answer without choices")
+    choice = reply.choices[0]
+    # Azure leaves the message out where its filter took all of it.
+    message = choice.message or choice.delta or wire.ReplyMessage()
+    said = members["choices"][0]
+    return CompletionResponse(
+        id=reply.id or None,
+        model=reply.model or target.model,
+        created_s=wire.seconds_of(reply.created),
+        parts=tuple(_parts_of(message, said.get("message") or said.get("delta") or {}, reply.id)),
+        finish_reason=wire.finish_of(choice.finish_reason),
+        raw_finish_reason=choice.finish_reason or None,
+        usage=usage_of(reply.usage),
+        extra=_extra_of(members),
+        raw=msgspec.Raw(body),
+    )
+
+
+def _parts_of(message: wire.ReplyMessage, said: Mapping[str, Any], response_id: str | None) -> list[Part]:
+    """The parts of a message; `said` is the same as it came."""
+    parts: list[Part] = []
+    parts.extend(thinking_of(message.reasoning_details, message.reasoning_content or message.reasoning))
+    parts.extend(_content_of(message))
+    if message.refusal:
+        parts.append(Refusal(text=message.refusal))
+    if message.audio and says_something(message.audio):
+        parts.append(audio_of(message.audio))
+    calls, unknown_of = list(message.tool_calls or ()), [*(said.get("tool_calls") or ()), None]
+    if not calls and message.function_call is not None and message.function_call.name:
+        calls.append(wire.ToolCallWire(function=message.function_call))
+    for position, call in enumerate(calls):
+        name, arguments, kind = wire.called(call)
+        if not name:
+            raise BadReply("a tool call without a name")
+        parts.append(
+            ToolCall(
+                id=call.id or wire.minted_call_id(response_id, position),
+                name=name,
+                arguments=arguments,
+                kind=kind,
+                provider_metadata=wire.metadata_of_call(unknown_of[position]),
+            )
+        )
+    return parts
+
+
+def _content_of(message: wire.ReplyMessage) -> list[Part]:
+    content = message.content
+    parts: list[Part] = []
+    if isinstance(content, list):
+        parts.extend(wire.part_of_chunk(chunk) for chunk in content)
+    elif content:
+        parts.append(Text(text=content if isinstance(content, str) else wire.content_text(content)))
+    if message.annotations:
+        if not (parts and isinstance(parts[-1], Text)):
+            parts.append(Text(text=""))
+        metadata = keep(DIALECT, {"annotations": message.annotations})
+        parts[-1] = msgspec.structs.replace(parts[-1], provider_metadata=metadata)
+    return parts
+
+
+def _extra_of(members: Mapping[str, Any]) -> Metadata | None:
+    """What stands in an answer beside what the middle has names for."""
+    extra = unknown(members, wire.KNOWN_TOP_LEVEL)
+    first, *others = members["choices"]
+    more = wire.extra_of_choice(first)
+    if isinstance(logprobs := first.get("logprobs"), dict) and (logprobs := unknown(logprobs, ())):
+        more["logprobs"] = logprobs
+    if more:
+        extra["choice"] = more
+    if others:
+        extra["choices"] = others
+    return keep(DIALECT, extra)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+    """The error of an answer that is not 200; whatever the body is."""
+    try:
+        members = json.decode_outbound(body, json.ANY)
+    except BadReply:
+        return unreadable(status, headers)
+    return wire.error_of(members, status, headers)
+
+
+def decode_embedded_error(body: bytes) -> ProviderError | None:
+    """The error inside a 200 or a stream: its own code, where that is a number, stands for the status."""
+    try:
+        members = json.decode_outbound(body, json.ANY)
+    except BadReply:
+        return None
+    found = isinstance(members, dict) and members.get("error")
+    return wire.error_of(members, None, {}) if found else None

@@ -1,0 +1,284 @@
+"""Speaking OpenAI's chat to a provider: `POST {base_url}/chat/completions`.
+
+Must not know which provider it is: what differs between services is a quirk of the target.
+messages.py writes the messages, answer.py reads an answer, decoder.py a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects import effort
+from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.openai_chat.answer import (
+    decode_embedded_error,
+    decode_error,
+    decode_response,
+)
+from genai_spine.dialects.openai_chat.decoder import ChatStreamDecoder
+from genai_spine.dialects.openai_chat.messages import MessageWriter, control_of
+from genai_spine.dialects.openai_chat.schema import DIALECT
+from genai_spine.dialects.openai_chat.usage import decode_usage
+from genai_spine.dialects.quirks import Quirks
+from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.request import CompletionRequest, ProviderTool, ThinkingConfig, Tool
+from genai_spine.model.response import Notice
+
+__all__ = [
+    "DIALECT",
+    "PATH",
+    "concerns",
+    "decode_embedded_error",
+    "decode_error",
+    "decode_response",
+    "decode_usage",
+    "encode_request",
+    "stream_decoder",
+]
+
+PATH = "/chat/completions"
+
+
+def stream_decoder(target: Target) -> ChatStreamDecoder:
+    return ChatStreamDecoder(target)
+
+
+def encode_request(request: CompletionRequest, target: Target, *, stream: bool) -> Outgoing:
+    """The request as this target takes it.
+
+    Raises: InvalidRequest for content that cannot be said here: another dialect's opaque parts, n > 1.
+    """
+    writer = _Writer(request, target)
+    body = writer.body(stream=stream)
+    return Outgoing(path=PATH, body=msgspec.json.encode(body), notices=tuple(writer.notices))
+
+
+class _Writer:
+    """Writes one request; collects the notices on the way."""
+
+    def __init__(self, request: CompletionRequest, target: Target) -> None:
+        self.request = request
+        self.target = target
+        self.quirks = target.quirks
+        self.notices: list[Notice] = []
+
+    def notice(self, code: str, message: str, param: str | None = None) -> None:
+        self.notices.append(Notice(code=code, message=message, param=param))
+
+    def body(self, *, stream: bool) -> dict[str, Any]:
+        request = self.request
+        if request.n is not None and request.n > 1:
+            raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
+        messages = MessageWriter(self.quirks, self.notices).messages(request.messages)
+        body: dict[str, Any] = {"model": self.target.model, "messages": messages}
+        own = kept(request.extra, DIALECT)
+        options = own.pop("stream_options", None)
+        if stream:
+            body["stream"] = True
+            if self.quirks.stream_usage == "option":
+                options = options if isinstance(options, dict) else {}
+                body["stream_options"] = {**options, "include_usage": True}
+            elif isinstance(options, dict) and options.keys() - {"include_usage"}:
+                self.notice("dropped", "the provider takes no stream_options", "stream_options")
+        self.sampling(body)
+        self.tools(body)
+        self.output_schema(body, own.pop("response_format", None))
+        self.thinking(body)
+        if request.cache is not None:
+            if self.quirks.cache_marks == "cache_control":
+                body["cache_control"] = control_of(request.cache)
+            else:
+                self.notice("dropped", "a cache mark for the whole request has no place here", "cache_control")
+        extend(body, {DIALECT: msgspec.Raw(msgspec.json.encode(own))} if own else None, DIALECT)
+        for dialect in request.extra or ():
+            if dialect != DIALECT:
+                for name in kept(request.extra, dialect):
+                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        self.drop(body)
+        return body
+
+    def drop(self, body: dict[str, Any]) -> None:
+        for name in self.quirks.drop:
+            if name == "messages[].name":
+                found = [message.pop("name", None) for message in body["messages"]]
+                dropped = any(value is not None for value in found)
+            else:
+                dropped = body.pop(name, None) is not None
+            if dropped:
+                self.notice("dropped", f"the provider refuses {name}", name)
+
+    def sampling(self, body: dict[str, Any]) -> None:
+        request, quirks = self.request, self.quirks
+        if request.max_tokens is not None:
+            body[quirks.max_tokens_field] = request.max_tokens
+        temperature, highest = request.temperature, quirks.temperature_max
+        if temperature is not None and highest is not None and temperature > highest:
+            self.notice("changed", f"temperature {temperature} sent as {highest}", "temperature")
+            temperature = highest
+        for name, value in (("temperature", temperature), ("top_p", request.top_p)):
+            if value is None:
+                continue
+            if self.target.card.capabilities.sampling is False:
+                self.notice("dropped", f"the model takes no {name}", name)
+            else:
+                body[name] = value
+        if request.top_k is not None:
+            if quirks.top_k:
+                body["top_k"] = request.top_k
+            else:
+                self.notice("dropped", "the provider takes no top_k", "top_k")
+        others = {
+            "frequency_penalty": request.frequency_penalty,
+            "presence_penalty": request.presence_penalty,
+            quirks.seed_field: request.seed,
+            "n": request.n,
+            "user": request.user,
+        }
+        body.update({name: value for name, value in others.items() if value is not None})
+        if request.stop:
+            body["stop"] = request.stop
+
+    def output_schema(self, body: dict[str, Any], more: Any) -> None:
+        """`more` is what the caller's own `response_format` says beside what the middle has names for."""
+        wanted = self.request.output_schema
+        kind = self.quirks.schema
+        if wanted is None and more is None:
+            return
+        if kind == "none":
+            self.notice("dropped", "the provider takes no response_format", "response_format")
+        elif wanted is None:
+            body["response_format"] = more
+        elif wanted.schema is None or kind == "json_object":
+            body["response_format"] = {"type": "json_object"}
+            if wanted.schema is not None:
+                self.notice("changed", "the provider takes no JSON Schema: asked for JSON", "response_format")
+        else:
+            inner: dict[str, Any] = {"name": wanted.name or "answer", "schema": wanted.schema}
+            if wanted.description is not None:
+                inner["description"] = wanted.description
+            if wanted.strict is not None:
+                inner["strict"] = wanted.strict
+            if isinstance(more, dict) and isinstance(unknown := more.get("json_schema"), dict):
+                inner = {**unknown, **inner}
+            body["response_format"] = {"type": "json_schema", "json_schema": inner}
+
+    def thinking(self, body: dict[str, Any]) -> None:
+        thinking = self.request.thinking
+        if thinking is None:
+            return
+        quirk = self.quirks.effort
+        if quirk is None:
+            self.notice("dropped", "the provider takes no word on how much to think", "thinking")
+            return
+        if thinking.display is not None:
+            self.notice("dropped", "whether thoughts are shown cannot be said here", "thinking.display")
+        if quirk == "reasoning":
+            if reasoning := _reasoning(thinking):
+                body["reasoning"] = reasoning
+            return
+        level = thinking.effort
+        if thinking.enabled is False:
+            level = "none"
+        elif level is None and thinking.budget_tokens is not None:
+            level = effort.effort_of(thinking.budget_tokens)
+            self.notice("changed", f"{thinking.budget_tokens} tokens of thinking sent as effort {level}", "thinking")
+        if quirk == "thinking":
+            if thinking.enabled is not None:
+                body["thinking"] = {"type": "enabled" if thinking.enabled else "disabled"}
+            if level is not None and thinking.enabled is not False:
+                body["reasoning_effort"] = level
+        elif level is not None:
+            body["reasoning_effort"] = level
+        elif thinking.enabled and not thinking.adaptive:
+            body["reasoning_effort"] = "medium"
+
+    # ------------------------------------------------------------ tools
+
+    def tools(self, body: dict[str, Any]) -> None:
+        request = self.request
+        tools = [written for tool in request.tools if (written := self.tool(tool)) is not None]
+        if tools:
+            body["tools"] = tools
+        elif request.tools:
+            return  # none is left to choose from: the notices say so
+        if request.tool_choice is not None:
+            body["tool_choice"] = self.tool_choice()
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+
+    def tool(self, tool: Tool | ProviderTool) -> dict[str, Any] | msgspec.Raw | None:
+        if isinstance(tool, ProviderTool):
+            if tool.dialect == DIALECT:
+                return tool.raw
+            self.notice("dropped", f"the tool {tool.name} runs at a provider that speaks {tool.dialect}", "tools")
+            return None
+        inner: dict[str, Any] = {"name": tool.name}
+        if tool.description is not None:
+            inner["description"] = tool.description
+        if tool.kind == "function":
+            if tool.parameters is not None:
+                inner["parameters"] = tool.parameters
+            if tool.strict is not None:
+                inner["strict"] = tool.strict
+        written: dict[str, Any] = {"type": tool.kind, tool.kind: inner}
+        if tool.cache is not None:
+            if self.quirks.cache_marks == "cache_control":
+                written["cache_control"] = control_of(tool.cache)
+            else:
+                self.notice("dropped", "a cache mark on a tool has no place here", "cache_control")
+        return extend(written, tool.provider_metadata, DIALECT)
+
+    def tool_choice(self) -> str | dict[str, Any]:
+        choice = self.request.tool_choice
+        assert choice is not None
+        if choice.mode != "tool":
+            return self.quirks.tool_choice_any if choice.mode == "required" else choice.mode
+        custom = any(
+            isinstance(tool, Tool) and tool.kind == "custom" and tool.name == choice.name for tool in self.request.tools
+        )
+        kind = "custom" if custom else "function"
+        return {"type": kind, kind: {"name": choice.name}}
+
+
+def _reasoning(thinking: ThinkingConfig) -> dict[str, Any]:
+    """OpenRouter's `reasoning`: a budget or an effort, or only on and off."""
+    if thinking.enabled is False:
+        return {"effort": "none"}
+    if thinking.budget_tokens is not None:
+        return {"max_tokens": thinking.budget_tokens}
+    if thinking.effort is not None:
+        return {"effort": thinking.effort}
+    return {"enabled": True} if thinking.enabled else {}
+
+
+# ---------------------------------------------------------------- relay
+
+
+def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
+    names = members.keys()
+    return (
+        ("max_completion_tokens" in names and quirks.max_tokens_field == "max_tokens")
+        or ("response_format" in names and quirks.schema in ("none", "json_object"))
+        or ("reasoning_effort" in names and quirks.effort != "reasoning_effort")
+        or ("seed" in names and quirks.seed_field != "seed")
+        or ("stream_options" in names and quirks.stream_usage != "option")
+        or (
+            "tool_choice" in names
+            and quirks.tool_choice_any != "required"
+            and b"required" in bytes(members["tool_choice"])
+        )
+        or ("temperature" in names and quirks.temperature_max is not None)
+        or not names.isdisjoint(quirks.drop)
+        or _concerns_messages(bytes(members.get("messages", b"")), quirks)
+    )
+
+
+def _concerns_messages(messages: bytes, quirks: Quirks) -> bool:
+    """By the words that would have to stand there: too often costs a translation, never a wrong request."""
+    return (not quirks.developer_role and b'"developer"' in messages) or (
+        "messages[].name" in quirks.drop and b'"name"' in messages
+    )
