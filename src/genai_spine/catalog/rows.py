@@ -1,0 +1,139 @@
+"""The rows of providers.toml: where a provider is, how it is authorised, which dialects it speaks.
+
+Must not know: settings, keys, HTTP. A row is the same for everyone; what a user says of a provider is in
+`genai_spine.settings.ProviderSettings`, and the two meet in `genai_spine.providers`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from genai_spine.dialects.quirks import Quirks
+
+Auth = Literal["bearer", "optional-bearer", "x-api-key", "none"]
+
+
+class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider, as its documentation tells it."""
+
+    id: str
+    name: str
+    docs: str
+    aliases: tuple[str, ...] = ()
+    note: str | None = None
+    """What a user should know before using it; shown by `spine providers` and in the docs."""
+    chat: tuple[str, ...]
+    """The dialects it speaks, the best first; a caller's own dialect comes before that (relay)."""
+    embeddings: str | None = None
+    base_url: str = ""
+    """Of the first dialect in `chat`; empty where the user must give it, or where there is no network."""
+    base_urls: dict[str, str] = {}
+    base_url_variables: tuple[str, ...] = ()
+    """With which the service's own clients move the base URL; read in zero-config discovery only."""
+    needs_base_url: bool = False
+    local: bool = False
+    """Runs on the user's machines and costs nothing: first under `local_first`."""
+    auth: Auth = "bearer"
+    key_variables: tuple[str, ...] = ()
+    organization_header: str | None = None
+    headers: dict[str, str] = {}
+    models_path: str = "/models"
+    """Relative to the base URL of the first dialect; empty where models cannot be listed."""
+    default_model: str | None = None
+    embed_model: str | None = None
+    quirks: Quirks = Quirks()
+
+    @property
+    def needs_key(self) -> bool:
+        return self.auth in ("bearer", "x-api-key")
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """Every dialect of the row, embeddings included."""
+        return self.chat if self.embeddings is None else (*self.chat, self.embeddings)
+
+    def base_url_for(self, dialect: str, base_url: str | None = None) -> str:
+        """The base URL at which `dialect` is spoken, without a slash at the end.
+
+        `base_url` is the user's own, written for any of the row's dialects or as the host alone: the others
+        are derived from it as they lie in the row. For `ollama`, `http://gpu:11434` and
+        `http://gpu:11434/v1` are the same place; for `vllm` too. Any other path is taken as it is written.
+        """
+        home = self.base_url.rstrip("/")
+        there = self.base_urls.get(dialect, home).rstrip("/")
+        if base_url is None:
+            return there
+        given = base_url.rstrip("/")
+        urls = {home, *(url.rstrip("/") for url in self.base_urls.values())}
+        if given in urls:
+            return there
+        root = min(urls, key=len)
+        tails = sorted((url.removeprefix(root) for url in urls), key=len, reverse=True)
+        tail = next((tail for tail in tails if tail and given.endswith(tail)), "")
+        if tail or not urlsplit(given).path:
+            given = given.removesuffix(tail) + there.removeprefix(root)
+        elif there != home and there.startswith(home):
+            given = given.removesuffix("/v1") + there.removeprefix(home)
+        # Its path begins with /v1, and many people write the base with it.
+        return given.removesuffix("/v1") if dialect == "anthropic_messages" else given
+
+    def quirks_with(self, overrides: Mapping[str, Any]) -> Quirks:
+        """The row's quirks with the user's on top. Raises msgspec.ValidationError for an unknown one."""
+        if not overrides:
+            return self.quirks
+        return msgspec.convert({**msgspec.structs.asdict(self.quirks), **quirk_values(overrides)}, Quirks)
+
+
+class PlannedRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider that settings may name and that this version does not speak yet."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+
+
+def quirk_values(table: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has no null: "none" stands for it in the fields where None is a value and "none" is no word."""
+    nullable = ("reasoning_field", "effort", "cache_marks")
+    return {key: None if value == "none" and key in nullable else value for key, value in table.items()}
+
+
+@cache
+def _catalog() -> tuple[Mapping[str, ProviderRow], Mapping[str, PlannedRow]]:
+    text = resources.files("genai_spine.catalog").joinpath("providers.toml").read_text(encoding="utf-8")
+    tables = tomllib.loads(text)
+    planned = {id: msgspec.convert({"id": id, **table}, PlannedRow) for id, table in tables.pop("planned").items()}
+    for id, table in tables.items():
+        table["id"] = id
+        table["quirks"] = quirk_values(table.get("quirks", {}))
+    rows = {id: msgspec.convert(table, ProviderRow) for id, table in tables.items()}
+    return MappingProxyType(rows), MappingProxyType(planned)
+
+
+def load_rows() -> Mapping[str, ProviderRow]:
+    """Every row by its id, in the order of the file; read once."""
+    return _catalog()[0]
+
+
+def load_planned() -> Mapping[str, PlannedRow]:
+    """The providers that settings understand and this version does not speak, by id."""
+    return _catalog()[1]
+
+
+def find_row(name: str) -> ProviderRow | None:
+    """The row of that id or alias."""
+    rows = load_rows()
+    return rows.get(name) or next((row for row in rows.values() if name in row.aliases), None)
+
+
+def find_planned(name: str) -> PlannedRow | None:
+    planned = load_planned()
+    return planned.get(name) or next((row for row in planned.values() if name in row.aliases), None)

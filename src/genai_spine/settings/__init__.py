@@ -1,0 +1,79 @@
+"""Settings: TOML, YAML, .env and GENAI_* into one strict tree.
+
+    settings = load_settings(environ=os.environ, cwd=Path.cwd())
+
+tree.py holds what can be set; load.py says where it comes from and in which order.
+"""
+
+from genai_spine.settings.complete import api_key_of
+from genai_spine.settings.discover import discover
+from genai_spine.settings.load import load_settings
+from genai_spine.settings.reference import NOT_YET_IN_FORCE, Entry, document, redacted, schema, warnings_of
+from genai_spine.settings.tree import (
+    AgentSettings,
+    BreakerSettings,
+    CostSettings,
+    CostsSettings,
+    Duration,
+    HealthSettings,
+    HedgeSettings,
+    LedgerSettings,
+    Loaded,
+    LoggingSettings,
+    ProviderConfig,
+    ProvidersConfig,
+    ProviderSettings,
+    ProvidersSettings,
+    RetryConfig,
+    RetrySettings,
+    RouteSettings,
+    RouteTarget,
+    RoutingSettings,
+    RoutingStrategy,
+    Secret,
+    ServerSettings,
+    Settings,
+    StateSettings,
+    StreamSettings,
+    TimeoutOverrides,
+    TimeoutSettings,
+)
+
+__all__ = [
+    "NOT_YET_IN_FORCE",
+    "AgentSettings",
+    "BreakerSettings",
+    "CostSettings",
+    "CostsSettings",
+    "Duration",
+    "Entry",
+    "HealthSettings",
+    "HedgeSettings",
+    "LedgerSettings",
+    "Loaded",
+    "LoggingSettings",
+    "ProviderConfig",
+    "ProviderSettings",
+    "ProvidersConfig",
+    "ProvidersSettings",
+    "RetryConfig",
+    "RetrySettings",
+    "RouteSettings",
+    "RouteTarget",
+    "RoutingSettings",
+    "RoutingStrategy",
+    "Secret",
+    "ServerSettings",
+    "Settings",
+    "StateSettings",
+    "StreamSettings",
+    "TimeoutOverrides",
+    "TimeoutSettings",
+    "api_key_of",
+    "discover",
+    "document",
+    "load_settings",
+    "redacted",
+    "schema",
+    "warnings_of",
+]

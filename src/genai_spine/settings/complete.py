@@ -1,0 +1,213 @@
+"""What one value alone cannot tell: types resolved, keys looked up, names checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from genai_spine.catalog.rows import (
+    ProviderRow,
+    find_planned,
+    find_row,
+    load_planned,
+    load_rows,
+    quirk_values,
+)
+from genai_spine.dialects.quirks import Quirks
+from genai_spine.model.errors import ConfigError
+from genai_spine.settings.discover import discover
+from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_key
+from genai_spine.settings.tree import (
+    ProviderSettings,
+    ProvidersSettings,
+    RouteTarget,
+    Secret,
+    Settings,
+)
+
+
+def complete(
+    settings: Settings, variables: Mapping[str, str], plugins: Collection[str], problems: list[Problem]
+) -> Settings:
+    """The settings as the engine takes them; what is wrong is appended to `problems`."""
+    by_id = dict(settings.providers.by_id) or discover(variables, load_rows())
+    for name, _ in _names_of(settings):  # naming a row is configuring it
+        if (find_row(name) or find_planned(name)) and name not in by_id and not _of_row(name, by_id):
+            by_id[name] = ProviderSettings()
+    for id, provider in by_id.items():
+        by_id[id] = _complete_provider(id, provider, variables, plugins, problems)
+    providers = msgspec.structs.replace(settings.providers, by_id=by_id)
+    for name, path in _names_of(settings):
+        if providers.find(name) is None:
+            known = did_you_mean(name, by_id) or f"; the providers are {', '.join(sorted(by_id))}"
+            problems.append(Problem(path, f"no provider of that name{known}"))
+    problems += _problems_of(settings)
+    return _with_ids(settings, providers)
+
+
+def _with_ids(settings: Settings, providers: ProvidersSettings) -> Settings:
+    """The settings with every mention of a provider as its id: `anthropic` may mean the provider `claude`."""
+
+    def id_of(name: str | None) -> str | None:
+        return None if name is None else providers.find(name)
+
+    def target_of(target: RouteTarget) -> RouteTarget:
+        name, slash, model = target.target.partition("/")
+        return msgspec.structs.replace(target, target=f"{id_of(name)}/{model}") if slash else target
+
+    replace = msgspec.structs.replace
+    order = [id for name in providers.fallback_order if (id := id_of(name)) is not None]
+    return replace(
+        settings,
+        providers=replace(providers, default=id_of(providers.default), fallback_order=order),
+        agents={id: replace(agent, provider=id_of(agent.provider)) for id, agent in settings.agents.items()},
+        routes={
+            name: replace(route, targets=[target_of(target) for target in route.targets])
+            for name, route in settings.routes.items()
+        },
+    )
+
+
+def _of_row(name: str, by_id: Mapping[str, ProviderSettings]) -> bool:
+    """Whether some provider is of the row that `name` means, so that `name` alone would be ambiguous."""
+    row = find_row(name) or find_planned(name)
+    return any((find_row(kind) or find_planned(kind)) == row for kind in (p.type or id for id, p in by_id.items()))
+
+
+def _names_of(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Every mention of a provider, and where."""
+    providers = settings.providers
+    if providers.default is not None:
+        yield providers.default, ("providers", "default")
+    for index, name in enumerate(providers.fallback_order):
+        yield name, ("providers", "fallback_order", index)
+    for id, agent in settings.agents.items():
+        if agent.provider is not None:
+            yield agent.provider, ("agents", id, "provider")
+    for route, value in settings.routes.items():
+        for index, target in enumerate(value.targets):
+            provider, slash, _ = target.target.partition("/")
+            if slash:
+                yield provider, ("routes", route, "targets", index)
+
+
+def _complete_provider(
+    id: str,
+    provider: ProviderSettings,
+    variables: Mapping[str, str],
+    plugins: Collection[str],
+    problems: list[Problem],
+) -> ProviderSettings:
+    path: Path = ("providers", "by_id", id)
+    type_ = provider.type or id
+    row = find_row(type_)
+    planned = find_planned(type_)
+    if row is None and planned is None and type_ not in plugins:
+        at = (*path, "type") if provider.type else path
+        problems.append(Problem(at, f"unknown provider{_which_provider(type_, plugins)}"))
+        return provider
+    if row is not None:
+        type_ = row.id
+        if row.needs_base_url and provider.base_url is None:
+            problems.append(Problem(path, f"{row.id} needs base_url, the address of the service"))
+    elif planned is not None:
+        type_ = planned.id
+    if provider.base_url is not None and (reason := _bad_url(provider.base_url)):
+        problems.append(Problem((*path, "base_url"), reason))
+    problems += _bad_quirks(provider, path)
+    dialects = sorted({dialect for row in load_rows().values() for dialect in row.chat})
+    if provider.dialect is not None and provider.dialect not in dialects:
+        hint = did_you_mean(provider.dialect, dialects) or f"; the dialects are {', '.join(dialects)}"
+        problems.append(Problem((*path, "dialect"), f"unknown dialect{hint}"))
+    return msgspec.structs.replace(provider, type=type_, api_key=_key(provider, row, variables))
+
+
+def _key(provider: ProviderSettings, row: ProviderRow | None, variables: Mapping[str, str]) -> Secret | None:
+    """The configured key, else that of `api_key_env`, else that of the service's usual variable."""
+    if provider.api_key:
+        return provider.api_key
+    if provider.api_keys:
+        return None
+    names = (provider.api_key_env,) if provider.api_key_env else row.key_variables if row else ()
+    return next((Secret(variables[name].strip()) for name in names if variables.get(name, "").strip()), None)
+
+
+def _which_provider(type_: str, plugins: Collection[str]) -> str:
+    ids = [*load_rows(), *plugins]
+    names = [*ids, *load_planned(), *(alias for row in load_rows().values() for alias in row.aliases)]
+    near = did_you_mean(type_, names)
+    known = ", ".join(sorted(set(ids) - {"openai_compatible"}))
+    return f'{near}; known are {known}; for any other service set type = "openai_compatible" and base_url'
+
+
+def _bad_url(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "not a URL"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "expected a URL such as https://api.example.com/v1"
+    if parts.username or parts.password:
+        return "no user and password in a URL, which may be logged; use headers"
+    if parts.query or parts.fragment:
+        return "no ? or # in a base URL"
+    return None
+
+
+def _bad_quirks(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
+    for key in provider.quirks:
+        if key not in Quirks.__struct_fields__:
+            yield Problem((*path, "quirks", key), unknown_key(key, Quirks.__struct_fields__))
+            continue
+        try:
+            msgspec.convert(quirk_values({key: provider.quirks[key]}), Quirks)
+        except msgspec.ValidationError:
+            yield Problem((*path, "quirks", key), "not a value that this quirk may have; see the providers reference")
+
+
+def _problems_of(settings: Settings) -> Iterator[Problem]:
+    for index, key in enumerate(settings.server.api_keys):
+        text = key.reveal()
+        if text.startswith("sha256:") and not _is_sha256(text.removeprefix("sha256:")):
+            yield Problem(("server", "api_keys", index), "sha256: needs 64 hexadecimal digits behind it")
+        elif not text.strip():
+            yield Problem(("server", "api_keys", index), "an empty key would let everyone in")
+    for index, origin in enumerate(settings.server.cors):
+        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.endswith("/")):
+            yield Problem(("server", "cors", index), "expected an origin such as https://app.example.com")
+    if settings.retry.max_delay < settings.retry.initial_delay:
+        yield Problem(("retry", "max_delay"), "shorter than initial_delay")
+    for name in settings.costs.limits:
+        if not name.endswith(("_daily", "_monthly")):
+            yield Problem(("costs", "limits", name), "expected <provider>_daily or <provider>_monthly")
+    for name, route in settings.routes.items():
+        if not route.targets:
+            yield Problem(("routes", name, "targets"), "a route needs a target")
+        for index, target in enumerate(route.targets):
+            if target.target.strip("/").count("/") == 0 and "/" in target.target:
+                yield Problem(("routes", name, "targets", index), "expected provider/model")
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and all(character in "0123456789abcdefABCDEF" for character in text)
+
+
+def api_key_of(settings: Settings, id: str) -> Secret | None:
+    """The key to call this provider with; None where its service takes none.
+
+    Raises: ConfigError, naming what to set, where the service needs a key and there is none.
+    """
+    provider = settings.providers[id]
+    if provider.api_key:
+        return provider.api_key
+    if provider.api_keys:
+        return provider.api_keys[0]
+    row = find_row(provider.type)
+    if provider.api_key_env is None and (row is None or not row.needs_key):
+        return None
+    names = [provider.api_key_env] if provider.api_key_env else list(row.key_variables if row else ())
+    where = f"{settings.loaded.file}, providers.{id}" if settings.loaded.file else f"providers.{id}"
+    raise ConfigError(f'no API key for "{id}" ({where}): set {" or ".join(names)}, or api_key')

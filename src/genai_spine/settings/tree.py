@@ -1,0 +1,359 @@
+"""What can be set: one strict tree of frozen structs, each key documented beside its type.
+
+The texts in `doc(...)` are what the settings reference, the JSON Schema and `spine config` show: a test
+fails when a field has none. Must not know: files, the environment, HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from genai_spine.catalog.rows import find_planned, find_row
+from genai_spine.model.errors import ErrorType
+
+
+def doc(text: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None) -> msgspec.Meta:
+    """What is said about a key: its line in the reference, and its bounds."""
+    if gt is not None:
+        return msgspec.Meta(description=text, gt=gt, le=le)
+    return msgspec.Meta(description=text, ge=ge, le=le)
+
+
+class Duration(float):
+    """Seconds. Written as `30`, `"30s"`, `"5m"`, `"250ms"` or `"1h"`."""
+
+    __slots__ = ()
+
+
+class Secret:
+    """A text that is never shown: repr, str and format give `***`; `reveal()` gives the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        # For comparing settings; a caller's key is compared by the gateway, in constant time.
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+
+class RoutingStrategy(StrEnum):
+    """In which order the providers that could answer are asked."""
+
+    LOCAL_FIRST = "local_first"
+    COST_OPTIMIZED = "cost_optimized"
+    QUALITY = "quality"
+    SPEED = "speed"
+    ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+    LEAST_BUSY = "least_busy"
+    LATENCY = "latency"
+    ORDERED = "ordered"
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The gateway that `spine serve` runs."""
+
+    host: Annotated[str, doc("Address to listen on. Anything but loopback needs `api_keys`.")] = "127.0.0.1"
+    port: Annotated[int, doc("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8100
+    workers: Annotated[int, doc("Processes that serve.", ge=1)] = 1
+    api_keys: Annotated[
+        list[Secret],
+        doc("Keys that callers may use: plain, or `sha256:` and the key's SHA-256 in 64 hexadecimal digits."),
+    ] = []
+    max_body_mb: Annotated[float, doc("Largest request body, in MB of a million bytes; beyond it: 413.", gt=0)] = 32
+    max_header_kb: Annotated[int, doc("Largest head of a request, in KiB; beyond it: 431.", ge=1)] = 64
+    drain_timeout: Annotated[Duration, doc("At SIGTERM, how long open streams may go on.")] = Duration(30)
+    header_timeout: Annotated[Duration, doc("How long a caller may take to send the request's head.")] = Duration(10)
+    body_timeout: Annotated[Duration, doc("How long a caller may take to send the request's body.")] = Duration(60)
+    idle_timeout: Annotated[Duration, doc("How long a kept-alive connection may be idle.")] = Duration(75)
+    max_connections: Annotated[int, doc("Connections at a time, in each worker; more are refused with 503.", ge=1)] = (
+        10_000
+    )
+    max_connections_per_ip: Annotated[
+        int | None,
+        doc("Connections at a time from one address; none: no bound, since a proxy is one address."),
+    ] = None
+    cors: Annotated[list[str], doc("Origins of web pages that may call; none by default.")] = []
+    access_log: Annotated[bool, doc("One log line per request: no bodies, no keys.")] = True
+
+
+class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a call to a provider may take."""
+
+    connect: Annotated[Duration, doc("Until the connection stands, TLS included.")] = Duration(10)
+    first_token: Annotated[Duration, doc("From the sent request to the first byte of the answer.")] = Duration(120)
+    idle: Annotated[Duration, doc("Between two pieces of a stream.")] = Duration(60)
+    total: Annotated[Duration, doc("The whole call, retries apart.")] = Duration(600)
+
+
+class TimeoutOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Timeouts of one provider or route; what is left out is as in `[timeouts]`."""
+
+    connect: Annotated[Duration | None, doc("As `timeouts.connect`.")] = None
+    first_token: Annotated[Duration | None, doc("As `timeouts.first_token`.")] = None
+    idle: Annotated[Duration | None, doc("As `timeouts.idle`.")] = None
+    total: Annotated[Duration | None, doc("As `timeouts.total`.")] = None
+
+    def over(self, base: TimeoutSettings) -> TimeoutSettings:
+        """`base` with these on top."""
+        given = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(base, **given)
+
+
+class CostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The price of a provider's models, where the catalog's is not yours."""
+
+    input_cost_per_1k: Annotated[float | None, doc("Price of 1,000 input tokens.", ge=0)] = None
+    output_cost_per_1k: Annotated[float | None, doc("Price of 1,000 output tokens.", ge=0)] = None
+    input_cost_per_1m: Annotated[float | None, doc("Price of a million input tokens.", ge=0)] = None
+    output_cost_per_1m: Annotated[float | None, doc("Price of a million output tokens.", ge=0)] = None
+    currency: Annotated[str, doc("Only USD is counted.")] = "USD"
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One provider: a row of the catalog, and what is yours about it."""
+
+    type: Annotated[str, doc("The catalog row, or `openai_compatible` with a base_url; the id, if left out.")] = ""
+    name: Annotated[str | None, doc("How to call it in lists and logs.")] = None
+    api_key: Annotated[Secret | None, doc("The key; `${VARIABLE}` keeps it out of the file.")] = None
+    api_key_env: Annotated[
+        str | None,
+        doc("Name of the variable that holds the key; without any, the service's usual one is read."),
+    ] = None
+    api_keys: Annotated[list[Secret], doc("Several keys of one service, used in turn.")] = []
+    base_url: Annotated[str | None, doc("Where the service is, if not at the row's address.")] = None
+    model: Annotated[str | None, doc("The model for requests that name none. Also: `default_model`, `text_model`.")] = (
+        None
+    )
+    embed_model: Annotated[str | None, doc("The model for embedding requests that name none.")] = None
+    models: Annotated[list[str], doc("The models offered; empty: whatever the service lists.")] = []
+    custom_models: Annotated[dict[str, str], doc('Your names for models: `fast = "gpt-4o-mini"`.')] = {}
+    max_tokens: Annotated[int | None, doc("Output limit for requests that set none.", ge=1)] = None
+    temperature: Annotated[float | None, doc("Temperature for requests that set none.", ge=0, le=2)] = None
+    requests_per_min: Annotated[int | None, doc("The service's limit of requests per minute.", ge=1)] = None
+    tokens_per_min: Annotated[int | None, doc("The service's limit of tokens per minute.", ge=1)] = None
+    max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
+    org_id: Annotated[str | None, doc("OpenAI's organization.")] = None
+    project: Annotated[str | None, doc("The project that pays, where a service has projects.")] = None
+    location: Annotated[str | None, doc("Where Google runs the model, such as `us-central1`.")] = None
+    region: Annotated[str | None, doc("Where AWS runs the model, such as `us-east-1`.")] = None
+    keep_alive: Annotated[
+        str | float | None, doc("Ollama: how long a model stays loaded, such as `5m`; -1: for ever.")
+    ] = None
+    num_ctx: Annotated[int | None, doc("Ollama: size of the context window.", ge=1)] = None
+    num_predict: Annotated[int | None, doc("Ollama: output limit; -1: none.", ge=-2)] = None
+    auto_pull: Annotated[bool, doc("Ollama: pull a model that is missing.")] = False
+    safety_settings: Annotated[Any, doc("Gemini: passed on as they are.")] = None
+    timeouts: Annotated[TimeoutOverrides, doc("Timeouts of this provider.")] = TimeoutOverrides()
+    headers: Annotated[dict[str, Secret], doc("Headers to send with every request; shown nowhere.")] = {}
+    dialect: Annotated[str | None, doc("The wire format to speak, if not the row's first.")] = None
+    quirks: Annotated[dict[str, Any], doc("The row's quirks, corrected: see the providers reference.")] = {}
+    ca_file: Annotated[str | None, doc("PEM file of the authorities to trust instead of the usual ones.")] = None
+    proxy: Annotated[Secret | None, doc("HTTP proxy for this provider; `none` to ignore HTTPS_PROXY.")] = None
+    cost: Annotated[CostSettings | None, doc("Your prices for this provider.")] = None
+
+
+class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The providers: three keys of their own, and a table for each provider id."""
+
+    default: Annotated[str | None, doc("The provider for requests that name none.")] = None
+    fallback_order: Annotated[list[str], doc("Which providers to ask, one after the other.")] = []
+    health_check_interval: Annotated[Duration | None, doc("As `health.interval`.")] = None
+    by_id: Annotated[
+        dict[str, ProviderSettings], doc("One provider; in a file this is the table `[providers.<id>]`.")
+    ] = {}
+
+    def __getitem__(self, id: str) -> ProviderSettings:
+        return self.by_id[id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_id)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.by_id
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def find(self, name: str) -> str | None:
+        """The id meant by `name`: an id, or a row's id or alias where one provider alone is of that row."""
+        if name in self.by_id:
+            return name
+        row = find_row(name) or find_planned(name)
+        ids = [id for id, provider in self.by_id.items() if provider.type == (row.id if row else name)]
+        return ids[0] if len(ids) == 1 else None
+
+
+ProviderConfig = ProviderSettings
+ProvidersConfig = ProvidersSettings
+"""The specifications' names."""
+
+
+class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is asked when a request names no provider."""
+
+    strategy: Annotated[RoutingStrategy, doc("How to choose.")] = RoutingStrategy.LOCAL_FIRST
+
+
+class RetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the same provider is asked again, and when the next one is."""
+
+    max_retries: Annotated[int, doc("Further attempts at one provider; 0: none.", ge=0)] = 2
+    initial_delay: Annotated[Duration, doc("Wait before the first retry. Also: `retry_delay_ms`.")] = Duration(1)
+    max_delay: Annotated[Duration, doc("The longest wait, a provider's Retry-After included.")] = Duration(30)
+    backoff_factor: Annotated[float, doc("Each wait is so many times the one before.", ge=1)] = 2.0
+    retryable_errors: Annotated[tuple[ErrorType, ...], doc("Kinds of errors worth a retry.")] = (
+        ErrorType.RATE_LIMIT,
+        ErrorType.SERVER_ERROR,
+        ErrorType.NETWORK_ERROR,
+        ErrorType.TIMEOUT,
+    )
+    budget: Annotated[float, doc("Retries per request over time, so that an outage is not multiplied.", ge=0)] = 0.2
+    enable_fallback: Annotated[bool, doc("Whether the next provider is asked when one has failed.")] = True
+
+
+RetryConfig = RetrySettings
+"""The specification's name."""
+
+
+class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a failing provider is left alone for a while."""
+
+    failure_rate: Annotated[float, doc("Share of failed calls that opens the breaker.", gt=0, le=1)] = 0.5
+    min_calls: Annotated[int, doc("Calls to have seen before judging.", ge=1)] = 10
+    window: Annotated[Duration, doc("How far back calls count.")] = Duration(30)
+    open_for: Annotated[Duration, doc("How long the provider is left alone.")] = Duration(30)
+
+
+class HealthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether providers are asked how they are."""
+
+    probe: Annotated[Literal["never", "idle", "always"], doc("When to probe; traffic itself always tells.")] = "never"
+    interval: Annotated[Duration, doc("Between two probes.")] = Duration(300)
+    timeout: Annotated[Duration, doc("How long a probe may take.")] = Duration(5)
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to a stream that breaks."""
+
+    on_break: Annotated[
+        Literal["error", "continue"],
+        doc("`error`: the caller gets an error event; `continue`: another provider goes on."),
+    ] = "error"
+
+
+class HedgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A second request where the first is slow to begin."""
+
+    budget: Annotated[float, doc("Share of requests that may be sent twice; 0: never.", ge=0, le=1)] = 0.0
+
+
+class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where what was spent is written down."""
+
+    url: Annotated[Secret | None, doc("`sqlite:///spine.db` or a PostgreSQL URL; none: in memory.")] = None
+
+
+class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What several gateways share."""
+
+    url: Annotated[Secret | None, doc("A Redis or Valkey URL; none: in process.")] = None
+
+
+class CostsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Budgets, in USD."""
+
+    monthly_budget: Annotated[float | None, doc("For all providers in a month.", ge=0)] = None
+    daily_limit: Annotated[float | None, doc("For all providers in a day.", ge=0)] = None
+    alert_threshold: Annotated[float, doc("Share of a budget at which to warn.", gt=0, le=1)] = 0.8
+    track_by_provider: Annotated[bool, doc("Whether costs are counted for each provider too.")] = True
+    limits: Annotated[dict[str, float], doc("`<provider>_daily` or `<provider>_monthly`, in USD.")] = {}
+
+
+class RouteTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One place where a route may lead."""
+
+    target: Annotated[str, doc("`provider/model`.")]
+    weight: Annotated[float, doc("Its share, under the strategy `weighted`.", gt=0)] = 1.0
+
+
+class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A name that a caller may use as a model."""
+
+    targets: Annotated[list[RouteTarget], doc("Where it leads: `provider/model`, or a table with a weight.")]
+    strategy: Annotated[RoutingStrategy, doc("How to choose among the targets.")] = RoutingStrategy.ORDERED
+    timeouts: Annotated[TimeoutOverrides, doc("Timeouts of this route.")] = TimeoutOverrides()
+    on_break: Annotated[Literal["error", "continue"] | None, doc("As `streams.on_break`.")] = None
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which provider an agent of your program uses: `registry.get_for_agent(id)`."""
+
+    provider: Annotated[str | None, doc("A provider id.")] = None
+    model: Annotated[str | None, doc("The model, if not the provider's.")] = None
+    temperature: Annotated[float | None, doc("Temperature for requests that set none.", ge=0, le=2)] = None
+    max_tokens: Annotated[int | None, doc("Output limit for requests that set none.", ge=1)] = None
+
+
+class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], doc("The least that is logged.")] = "info"
+    format: Annotated[Literal["text", "json"], doc("`json`: one object per line.")] = "text"
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How these settings came to be; never written in a file."""
+
+    file: Annotated[str | None, doc("The file that was read.")] = None
+    keys: Annotated[tuple[str, ...], doc("The keys that any source set.")] = ()
+    warnings: Annotated[tuple[str, ...], doc("What the loader noticed.")] = ()
+    discovered: Annotated[bool, doc("Whether the providers were found, not configured.")] = False
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. `load_settings` reads it; every part has a default."""
+
+    server: Annotated[ServerSettings, doc("The gateway.")] = ServerSettings()
+    providers: Annotated[ProvidersSettings, doc("The providers.")] = ProvidersSettings()
+    routing: Annotated[RoutingSettings, doc("The choice of a provider.")] = RoutingSettings()
+    retry: Annotated[RetrySettings, doc("Retries and fallback.")] = RetrySettings()
+    timeouts: Annotated[TimeoutSettings, doc("Timeouts of calls to providers.")] = TimeoutSettings()
+    breaker: Annotated[BreakerSettings, doc("The circuit breaker.")] = BreakerSettings()
+    health: Annotated[HealthSettings, doc("Health probes.")] = HealthSettings()
+    streams: Annotated[StreamSettings, doc("Streams.")] = StreamSettings()
+    hedge: Annotated[HedgeSettings, doc("Hedged requests.")] = HedgeSettings()
+    ledger: Annotated[LedgerSettings, doc("The ledger.")] = LedgerSettings()
+    state: Annotated[StateSettings, doc("Shared state.")] = StateSettings()
+    costs: Annotated[CostsSettings, doc("Budgets.")] = CostsSettings()
+    routes: Annotated[dict[str, RouteSettings], doc("Routes, by the name that callers use.")] = {}
+    agents: Annotated[dict[str, AgentSettings], doc("Agents, by id.")] = {}
+    logging: Annotated[LoggingSettings, doc("Logs.")] = LoggingSettings()
+    loaded: Annotated[Loaded, doc("How these settings came to be.")] = Loaded()
+
+    def timeouts_for(self, provider: str | None = None, route: str | None = None) -> TimeoutSettings:
+        """The timeouts of a call: `[timeouts]`, then the provider's, then the route's."""
+        timeouts = self.timeouts
+        if provider in self.providers.by_id:
+            timeouts = self.providers.by_id[provider].timeouts.over(timeouts)
+        if route in self.routes:
+            timeouts = self.routes[route].timeouts.over(timeouts)
+        return timeouts
