@@ -1,0 +1,45 @@
+"""`genai_spine.complete(…)` and its like: one shared `SyncManager`, made from the settings on first use."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from genai_spine.engine.sync import SyncManager
+from genai_spine.model.embedding import EmbeddingResponse
+from genai_spine.model.events import StreamEvent
+from genai_spine.model.response import CompletionResponse
+
+_lock = threading.Lock()
+_shared: list[SyncManager] = []
+
+
+def _manager() -> SyncManager:
+    with _lock:
+        if not _shared:
+            manager = SyncManager.from_settings()
+            atexit.register(manager.close)
+            _shared.append(manager)
+        return _shared[0]
+
+
+def complete(request: Any = None, **options: Any) -> CompletionResponse:
+    """One answer. `request` is a string, messages in any form or a `CompletionRequest`. Raises: SpineError."""
+    return _manager().complete(request, **options)
+
+
+def stream(request: Any = None, **options: Any) -> Iterator[StreamEvent]:
+    """The answer as events."""
+    return _manager().stream(request, **options)
+
+
+def text_stream(request: Any = None, **options: Any) -> Iterator[str]:
+    """The answer's text as it comes."""
+    return _manager().text_stream(request, **options)
+
+
+def embed(request: Any = None, **options: Any) -> EmbeddingResponse:
+    """Vectors for a text or a list of texts."""
+    return _manager().embed(request, **options)

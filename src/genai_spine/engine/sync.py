@@ -1,0 +1,111 @@
+"""The same without async: a facade over one background event loop, never a second copy of the code.
+
+    from genai_spine import SyncManager
+
+    with SyncManager.from_settings() as manager:
+        print(manager.complete("Why is the sky blue?", model="ollama/llama3.2").content)
+
+Every method of `ProviderManager` that is async is here under its name. Safe to call from any thread; not from
+within a running event loop's own callbacks, where it would block the loop: use `ProviderManager` there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from genai_spine.engine.manager import ProviderManager
+from genai_spine.model.card import ModelCard
+from genai_spine.model.embedding import EmbeddingResponse
+from genai_spine.model.events import StreamEvent
+from genai_spine.model.response import CompletionResponse
+from genai_spine.providers.status import ProviderStatus
+from genai_spine.settings import Settings
+
+T = TypeVar("T")
+
+
+class SyncManager:
+    """A `ProviderManager` for code that waits. `manager` is the one behind it."""
+
+    def __init__(self, manager: ProviderManager) -> None:
+        self.manager = manager
+        self._portals: AbstractContextManager[BlockingPortal] | None = None
+        self._portal: BlockingPortal | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings | Mapping[str, Any] | Path | str | None = None) -> SyncManager:
+        """As `ProviderManager.from_settings`. Raises: ConfigError."""
+        return cls(ProviderManager.from_settings(settings))
+
+    def __enter__(self) -> SyncManager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        return self._running().call(function, *args)
+
+    def _running(self) -> BlockingPortal:
+        """The background loop, which whichever thread comes first starts."""
+        with self._lock:
+            if self._portal is None:
+                self._portals = start_blocking_portal(name="genai-spine")
+                self._portal = self._portals.__enter__()
+            return self._portal
+
+    def complete(self, request: Any = None, **options: Any) -> CompletionResponse:
+        """As `ProviderManager.complete`."""
+        return self._run(partial(self.manager.complete, request, **options))
+
+    def stream(self, request: Any = None, **options: Any) -> Iterator[StreamEvent]:
+        """As `ProviderManager.stream`; leaving the loop early closes the provider's stream."""
+        return self._iterate(self.manager.stream(request, **options))
+
+    def text_stream(self, request: Any = None, **options: Any) -> Iterator[str]:
+        """As `ProviderManager.text_stream`."""
+        return self._iterate(self.manager.text_stream(request, **options))
+
+    def embed(self, request: Any = None, **options: Any) -> EmbeddingResponse:
+        """As `ProviderManager.embed`."""
+        return self._run(partial(self.manager.embed, request, **options))
+
+    def list_models(self, provider: str | None = None) -> list[ModelCard]:
+        return self._run(self.manager.list_models, provider)
+
+    def status(self) -> list[ProviderStatus]:
+        return self._run(self.manager.status)
+
+    def get_usage_summary(self) -> dict[str, Any]:
+        return self.manager.get_usage_summary()
+
+    generate = chat = complete
+    chat_stream = stream
+    stream_complete = text_stream
+
+    def _iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        async def following() -> T | None:
+            return await anext(items, None)
+
+        try:
+            while (item := self._run(following)) is not None:
+                yield item
+        finally:
+            self._run(items.aclose)  # type: ignore[attr-defined]  # an async generator
+
+    def close(self) -> None:
+        """Close connections and the background loop. The facade may be used again afterwards."""
+        with self._lock:
+            portals, portal = self._portals, self._portal
+            self._portals = self._portal = None
+        if portals is not None and portal is not None:
+            portal.call(self.manager.close)
+            portals.__exit__(None, None, None)

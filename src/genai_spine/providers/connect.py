@@ -1,0 +1,35 @@
+"""Which transport a provider gets: ours, or aiohttp's where the user's network needs it."""
+
+from __future__ import annotations
+
+import os
+
+from genai_spine.model.errors import ConfigError
+from genai_spine.providers.http_transport import HttpTransport
+from genai_spine.providers.proxies import NO_PROXIES, Proxies, load_proxies
+from genai_spine.providers.transport import Transport
+from genai_spine.settings import ProviderSettings
+
+
+def transport_for(settings: ProviderSettings) -> Transport:
+    """A new transport. The proxy is the provider's own, else that of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+
+    Raises: ConfigError for a SOCKS proxy without the extra that speaks it.
+    """
+    proxies = proxies_of(settings)
+    if any(proxy is not None and proxy.is_socks for proxy in (proxies.http, proxies.https)):
+        try:
+            from genai_spine.providers.aiohttp_transport import AiohttpTransport  # noqa: PLC0415  # an extra
+        except ImportError:
+            raise ConfigError(
+                "a SOCKS proxy needs the extra: pip install 'genai-spine[aiohttp]' aiohttp-socks"
+            ) from None
+        return AiohttpTransport(proxies=proxies, ca_file=settings.ca_file)
+    return HttpTransport(proxies=proxies, ca_file=settings.ca_file)
+
+
+def proxies_of(settings: ProviderSettings) -> Proxies:
+    if settings.proxy is None:
+        return load_proxies(os.environ)
+    text = settings.proxy.reveal()
+    return NO_PROXIES if text == "none" else load_proxies({"http_proxy": text, "https_proxy": text})

@@ -1,0 +1,354 @@
+"""A provider that is a row of the catalog: row + dialect + transport, and nothing of its own.
+
+`complete` and `stream` go through the model; `relay` sends a caller's own bytes on, where caller and
+provider speak the same dialect. Must not know: other providers, routing, retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from genai_spine.catalog.cards import card_of
+from genai_spine.catalog.rows import ProviderRow, find_row
+from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.vectors import matched
+from genai_spine.model.card import ModelCard
+from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
+from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError
+from genai_spine.model.events import MessageStart, StreamEvent
+from genai_spine.model.fold import replay
+from genai_spine.model.request import CompletionRequest
+from genai_spine.model.response import CompletionResponse, Notice
+from genai_spine.providers import codecs
+from genai_spine.providers.connect import transport_for
+from genai_spine.providers.provider import LLMProvider
+from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, Transport
+from genai_spine.settings import ProviderSettings, TimeoutSettings
+from genai_spine.wire.http import Headers, Url, parse_url
+
+JSON_HEADERS: Headers = (("content-type", "application/json"), ("user-agent", "genai-spine"))
+STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream")
+
+
+class HttpProvider(LLMProvider):
+    """One configured row. `transport` is made when it is first needed, and anew for another event loop."""
+
+    def __init__(
+        self,
+        row: ProviderRow | str,
+        settings: ProviderSettings | None = None,
+        *,
+        name: str | None = None,
+        timeouts: TimeoutSettings | None = None,
+        transport: Callable[[], Transport] | None = None,
+    ) -> None:
+        found = find_row(row) if isinstance(row, str) else row
+        if found is None:
+            raise ConfigError(f'no provider type "{row}": see `spine providers` for the known ones')
+        self.row = found
+        self.settings = settings = settings or ProviderSettings()
+        self.name = name or found.id
+        self.quirks = found.quirks_with(settings.quirks)
+        self.dialect = settings.dialect or found.chat[0]
+        own = settings.timeouts.over(timeouts or TimeoutSettings())
+        self.timeouts = Timeouts(
+            connect_s=own.connect, first_byte_s=own.first_token, idle_s=own.idle, total_s=own.total
+        )
+        self._make_transport = transport
+        self._transport: Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._urls: dict[tuple[str, str], Url] = {}
+        self._targets: dict[str, Target] = {}
+        self._headers = self._build_headers()
+        self._merged: dict[Headers, Headers] = {}
+        self._lacks_key = found.needs_key and self._key() is None and not settings.headers
+
+    # ------------------------------------------------------------ who and where
+
+    @property
+    def provider_type(self) -> str:
+        return self.row.id
+
+    @property
+    def default_model(self) -> str | None:
+        return self.settings.model or self.row.default_model
+
+    @property
+    def is_local(self) -> bool:
+        return self.row.local
+
+    def speaks(self, dialect: str) -> bool:
+        return dialect in self.row.chat if self.settings.dialect is None else dialect == self.settings.dialect
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether `count_tokens` asks the provider; otherwise it estimates."""
+        return self.dialect in codecs.COUNTING
+
+    def relays(self, dialect: str, members: Mapping[str, msgspec.Raw]) -> bool:
+        """Whether a caller's bytes can go to this provider as they are: it speaks their dialect, and neither
+        a quirk nor a setting has something to change about a request with these members."""
+        return (
+            self.speaks(dialect)
+            and not codecs.relayed(dialect).concerns(members, self.quirks)
+            and not self.has_defaults_for(members)
+        )
+
+    def card(self, model: str | None = None) -> ModelCard:
+        name = model or self.default_model or ""
+        return card_of(self.row.id, self.name, self.settings.custom_models.get(name, name))
+
+    def target(self, model: str | None) -> Target:
+        """Raises: InvalidRequest where no model is named and none is configured."""
+        name = model or self.default_model
+        if name is None:
+            raise InvalidRequest(
+                f'no model named, and "{self.name}" has no default: name one, or set providers.{self.name}.model',
+                param="model",
+            )
+        found = self._targets.get(name)
+        if found is None:
+            found = Target(card=self.card(name), quirks=self.quirks)
+            if len(self._targets) < 1000:
+                self._targets[name] = found
+        return found
+
+    def url(self, dialect: str, path: str) -> Url:
+        found = self._urls.get((dialect, path))
+        if found is None:
+            base = self.row.base_url_for(dialect, self.settings.base_url)
+            if not base:
+                raise ConfigError(f'"{self.name}" has no address: set providers.{self.name}.base_url')
+            found = self._urls[dialect, path] = parse_url(base).at(path)
+        return found
+
+    def _key(self) -> str | None:
+        settings = self.settings
+        key = settings.api_key or (settings.api_keys[0] if settings.api_keys else None)
+        return key.reveal() if key else None
+
+    def _build_headers(self) -> Headers:
+        key = self._key()
+        headers: list[tuple[str, str]] = [(name, value) for name, value in JSON_HEADERS]  # type: ignore[misc]
+        if key is not None and self.row.auth != "none":
+            headers.append(("x-api-key", key) if self.row.auth == "x-api-key" else ("authorization", f"Bearer {key}"))
+        headers.extend(self.row.headers.items())
+        if self.settings.org_id is not None and self.row.organization_header is not None:
+            headers.append((self.row.organization_header, self.settings.org_id))
+        own = {name.lower(): value.reveal() for name, value in self.settings.headers.items()}
+        return (*((name, value) for name, value in headers if name.lower() not in own), *own.items())
+
+    def _check_key(self) -> None:
+        if self._lacks_key:
+            names = " or ".join(self.row.key_variables) or "the key's variable"
+            raise ConfigError(f'no API key for "{self.name}": set {names}, or providers.{self.name}.api_key')
+
+    def _headers_with(self, headers: Headers) -> Headers:
+        """Ours and a caller's: its word stands over the row's, the settings' over its; of betas both are wanted."""
+        if not headers:
+            return self._headers
+        merged = self._merged.get(headers)
+        if merged is None:
+            set_by_operator = {name.lower() for name in self.settings.headers} - {"anthropic-beta"}
+            if self.settings.org_id is not None and self.row.organization_header is not None:
+                set_by_operator.add(self.row.organization_header.lower())
+            given = {_text(name).lower(): _text(value) for name, value in headers}
+            given = {name: value for name, value in given.items() if name not in set_by_operator}
+            for name, value in self._headers:
+                if _text(name).lower() == "anthropic-beta" and "anthropic-beta" in given:
+                    given["anthropic-beta"] = f"{_text(value)},{given['anthropic-beta']}"
+            kept = [(name, value) for name, value in self._headers if _text(name).lower() not in given]
+            merged = (*kept, *given.items())
+            if len(self._merged) < 256:
+                self._merged[headers] = merged
+        return merged
+
+    # ------------------------------------------------------------ the calls
+
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        request = self._with_defaults(request)
+        target = self.target(request.model)
+        codec = codecs.outbound(self.dialect)
+        outgoing = codec.encode_request(request, target, stream=False)
+        body = await self._answer(self.dialect, outgoing)
+        response = codec.decode_response(body, target)
+        if outgoing.notices:
+            return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
+        return response
+
+    async def batches(self, request: CompletionRequest) -> AsyncGenerator[list[StreamEvent], None]:
+        """The events as they come, those of one read together."""
+        request = self._with_defaults(request)
+        target = self.target(request.model)
+        codec = codecs.outbound(self.dialect)
+        outgoing = codec.encode_request(request, target, stream=True)
+        response = await self.send(self.dialect, outgoing.path, outgoing.body, outgoing.headers)
+        try:
+            if response.status != 200:
+                raise await self.error_of(response, self.dialect)
+            if not is_stream(response):
+                # Some servers answer a stream's request at once, and proxies with a page of their own.
+                answer = codec.decode_response(await self.json_body(response), target)
+                yield _with_notices(list(replay(answer)), outgoing.notices)
+                return
+            decoder = codec.stream_decoder(target)
+            notices = outgoing.notices
+            async for data in response.chunks():
+                if events := decoder.feed(data):
+                    yield _with_notices(events, notices) if notices else events
+                    notices = ()
+            if events := decoder.close():
+                yield _with_notices(events, notices) if notices else events
+        finally:
+            await response.aclose()
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        if self.row.embeddings is None:
+            raise InvalidRequest(f"{self.name} makes no embeddings", param="model")
+        model = request.model or self.settings.embed_model or self.row.embed_model
+        if model is None:
+            raise InvalidRequest(
+                f'no model named, and "{self.name}" has no embed_model: name one, or set it', param="model"
+            )
+        target = self.target(model)
+        codec = codecs.embeddings(self.row.embeddings)
+        outgoing = codec.encode_request(request, target)
+        body = await self._answer(self.row.embeddings, outgoing)
+        response = matched(codec.decode_response(body, target), request)
+        return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
+
+    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> int:
+        """Input tokens: counted by the provider where it does that, otherwise estimated."""
+        if not self.counts_tokens:
+            return await super().count_tokens(content, model)
+        request = CompletionRequest(messages=content) if isinstance(content, str) else content  # type: ignore[arg-type]  # accept.py
+        codec = codecs.counting(self.dialect)
+        outgoing = codec.encode_count_request(request, self.target(model or request.model))
+        return codec.decode_count_response(await self._answer(self.dialect, outgoing))
+
+    async def list_models(self) -> list[ModelCard]:
+        """Live, from the provider's own list, with what the catalog knows of each."""
+        if self.settings.models:
+            return [self.card(model) for model in self.settings.models]
+        if not self.row.models_path:
+            return []
+        self._check_key()
+        url = self.url(self.row.chat[0], self.row.models_path)
+        response = await self._send(HttpRequest(method="GET", url=url, headers=self._headers, timeouts=self.timeouts))
+        if response.status != 200:
+            raise await self.error_of(response, self.dialect)
+        listed = codecs.model_list(self.row.chat[0]).decode_models(await self.json_body(response))
+        return [_joined(card, self.card(card.id)) for card in listed]
+
+    # ------------------------------------------------------------ sending
+
+    async def send(self, dialect: str, path: str, body: bytes, headers: Headers = ()) -> HttpResponse:
+        """POST to the provider; the answer's head is there, its body still coming."""
+        self._check_key()
+        return await self._send(
+            HttpRequest(
+                method="POST",
+                url=self.url(dialect, path),
+                headers=self._headers_with(headers),
+                body=body,
+                timeouts=self.timeouts,
+            )
+        )
+
+    async def _send(self, request: HttpRequest) -> HttpResponse:
+        loop = asyncio.get_running_loop()
+        if self._transport is None or self._loop is not loop:
+            self._transport, self._loop = self._new_transport(), loop
+        return await self._transport.send(request)
+
+    def _new_transport(self) -> Transport:
+        if self._make_transport is not None:
+            return self._make_transport()
+        return transport_for(self.settings)
+
+    async def _answer(self, dialect: str, outgoing: Outgoing) -> bytes:
+        response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers)
+        if response.status != 200:
+            raise await self.error_of(response, self.dialect)
+        return await self.json_body(response)
+
+    async def json_body(self, response: HttpResponse) -> bytes:
+        """The body of an answer that must be JSON. Raises: BadReply for a page or for nothing."""
+        body = await response.read()
+        if body[:1] in (b"{", b"["):
+            return body
+        start = body.lstrip()[:1]
+        if not start:
+            raise BadReply("the provider answered 200 with an empty body")
+        if start not in (b"{", b"["):
+            kind = response.header("content-type") or "no content type"
+            raise BadReply(f"the provider answered 200 with a body that is no JSON ({kind[:80]})")
+        return body
+
+    async def error_of(self, response: HttpResponse, dialect: str) -> ProviderError:
+        """The error that an answer which is not 200 is. Reads its body."""
+        if 300 <= response.status < 400:
+            await response.aclose()
+            return BadReply(
+                f"the provider answered with a redirect ({response.status}), which we do not follow: check base_url",
+                retryable=False,
+            )
+        body = await response.read(max_bytes=1_000_000)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+        return codecs.relayed(dialect).decode_error(response.status, headers, body)
+
+    async def close(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None and self._loop is asyncio.get_running_loop():
+            await transport.close()
+
+    # ------------------------------------------------------------ settings on requests
+
+    def _with_defaults(self, request: CompletionRequest) -> CompletionRequest:
+        """What the settings say where the request says nothing."""
+        changes: dict[str, Any] = {}
+        if request.max_tokens is None and self.settings.max_tokens is not None:
+            changes["max_tokens"] = self.settings.max_tokens
+        if request.temperature is None and self.settings.temperature is not None:
+            changes["temperature"] = self.settings.temperature
+        return msgspec.structs.replace(request, **changes) if changes else request
+
+    def has_defaults_for(self, members: Mapping[str, Any]) -> bool:
+        """Whether the settings would add something to a request with these top-level members."""
+        settings = self.settings
+        return (settings.max_tokens is not None and not ({"max_tokens", "max_completion_tokens"} & members.keys())) or (
+            settings.temperature is not None and "temperature" not in members
+        )
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def is_stream(response: HttpResponse) -> bool:
+    """By its content type; a stream whose type is missing is taken for one."""
+    kind = response.header("content-type")
+    return kind is None or kind.lower().startswith(STREAM_TYPES)
+
+
+def _with_notices(events: list[StreamEvent], notices: tuple[Notice, ...]) -> list[StreamEvent]:
+    """The first events of a stream, and what could not be said: callers hear of it before the answer."""
+    if isinstance(first := events[0], MessageStart):
+        events[0] = msgspec.structs.replace(first, notices=(*notices, *first.notices))
+    return events
+
+
+def _joined(listed: ModelCard, known: ModelCard) -> ModelCard:
+    """The provider's own word on a model, filled up with the catalog's."""
+    return msgspec.structs.replace(
+        listed,
+        provider=known.provider,
+        context_window=listed.context_window or known.context_window,
+        max_output_tokens=listed.max_output_tokens or known.max_output_tokens,
+        capabilities=known.capabilities,
+        price=known.price,
+    )

@@ -1,0 +1,289 @@
+"""The interface of every provider, ours or a stranger's.
+
+A provider that works everywhere is one class with `complete`; `stream` too where it can:
+
+    class Parrot(LLMProvider):
+        async def complete(self, request):
+            return CompletionResponse(model="parrot", parts=(Text(text=request.messages[-1].text),))
+
+Everything else has an answer already. Whatever a subclass writes may be called with a request or with
+keywords (`complete(messages=[…], temperature=0)`), names itself on the answer and is counted in `usage`:
+the class wraps its own methods once, when it is defined. The specifications' other spellings are in
+spellings.py. Must not know: HTTP, dialects, routing.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from decimal import Decimal
+from typing import Any, cast
+
+import msgspec
+
+from genai_spine.model.card import Capabilities, ModelCard
+from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
+from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
+from genai_spine.model.events import MessageEnd, StreamEvent
+from genai_spine.model.fold import replay
+from genai_spine.model.request import CompletionRequest
+from genai_spine.model.response import CompletionResponse, TokenUsage, UsageTotals
+from genai_spine.policy import tokens
+from genai_spine.policy.cost import cost_of
+from genai_spine.providers.spellings import Spellings
+from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
+
+
+class LLMProvider(Spellings, ABC):
+    """One place where models answer. `name` is its id in the registry."""
+
+    name: str = "provider"
+    _status: ProviderStatus | None = None
+
+    # ------------------------------------------------------------ what a subclass writes
+
+    @abstractmethod
+    async def complete(self, *args: Any, **options: Any) -> CompletionResponse:
+        """Answer a `CompletionRequest`. Raises: ProviderError, InvalidRequest."""
+
+    async def stream(self, *args: Any, **options: Any) -> AsyncIterator[StreamEvent]:
+        """The same as events. Without a stream of its own, a provider's whole answer is replayed."""
+        async with aclosing(self.batches(*args, **options)) as batches:
+            async for events in batches:
+                for event in events:
+                    yield event
+
+    async def batches(self, *args: Any, **options: Any) -> AsyncGenerator[list[StreamEvent], None]:
+        """The stream's events, those that came together in one list: what the engine reads.
+
+        A subclass writes `stream`, or this in its place where many events arrive at a time.
+        """
+        if type(self).stream is not LLMProvider.stream:
+            own = cast("AsyncGenerator[StreamEvent, None]", self.stream(*args, **options))
+            async with aclosing(own) as events:
+                async for event in events:
+                    yield [event]
+        else:
+            yield list(replay(await self.complete(*args, **options)))
+
+    async def embed(self, *args: Any, **options: Any) -> EmbeddingResponse:
+        """Vectors for an `EmbeddingRequest`. Raises: InvalidRequest where there are none."""
+        raise InvalidRequest(f"{self.name} makes no embeddings", param="model")
+
+    async def list_models(self) -> list[ModelCard]:
+        """The models on offer, as far as the provider tells."""
+        return []
+
+    def card(self, model: str | None = None) -> ModelCard:
+        """What is known of a model; the default one without a name."""
+        return ModelCard(id=model or self.default_model or "default", provider=self.name)
+
+    async def close(self) -> None:
+        """Give connections back. The provider may be used again afterwards."""
+
+    # ------------------------------------------------------------ what follows from it
+
+    @property
+    def default_model(self) -> str | None:
+        return None
+
+    @property
+    def provider_type(self) -> str:
+        return self.name
+
+    async def is_model_available(self, model: str) -> bool:
+        return any(card.id == model for card in await self.list_models())
+
+    def capabilities(self, model: str | None = None) -> Capabilities:
+        return self.card(model).capabilities
+
+    def token_limit(self, model: str | None = None) -> int | None:
+        """The context window in tokens; None where it is not known."""
+        return self.card(model).context_window
+
+    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> int:
+        """Input tokens, estimated from the length of the text unless the provider counts them itself."""
+        return tokens.estimate(content)
+
+    def calculate_cost(
+        self, model: str, input_tokens: int, output_tokens: int, usage: TokenUsage | None = None
+    ) -> Decimal | None:
+        """USD for these tokens; None where the price is not known."""
+        counted = usage or TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens)
+        return cost_of(counted, self.card(model).price)
+
+    async def is_healthy(self) -> bool:
+        """Whether the provider answers: its list of models is asked for, which costs nothing."""
+        begun = time.perf_counter()
+        error: str | None = None
+        try:
+            await self.list_models()
+        except SpineError as failure:
+            error = failure.message
+        latency_s = time.perf_counter() - begun
+        self._status = ProviderStatus.now(self.name, error=error, latency_s=latency_s)
+        return error is None
+
+    def status(self) -> ProviderStatus:
+        """As of the last health check or call."""
+        return self._status or ProviderStatus(name=self.name, healthy=True)
+
+    @functools.cached_property
+    def counts(self) -> Counts:
+        return Counts()  # here and not in __init__, which a subclass need not call
+
+    def usage(self) -> UsageTotals:
+        return self.counts.totals
+
+    def reset_usage(self) -> None:
+        self.counts.reset()
+
+    @property
+    def metrics(self) -> ProviderMetrics:
+        return self.counts.metrics
+
+    def observe(
+        self, model: str, usage: TokenUsage | None, duration_s: float, error: ProviderError | None = None
+    ) -> Decimal | None:
+        """Count one call that went out to this provider; its cost in USD, None where unknown."""
+        if error is not None:
+            self.counts.failed(duration_s)
+            if error.fault in ("network", "provider"):
+                self._status = ProviderStatus.now(self.name, error=error.message, latency_s=duration_s)
+            return None
+        cost = self.cost(model, usage)
+        self.counts.answered(usage, cost, duration_s)
+        if self._status is None or not self._status.healthy:
+            self._status = ProviderStatus.now(self.name, error=None, latency_s=duration_s)
+        return cost
+
+    def failed(self, error: ProviderError, model: str | None, begun: float) -> ProviderError:
+        """The error with this provider's name on it, counted. `begun` is `time.perf_counter()` at the start."""
+        error.provider = error.provider or self.name
+        error.model = error.model or model
+        self.observe(model or "", None, time.perf_counter() - begun, error)
+        return error
+
+    def cost(self, model: str, usage: TokenUsage | None) -> Decimal | None:
+        """What a call cost: as the provider reports it, else by the model's price, else unknown."""
+        if usage is None:
+            return None
+        if usage.reported_cost_usd is not None:
+            return usage.reported_cost_usd
+        return self.calculate_cost(model, usage.input_tokens or 0, usage.output_tokens or 0, usage)
+
+    # ------------------------------------------------------------ the wrapping
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for method, front in _FRONTS.items():
+            if method in cls.__dict__:
+                setattr(cls, method, front(cls, cls.__dict__[method]))
+
+
+def _is_outermost(provider: LLMProvider, owner: type, method: str) -> bool:
+    """Whether `owner` is the class whose method was called, and not one reached through `super()`."""
+    return next(base for base in type(provider).__mro__ if method in base.__dict__) is owner
+
+
+def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionResponse]]) -> Any:
+    @functools.wraps(complete)
+    async def front(self: LLMProvider, request: Any = None, **options: Any) -> CompletionResponse:
+        request = as_request(request, options)
+        if not _is_outermost(self, owner, "complete"):
+            return await complete(self, request)
+        begun = time.perf_counter()
+        try:
+            response = await complete(self, request)
+        except ProviderError as error:
+            raise self.failed(error, request.model, begun) from error.__cause__
+        duration_s = time.perf_counter() - begun
+        cost = self.observe(response.model, response.usage, duration_s)
+        return msgspec.structs.replace(response, provider=self.name, cost_usd=cost, duration_s=duration_s)
+
+    return front
+
+
+def _front_stream(owner: type, stream: Callable[..., AsyncGenerator[StreamEvent, None]]) -> Any:
+    @functools.wraps(stream)
+    async def batches(self: LLMProvider, request: CompletionRequest) -> AsyncGenerator[list[StreamEvent], None]:
+        async with aclosing(stream(self, request)) as events:
+            async for event in events:
+                yield [event]
+
+    fronted = _front_batches(owner, batches, "stream")
+
+    @functools.wraps(stream)
+    async def front(self: LLMProvider, request: Any = None, **options: Any) -> AsyncGenerator[StreamEvent, None]:
+        async with aclosing(fronted(self, request, **options)) as groups:
+            async for events in groups:
+                for event in events:
+                    yield event
+
+    return front
+
+
+def _front_batches(
+    owner: type, batches: Callable[..., AsyncGenerator[list[StreamEvent], None]], method: str = "batches"
+) -> Any:
+    @functools.wraps(batches)
+    async def front(self: LLMProvider, request: Any = None, **options: Any) -> AsyncGenerator[list[StreamEvent], None]:
+        request = as_request(request, options)
+        is_outermost = _is_outermost(self, owner, method)
+        begun = time.perf_counter()
+        try:
+            async with aclosing(batches(self, request)) as groups:
+                async for events in groups:
+                    if is_outermost and type(end := events[-1]) is MessageEnd:
+                        self.observe(request.model or "", end.usage, time.perf_counter() - begun)
+                    yield events
+        except ProviderError as error:
+            if not is_outermost:
+                raise
+            raise self.failed(error, request.model, begun) from error.__cause__
+
+    return front
+
+
+def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]) -> Any:
+    @functools.wraps(embed)
+    async def front(self: LLMProvider, request: Any = None, **options: Any) -> EmbeddingResponse:
+        if not isinstance(request, EmbeddingRequest):
+            given = options if request is None else {"input": request, **options}
+            request = EmbeddingRequest(**given)
+        if not _is_outermost(self, owner, "embed"):
+            return await embed(self, request)
+        begun = time.perf_counter()
+        try:
+            response = await embed(self, request)
+        except ProviderError as error:
+            raise self.failed(error, request.model, begun) from error.__cause__
+        self.observe(response.model, response.usage, time.perf_counter() - begun)
+        return msgspec.structs.replace(response, provider=self.name)
+
+    return front
+
+
+_FRONTS: dict[str, Callable[[type, Any], Any]] = {
+    "complete": _front_complete,
+    "stream": _front_stream,
+    "batches": _front_batches,
+    "embed": _front_embed,
+}
+
+
+def as_request(request: Any, options: dict[str, Any]) -> CompletionRequest:
+    """A request, or what makes one: messages in any form, and keywords.
+
+    Raises: InvalidRequest for a keyword that is none, naming it.
+    """
+    if isinstance(request, CompletionRequest):
+        return msgspec.structs.replace(request, **options) if options else request
+    given = options if request is None else {"messages": request, **options}
+    try:
+        return CompletionRequest(**given)
+    except TypeError as error:
+        raise InvalidRequest(f"not a request: {error}") from None
