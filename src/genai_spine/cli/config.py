@@ -1,0 +1,96 @@
+"""`spine config`: what the settings say, and whether they can work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import yaml
+
+from genai_spine.cli.output import Output
+from genai_spine.cli.sources import load
+from genai_spine.model.errors import ConfigError
+from genai_spine.providers.presence import is_unasked_ollama
+from genai_spine.settings import Settings, redacted, schema, warnings_of
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Check, show or describe the settings."""
+
+
+@command.command()
+@click.argument("file", type=_FILE, required=False)
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def check(output: Output, file: Path | None, is_json: bool) -> None:
+    """Whether the settings can work; exit code 1 if not."""
+    try:
+        settings = load(output, file)
+    except ConfigError as error:
+        problems = error.message.splitlines()
+        if is_json:
+            output.json({"ok": False, "problems": problems, "warnings": []})
+        for problem in problems if not is_json else ():
+            output.fail_with(problem)
+        raise click.exceptions.Exit(1) from None
+    warnings = warnings_of(settings)
+    providers = {id: table.type for id, table in settings.providers.by_id.items()}
+    sources = list(_sources(settings))
+    if is_json:
+        output.json(
+            {
+                "ok": True,
+                "problems": [],
+                "warnings": warnings,
+                "file": settings.loaded.file,
+                "sources": sources,
+                "providers": providers,
+                "discovered": settings.loaded.discovered,
+            }
+        )
+        return
+    for warning in warnings:
+        output.warn(warning)
+    how = "found in the environment" if settings.loaded.discovered else "configured"
+    listed = [id if id == type_ else f"{id} ({type_})" for id, type_ in providers.items()]
+    if is_unasked_ollama(settings, "ollama"):
+        listed[listed.index("ollama")] = "ollama (if it runs)"
+    output.line(f"OK: settings from {', '.join(sources) or 'defaults alone'}", fg="green")
+    output.line(f"providers {how}: {', '.join(listed) or 'none'}")
+
+
+@command.command(name="schema")
+@click.pass_obj
+def schema_(output: Output) -> None:
+    """JSON Schema of a settings file, for editors."""
+    output.json(schema())
+
+
+@command.command()
+@click.argument("file", type=_FILE, required=False)
+@click.option("--json", "is_json", is_flag=True, help="As JSON; otherwise as a spine.yaml would have it.")
+@click.pass_obj
+def show(output: Output, file: Path | None, is_json: bool) -> None:
+    """All settings in force, defaults included; secrets as ***."""
+    settings = redacted(load(output, file))
+    if is_json:
+        output.json(settings)
+    else:
+        output.line(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _sources(settings: Settings) -> Iterator[str]:
+    """What set something, in the order in which later ones win."""
+    if settings.loaded.file is not None:
+        yield settings.loaded.file
+    if Path(".env").is_file():
+        yield ".env"
+    names = sorted(name for name in os.environ if name.startswith("GENAI_") and name != "GENAI_CONFIG")
+    yield from names[:5]
+    if len(names) > 5:
+        yield f"{len(names) - 5} more variables"

@@ -1,0 +1,212 @@
+"""What the commands say, and how: colour and tables on a terminal, plain text elsewhere.
+
+Whatever comes from outside (a model's words, names in a list, an upstream's message) is neutralised before
+a terminal sees it: a control character is shown, never obeyed. Secrets of the settings are struck out of
+everything but a model's words.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from genai_spine.model.errors import ErrorType, ProviderError, SpineError
+
+if TYPE_CHECKING:
+    from genai_spine.settings import Settings
+
+SHORTEST_SECRET = 8
+"""Shorter ones would strike out ordinary words."""
+
+_HARMLESS: dict[int, str | None] = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)},
+    0x0D: None,
+    0x7F: "\u2421",
+    **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
+}
+"""Control pictures for C0, escapes for C1; tab and newline stay, carriage returns go."""
+
+
+def neutralise(text: str) -> str:
+    """The text with nothing in it that a terminal would obey."""
+    return text.translate(_HARMLESS)
+
+
+def one_line(text: str) -> str:
+    return neutralise(" ".join(text.split()))
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def has_colour(stream: IO[str] | None) -> bool:
+    """https://no-color.org: NO_COLOR, if not empty, means no colour."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Output:
+    """stdout and stderr of one run of `spine`."""
+
+    def __init__(self, *, is_verbose: bool = False) -> None:
+        self.is_verbose = is_verbose
+        self.settings: Settings | None = None
+        self._secrets: tuple[str, ...] = ()
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """Strike these out of all that is said from now on."""
+        long = {secret for secret in (*self._secrets, *secrets) if len(secret) >= SHORTEST_SECRET}
+        self._secrets = tuple(sorted(long, key=len, reverse=True))
+
+    def without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def log(self, level: str, form: str = "text") -> None:
+        """Log to stderr from this level on. `form` is text or json."""
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter(self, form))
+        logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+    # ------------------------------------------------------------ stdout
+
+    def line(self, text: str = "", **style: Any) -> None:
+        self._write(sys.stdout, text, style)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+        """Columns named in `right` are numbers."""
+        cells = [[self.without_secrets(one_line(cell)) for cell in row] for row in rows]
+        if has_colour(sys.stdout):
+            _print_table(columns, cells, right)
+            return
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for row in ([*columns], *cells):
+            padded = [
+                cell.rjust(width) if name in right else cell.ljust(width)
+                for name, cell, width in zip(columns, row, widths, strict=True)
+            ]
+            click.echo("  ".join(padded).rstrip())
+
+    def json(self, value: Any) -> None:
+        """Indented; characters that a terminal would obey are escaped, as JSON allows."""
+        import msgspec  # noqa: PLC0415  # 20 ms that `spine --help` does not pay
+
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        click.echo(text.translate({code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}))
+
+    # ------------------------------------------------------------ stderr
+
+    def note(self, text: str) -> None:
+        """Something beside the matter; dim on a terminal."""
+        self._write(sys.stderr, text, {"dim": True})
+
+    def warn(self, text: str) -> None:
+        self._write(sys.stderr, f"warning: {text}", {"fg": "yellow"})
+
+    def fail(self, error: SpineError) -> None:
+        """What, why, and how to mend it."""
+        self.fail_with(self.explain(error))
+
+    def fail_with(self, text: str) -> None:
+        self._write(sys.stderr, f"Error: {text}", {"fg": "red"})
+
+    def fail_unexpectedly(self, error: Exception) -> None:
+        if isinstance(error, OSError) and error.strerror:
+            where = f": {error.filename}" if error.filename is not None else ""
+            said = f"{error.strerror}{where}"
+        else:
+            said = one_line(f"{type(error).__name__}: {error}").removesuffix(": ")
+        if self.is_verbose:
+            self._write(sys.stderr, "".join(traceback.format_exception(error)).rstrip(), {"dim": True})
+            self.fail_with(said)
+        else:
+            self.fail_with(f"{said}; `spine --verbose …` shows where it comes from")
+
+    def explain(self, error: SpineError) -> str:
+        """The error's message, with the mend where a provider's own words have none."""
+        mend = self._mend(error) if isinstance(error, ProviderError) else ""
+        return f"{error.message.rstrip(' .')}: {mend}" if mend else error.message
+
+    def _mend(self, error: ProviderError) -> str:
+        name = error.provider or "the provider"
+        if error.status_code == 404:
+            return f"`spine models --provider {name}` lists the models there are"
+        if error.type is ErrorType.AUTHENTICATION and self.settings is not None and error.provider:
+            from genai_spine.cli.sources import key_source  # noqa: PLC0415  # after an error only
+
+            return f"check {key_source(self.settings, error.provider)}"
+        return _MENDS.get(error.type, "")
+
+    # ------------------------------------------------------------
+
+    def _write(self, stream: IO[str] | None, text: str, style: dict[str, Any]) -> None:
+        if stream is None:
+            return
+        text = self.without_secrets(neutralise(text))
+        if style and has_colour(stream):
+            text = click.style(text, **style)
+        try:
+            print(text, file=stream, flush=True)
+        except OSError:
+            if stream is not sys.stderr:  # of which nobody can be told
+                raise
+
+
+_MENDS = {
+    ErrorType.AUTHENTICATION: "check its key",
+    ErrorType.RATE_LIMIT: "wait a little, or name another model",
+    ErrorType.QUOTA_EXCEEDED: "the account needs credit, or another key",
+    ErrorType.NETWORK_ERROR: "`spine doctor` shows what can be reached",
+    ErrorType.TIMEOUT: "`spine doctor` shows what can be reached",
+    ErrorType.SERVER_ERROR: "try again, or name another provider",
+}
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+    from rich.console import Console  # noqa: PLC0415  # 50 ms, for terminals only
+    from rich.table import Table  # noqa: PLC0415  # only where a table is shown
+    from rich.text import Text  # noqa: PLC0415  # the same
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            style="cyan" if index == 0 else "",
+            no_wrap=index == 0,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+class _Formatter(logging.Formatter):
+    """Log lines without secrets and control characters; as JSON, one object a line."""
+
+    def __init__(self, output: Output, form: str) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._output = output
+        self._is_json = form == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not self._is_json:
+            return self._output.without_secrets(neutralise(super().format(record)))
+        import msgspec  # noqa: PLC0415  # as above
+
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._output.without_secrets(record.getMessage()),
+        }
+        if record.exc_info:
+            line["error"] = self._output.without_secrets(self.formatException(record.exc_info))
+        return msgspec.json.encode(line).decode()

@@ -1,0 +1,152 @@
+"""`spine providers`: what is configured, and with `--all` what could be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+import msgspec
+
+from genai_spine.catalog.rows import ProviderRow, find_row, load_planned, load_rows
+from genai_spine.cli.output import Output
+from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found
+from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
+from genai_spine.settings import ProviderSettings, Settings
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the list; the JSON of it, too."""
+
+    id: str
+    type: str
+    state: str
+    """configured, found (in the environment), available or planned."""
+    base_url: str | None
+    dialects: tuple[str, ...]
+    key: str
+    """set, missing, needed (where nothing is configured), optional or not needed."""
+    key_from: str | None
+    default_model: str | None
+    docs: str | None = None
+    note: str | None = None
+
+
+@click.command()
+@config_option
+@click.option("--all", "is_all", is_flag=True, help="Every provider there is, planned ones too.")
+@click.option("--json", "is_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def command(output: Output, config: Path | None, is_all: bool, is_json: bool) -> None:
+    """List the providers.
+
+    Nobody is asked; `spine doctor` tells who answers.
+    """
+    settings = load(output, config)
+    settings = without_absent_ollama(settings, OllamaProbe(settings))
+    listed = list(_configured(settings))
+    if is_all:
+        listed += _others({provider.type for provider in listed})
+    if is_json:
+        output.json({"default": settings.providers.default, "providers": listed})
+        return
+    if not listed:
+        output.note(f"{nothing_found(settings)}. `spine providers --all` lists what there is.")
+        return
+    _print(output, listed, is_all)
+
+
+def _print(output: Output, listed: list[Listed], is_all: bool) -> None:
+    """What is configured with its address and model; of all there is, where to read more."""
+    columns = ["provider", "state", "key", "dialects"]
+    columns += ["more"] if is_all else ["base URL", "default model"]
+    rows: list[list[str]] = []
+    for provider in listed:
+        name = provider.id if provider.id == provider.type else f"{provider.id} ({provider.type})"
+        row = [name, provider.state, _key_words(provider), " ".join(provider.dialects) or "–"]
+        if is_all:
+            row.append("; ".join(part for part in (provider.note, provider.docs) if part))
+        else:
+            row += [provider.base_url or "–", provider.default_model or "–"]
+        rows.append(row)
+    output.table(columns, rows)
+
+
+def _key_words(provider: Listed) -> str:
+    return f"{provider.key}: {provider.key_from}" if provider.key in ("missing", "needed") else provider.key
+
+
+def _configured(settings: Settings) -> Iterator[Listed]:
+    for id, provider in settings.providers.by_id.items():
+        row = find_row(provider.type)
+        yield Listed(
+            id=id,
+            type=provider.type,
+            state="found" if settings.loaded.discovered else "configured",
+            base_url=_base_url(row, provider),
+            dialects=_dialects(row, provider),
+            key=_key_state(row, provider),
+            key_from=key_source(settings, id) if row is None or row.auth != "none" else None,
+            default_model=provider.model or (row.default_model if row is not None else None),
+            docs=row.docs if row is not None else None,
+            note=row.note if row is not None else None,
+        )
+
+
+def _others(types: set[str]) -> Iterator[Listed]:
+    for row in load_rows().values():
+        if row.id not in types:
+            nothing = ProviderSettings()
+            yield Listed(
+                id=row.id,
+                type=row.id,
+                state="available",
+                base_url=_base_url(row, nothing),
+                dialects=row.dialects,
+                key={"none": "not needed", "optional-bearer": "optional"}.get(row.auth, "needed"),
+                key_from=" or ".join(row.key_variables) or None,
+                default_model=row.default_model,
+                docs=row.docs,
+                note=row.note,
+            )
+    for planned in load_planned().values():
+        if planned.id not in types:
+            yield Listed(
+                id=planned.id,
+                type=planned.id,
+                state="planned",
+                base_url=None,
+                dialects=(),
+                key="–",
+                key_from=None,
+                default_model=None,
+                note=f"{planned.name}: settings know it, this version does not speak it yet",
+            )
+
+
+def _dialects(row: ProviderRow | None, provider: ProviderSettings) -> tuple[str, ...]:
+    if row is None:
+        return ()
+    if provider.dialect is not None:
+        return (provider.dialect, *((row.embeddings,) if row.embeddings else ()))
+    return row.dialects
+
+
+def _base_url(row: ProviderRow | None, provider: ProviderSettings) -> str | None:
+    """Where it is, without whatever may be secret in a URL."""
+    url = provider.base_url
+    if row is not None:
+        url = row.base_url_for(provider.dialect or row.chat[0], provider.base_url)
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def _key_state(row: ProviderRow | None, provider: ProviderSettings) -> str:
+    if has_key(provider):
+        return "set"
+    if row is None or row.auth == "optional-bearer":
+        return "optional"
+    return "not needed" if row.auth == "none" else "missing"

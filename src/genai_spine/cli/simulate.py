@@ -1,0 +1,37 @@
+"""`spine simulate`: upstreams that speak the real wire formats, with faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from genai_spine.cli.output import Output
+from genai_spine.testing.simulator import DEFAULT_PORT, BaseUrls, serve
+
+
+@click.command()
+@click.option("-p", "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--script", type=click.Path(path_type=Path), metavar="F", help="TOML file of what goes wrong, and when.")
+@click.option("--key", metavar="KEY", help="Ask callers for this key; without it any will do.")
+@click.pass_obj
+def command(output: Output, port: int, host: str, script: Path | None, key: str | None) -> None:
+    """Serve canned answers in real wire formats.
+
+    OpenAI's, Anthropic's and Ollama's paths on one port; no keys, no network. What shall go wrong stands in
+    the header `x-simulate: status=503; retry_after=2`, behind a plus in the model's name
+    (`gpt-4o+reset=3`), or in a script.
+    """
+    output.conceal([key] if key else [])
+
+    def announce(urls: BaseUrls) -> None:
+        with suppress(OSError):
+            output.line(f"Simulated upstreams on {urls.root}: answers are canned, faults on demand")
+            output.line(f"  export OPENAI_BASE_URL={urls.openai}")
+            output.line(f"  export ANTHROPIC_BASE_URL={urls.anthropic}")
+            output.line(f"  export OLLAMA_HOST={urls.ollama}")
+
+    asyncio.run(serve(host, port, script=script, key=key, ready=announce))

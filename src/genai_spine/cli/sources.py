@@ -1,0 +1,112 @@
+"""Settings as every command gets them, and the providers that they come down to.
+
+Without configuration the providers are those whose keys are in the environment, and Ollama; whether an
+Ollama runs is asked here, since one that does not would be the first to be asked of all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from genai_spine.catalog.rows import find_row, load_rows
+from genai_spine.cli.output import Output
+from genai_spine.model.errors import ConfigError
+from genai_spine.providers import plugins
+from genai_spine.providers.presence import OLLAMA_URL, OllamaProbe, with_providers, without_absent_ollama
+from genai_spine.settings import ProviderSettings, ProvidersSettings, Secret, Settings, load_settings
+
+SIMULATED = ProviderSettings(type="simulated")
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings file; else GENAI_CONFIG, else spine.toml or spine.yaml here.",
+)
+
+
+def load(output: Output, config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force here. Raises: ConfigError."""
+    settings = load_settings(config, environ=os.environ, cwd=Path.cwd(), overrides=overrides, plugins=plugins.names())
+    output.settings = settings
+    output.conceal(secrets_in(settings))
+    return settings
+
+
+def load_usable(output: Output, config: Path | None, *names: str | None) -> Settings:
+    """The same with the providers that can be asked; `names` are a provider and a model that are wanted.
+
+    Raises: ConfigError, also where there is no provider at all.
+    """
+    settings = load(output, config)
+    wanted = {name.partition("/")[0] for name in names if name}
+    if "simulated" in wanted and "simulated" not in settings.providers.by_id:
+        settings = with_providers(settings, {**settings.providers.by_id, "simulated": SIMULATED})
+    settings = without_absent_ollama(settings, OllamaProbe(settings), wanted)
+    if not settings.providers.by_id:
+        raise ConfigError(f"{nothing_found(settings)}; --provider simulated gives canned answers")
+    return settings
+
+
+def nothing_found(settings: Settings) -> str:
+    """Why there is no provider, and what to do about it."""
+    file = f"{settings.loaded.file} names no provider" if settings.loaded.file else "no spine.toml"
+    return (
+        f"nothing to ask: {file}, no key in the environment, no Ollama at {OLLAMA_URL}; "
+        "set a key such as OPENAI_API_KEY, or start Ollama"
+    )
+
+
+def simulated_only(settings: Settings) -> Settings:
+    providers = ProvidersSettings(default="simulated", by_id={"simulated": SIMULATED})
+    return msgspec.structs.replace(settings, providers=providers)
+
+
+# ------------------------------------------------------------ keys
+
+
+def key_source(settings: Settings, id: str) -> str:
+    """Where a provider's key comes from or should: `OPENAI_API_KEY`, or the key of the file."""
+    provider = settings.providers.by_id.get(id)
+    row = find_row(provider.type if provider is not None and provider.type else id)
+    for key in ("api_key", "api_keys"):
+        if f"providers.{id}.{key}" in settings.loaded.keys:
+            where = settings.loaded.file
+            return f"providers.{id}.{key}" + (f" ({where} or its GENAI_ variable)" if where else "")
+    if provider is not None and provider.api_key_env:
+        return provider.api_key_env
+    names = row.key_variables if row is not None else ()
+    return " or ".join([name for name in names if os.environ.get(name)] or names) or f"providers.{id}.api_key"
+
+
+def has_key(provider: ProviderSettings) -> bool:
+    return bool(provider.api_key or any(provider.api_keys))
+
+
+def secrets_in(settings: Settings) -> set[str]:
+    """Every secret text in the settings, but for those that are none: many a local server's key is its name."""
+    names = {"lm-studio", *settings.providers.by_id}
+    for row in load_rows().values():
+        names |= {row.id, *row.aliases}
+    return set(_secrets_in(settings)) - names
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    if isinstance(value, Secret):
+        yield value.reveal()
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _secrets_in(getattr(value, name))
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _secrets_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _secrets_in(part)

@@ -1,0 +1,245 @@
+"""The gateway as an ASGI application: the routes in one list, and what surrounds every one of them.
+
+From outside to inside: request id and access log, the route, origin and key, the body, the handler; and
+errors, in the shape of the dialect that the path belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from genai_spine.engine.manager import ProviderManager
+from genai_spine.engine.record import CallRecord
+from genai_spine.gateway import inbounds, listing
+from genai_spine.gateway.chat import SHUTDOWN, chat
+from genai_spine.gateway.discretion import Discretion
+from genai_spine.gateway.keys import Keys
+from genai_spine.gateway.origins import Origins
+from genai_spine.gateway.request import CallerGone, HeaderList, Receive, Request, Scope, Send, header_value
+from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
+from genai_spine.settings import Settings
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("genai_spine.access")
+
+Handler = Callable[["Gateway", Request, CallRecord], Awaitable[None]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One path. `dialect` says in whose shape its errors are; a path that ends in "/" takes what follows."""
+
+    method: str
+    path: str
+    dialect: str
+    handler: Handler
+    is_open: bool = False
+    """Answers without a key."""
+
+
+def _chat(dialect: str, *, streams_unasked: bool = False) -> Handler:
+    async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
+        await chat(gateway, request, record, dialect, streams_unasked=streams_unasked)
+
+    return handler
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/v1/chat/completions", "openai_chat", _chat("openai_chat")),
+    Route("POST", "/chat/completions", "openai_chat", _chat("openai_chat")),
+    Route("POST", "/v1/messages", "anthropic_messages", _chat("anthropic_messages")),
+    Route("POST", "/v1/messages/count_tokens", "anthropic_messages", listing.count_tokens),
+    Route("POST", "/api/chat", "ollama_chat", _chat("ollama_chat", streams_unasked=True)),
+    Route("POST", "/api/generate", "ollama_chat", _chat("ollama_generate", streams_unasked=True)),
+    Route("POST", "/v1/embeddings", "openai_chat", listing.embed("openai_embeddings")),
+    Route("POST", "/embeddings", "openai_chat", listing.embed("openai_embeddings")),
+    Route("POST", "/api/embed", "ollama_chat", listing.embed("ollama_embed")),
+    Route("POST", "/api/embeddings", "ollama_chat", listing.embed("ollama_embeddings")),
+    Route("GET", "/v1/models", "openai_chat", listing.models),
+    Route("GET", "/models", "openai_chat", listing.models),
+    Route("GET", "/v1/models/", "openai_chat", listing.model),
+    Route("GET", "/api/tags", "ollama_chat", listing.ollama_tags),
+    Route("GET", "/api/ps", "ollama_chat", listing.ollama_ps),
+    Route("GET", "/api/version", "ollama_chat", listing.ollama_version),
+    Route("POST", "/api/show", "ollama_chat", listing.ollama_show),
+    Route("GET", "/v1/providers", "openai_chat", listing.providers),
+    Route("GET", "/health/live", "openai_chat", listing.live, is_open=True),
+    Route("GET", "/health/ready", "openai_chat", listing.ready, is_open=True),
+    Route("GET", "/", "openai_chat", listing.root, is_open=True),
+)
+"""HEAD is answered wherever GET is; the server leaves the body out."""
+
+
+class Gateway:
+    """`await gateway(scope, receive, send)`. One per process; `manager` does the work."""
+
+    def __init__(self, manager: ProviderManager, settings: Settings | None = None) -> None:
+        self.manager = manager
+        self.settings = settings or manager.settings
+        server = self.settings.server
+        self.keys = Keys(server.api_keys)
+        self.origins = Origins(server.cors, is_open=not self.keys)
+        self.discretion = Discretion(manager.registry, self.settings)
+        self.draining = False
+        self._max_body = int(server.max_body_mb * 1_000_000)
+        self._body_timeout_s = float(server.body_timeout)
+        self._logs_access = server.access_log
+        self._exact = {(route.method, route.path): route for route in ROUTES if not _is_prefix(route)}
+        self._prefixes = tuple(route for route in ROUTES if _is_prefix(route))
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(Request(scope, receive, send))
+
+    async def body_of(self, request: Request) -> bytes:
+        """Raises: InvalidRequest, CallerGone."""
+        return await request.body(self._max_body, self._body_timeout_s)
+
+    async def abort_streams(self) -> None:
+        """Ends what is still open with an error of its dialect; for a gateway that has waited long enough."""
+        for task in self._tasks:
+            task.cancel(SHUTDOWN)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # ------------------------------------------------------------ one request
+
+    async def _http(self, request: Request) -> None:
+        task = request.task
+        self._tasks.add(task)
+        record = CallRecord()
+        try:
+            await self._handle(request, record)
+        except CallerGone:
+            request.status = request.status or 499
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args == (SHUTDOWN,) and not request.is_started:
+                await self._refuse(request, InvalidRequest("the gateway is shutting down", status_code=503), record)
+            else:
+                request.status = 499
+        finally:
+            self._tasks.discard(task)
+            request.done()
+            if self._logs_access and access.isEnabledFor(logging.INFO):
+                _log(request, record)
+
+    async def _handle(self, request: Request, record: CallRecord) -> None:
+        try:
+            is_from_page = b"origin" in request.headers
+            if is_from_page:
+                request.extra_headers = self.origins.headers(request.headers)
+            method = "GET" if request.method == "HEAD" else request.method
+            route = self._exact.get((method, request.path)) or self._find(method, request.path)
+            if _dialect_of(request) == "anthropic_messages":
+                request.extra_headers = [*request.extra_headers, (b"request-id", request.id.encode())]
+            if not route.is_open:
+                if is_from_page:
+                    self.origins.check(request.headers)
+                self.keys.check(request.headers)
+            await route.handler(self, request, record)
+        except SpineError as error:
+            await self._refuse(request, error, record)
+        except Exception:
+            # A fault of ours: the caller gets no details, the log gets all.
+            logger.exception("request %s failed", request.id)
+            failure = SpineError(f"the gateway failed; its log has the details under {request.id}")
+            failure.status_code = 500
+            await self._refuse(request, failure, record)
+
+    def _find(self, method: str, path: str) -> Route:
+        """Raises: InvalidRequest with status 404 or 405."""
+        if method == "OPTIONS" and self.origins.allowed:
+            return Route("OPTIONS", path, "openai_chat", _preflight, is_open=True)
+        matching = [route for route in self._prefixes if path.startswith(route.path) and path != route.path]
+        for route in matching:
+            if route.method == method:
+                return route
+        exact = [route for route in ROUTES if route.path == path and not _is_prefix(route)]
+        methods = {route.method for route in (*exact, *matching)}
+        if methods:
+            raise _NoRoute(f"{path[:200]} takes {' or '.join(sorted(methods))}, not {method}", 405, methods)
+        raise _NoRoute(
+            f"no {method} {path[:200]} here; see /v1/models, /v1/chat/completions, /v1/messages, /api/chat",
+            404,
+        )
+
+    async def _refuse(self, request: Request, error: SpineError, record: CallRecord) -> None:
+        if request.is_started:
+            return
+        request.notes = f"{type(error).__name__}: {error.message}"
+        self.discretion.mend(error)
+        reader = inbounds.inbound(_dialect_of(request))
+        status, body = reader.encode_error(error, request.id)
+        headers: HeaderList = []
+        if error.fault != "caller" or isinstance(error, ProviderError):
+            headers.append((b"x-should-retry", b"false"))
+        if isinstance(error, ProviderError):
+            headers.append((b"x-spine-attempts", b"%d" % len(record.attempts)))
+            if error.provider is not None:
+                headers.append((b"x-spine-provider", header_value(error.provider)))
+            if error.retry_after_s is not None:
+                headers.append((b"retry-after", b"%d" % -(-error.retry_after_s // 1)))
+        if isinstance(error, _NoRoute) and error.methods:
+            allowed = error.methods | ({"HEAD"} if "GET" in error.methods else set())
+            headers.append((b"allow", ", ".join(sorted(allowed)).encode()))
+        await request.reply(status, body, headers)
+
+    # ------------------------------------------------------------ beginning and end
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.draining = True
+                await self.manager.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class _NoRoute(InvalidRequest):
+    def __init__(self, message: str, status: int, methods: set[str] | None = None) -> None:
+        super().__init__(message, status_code=status, code="not_found" if status == 404 else "method_not_allowed")
+        self.methods = methods or set()
+
+
+def _is_prefix(route: Route) -> bool:
+    return route.path.endswith("/") and len(route.path) > 1
+
+
+def _dialect_of(request: Request) -> str:
+    """In whose shape a request's errors are. /v1/models is two services' path."""
+    path = request.path
+    if path.startswith("/v1/messages") or (path.startswith("/v1/models") and b"anthropic-version" in request.headers):
+        return "anthropic_messages"
+    return "ollama_chat" if path.startswith("/api/") else "openai_chat"
+
+
+async def _preflight(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    await request.reply(204, b"", gateway.origins.preflight_headers(request.headers))
+
+
+def _log(request: Request, record: CallRecord) -> None:
+    """One line, without bodies, keys and queries; control characters of a caller's are escaped."""
+    path = request.path.encode("ascii", "backslashreplace").decode()
+    notes = "".join(char if char.isprintable() else "?" for char in request.notes[:300])
+    access.info(
+        "%s %s %d %.1fms %dB attempts=%d %s %s",
+        request.method,
+        "".join(char if char.isprintable() else "?" for char in path[:300]),
+        request.status,
+        (time.perf_counter() - request.begun) * 1000,
+        request.bytes_out,
+        len(record.attempts),
+        request.id,
+        notes,
+    )

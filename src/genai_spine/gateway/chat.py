@@ -1,0 +1,95 @@
+"""The one handler for every chat dialect: read, ask the engine, write the answer or the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from genai_spine.engine.exchange import Answered, Exchange, Streaming
+from genai_spine.engine.record import CallRecord, name_provider
+from genai_spine.gateway import inbounds
+from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.model.errors import ProviderError, SpineError
+from genai_spine.model.response import Notice
+
+if TYPE_CHECKING:
+    from genai_spine.gateway.app import Gateway
+
+logger = logging.getLogger(__name__)
+
+
+class ShuttingDown(ProviderError):
+    """The gateway is told to stop and has waited for this stream as long as it may."""
+
+    status_code = 503
+    code = "shutting_down"
+
+
+async def chat(gateway: Gateway, request: Request, record: CallRecord, dialect: str, *, streams_unasked: bool) -> None:
+    """Answers one request of a dialect. Raises: SpineError, as long as nothing was written."""
+    inbound = inbounds.inbound(dialect)
+    body = await gateway.body_of(request)
+    headers = request.values(inbound.FORWARDED_HEADERS)
+    exchange = Exchange(dialect, inbound, body, headers=headers, stream=streams_unasked)
+    request.cancel_when_gone()
+    if not exchange.stream:
+        answer = await gateway.manager.answer(exchange, record)
+        request.notes = f"{answer.provider} {answer.model}"
+        await request.reply(200, answer.body, _headers_of(answer, record))
+        return
+    streaming = await gateway.manager.begin(exchange, record)
+    request.notes = f"{streaming.provider} {streaming.model}"
+    await request.start(inbound.STREAM_CONTENT_TYPE, _headers_of(streaming, record))
+    await _pump(gateway, request, exchange, streaming)
+
+
+async def _pump(gateway: Gateway, request: Request, exchange: Exchange, streaming: Streaming) -> None:
+    """Chunks as they come; a stream that breaks ends with an error of the caller's dialect."""
+    write = request.write
+    try:
+        async with aclosing(streaming.chunks) as chunks:  # type: ignore[type-var]  # has aclose
+            async for chunk in chunks:
+                await write(chunk)
+    except SpineError as error:
+        request.notes += f" broken: {error.message}"
+        name_provider(error)
+        gateway.discretion.mend(error)
+        await write(exchange.stream_error(error, request.id))
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args != (SHUTDOWN,):
+            raise
+        request.notes += " broken: the gateway is shutting down"
+        ending = ShuttingDown("the gateway is shutting down; ask again")
+        await write(exchange.stream_error(ending, request.id))
+    except Exception:
+        logger.exception("request %s failed in mid-stream", request.id)
+        request.notes += " broken: the gateway failed"
+        failure = SpineError(f"the gateway failed; its log has the details under {request.id}")
+        await write(exchange.stream_error(failure, request.id))
+    await request.finish()
+
+
+SHUTDOWN = "the gateway is shutting down"
+"""The message with which a stream's task is cancelled when the gateway stops."""
+
+
+def _headers_of(answer: Answered | Streaming, record: CallRecord) -> HeaderList:
+    headers = [
+        (b"x-spine-provider", header_value(answer.provider)),
+        (b"x-spine-model", header_value(answer.model)),
+        (b"x-spine-attempts", b"%d" % len(record.attempts)),
+    ]
+    if isinstance(answer, Answered) and answer.cost_usd is not None:
+        headers.append((b"x-spine-cost-usd", format(answer.cost_usd, "f").encode()))
+    if answer.notices:
+        headers.append((b"x-spine-notices", notices_value(answer.notices)))
+    return headers
+
+
+def notices_value(notices: Iterable[Notice]) -> bytes:
+    """`code param: message` of each, in one line."""
+    said = dict.fromkeys(f"{n.code} {n.param}: {n.message}" if n.param else f"{n.code}: {n.message}" for n in notices)
+    return header_value("; ".join(said))

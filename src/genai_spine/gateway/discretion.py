@@ -1,0 +1,78 @@
+"""What no caller may read in an error: the operator's keys, and where providers and proxies are.
+
+Providers' texts are searched for what looks like a key when they are decoded (dialects/failure.py). This is
+the last look at a message before it leaves, and knows the very texts. Logs keep the addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from genai_spine.model.errors import ConfigError, SpineError
+from genai_spine.providers.connect import proxies_of
+from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.registry import ProviderRegistry
+from genai_spine.settings import Secret, Settings
+from genai_spine.wire.http import parse_url
+
+SHORTEST_SECRET = 8
+"""Shorter texts are no keys, and taking them out would garble words."""
+LONGEST_CODE = 100
+
+
+class Discretion:
+    """`discretion(text)` is the text that a caller may read; `mend(error)` makes an error fit to be told."""
+
+    def __init__(self, registry: ProviderRegistry, settings: Settings) -> None:
+        secrets = {text for text in _secrets(registry, settings) if len(text) >= SHORTEST_SECRET}
+        places = set(_places(registry))
+        self._secret = _any_of(secrets)
+        self._place = _any_of(places, r"( \(proxy [^)]*\))?(: )?")
+
+    def __call__(self, text: str) -> str:
+        if self._secret is not None:
+            text = self._secret.sub("[redacted]", text)
+        if self._place is not None:
+            text = self._place.sub(lambda found: "" if found.group().endswith(": ") else "[address]", text)
+        return text
+
+    def mend(self, error: SpineError) -> None:
+        """A provider chooses message and code, so it may say in either what it was sent."""
+        error.message = self(error.message)
+        if error.code is not None:
+            error.code = self(error.code)[:LONGEST_CODE]
+
+
+def _any_of(texts: set[str], more: str = "") -> re.Pattern[str] | None:
+    """The longest first: a text may begin with another."""
+    if not texts:
+        return None
+    return re.compile("(?:" + "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) + ")" + more)
+
+
+def _secrets(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:
+    yield from (key.reveal() for key in settings.server.api_keys)
+    for provider in registry:
+        if isinstance(provider, HttpProvider):
+            own = provider.settings
+            secrets: list[Secret | None] = [own.api_key, *own.api_keys, *own.headers.values(), own.proxy]
+            yield from (secret.reveal() for secret in secrets if secret is not None)
+
+
+def _places(registry: ProviderRegistry) -> Iterator[str]:
+    """Hosts with their ports, as the transports' messages name them."""
+    for provider in registry:
+        if not isinstance(provider, HttpProvider):
+            continue
+        for dialect in provider.row.dialects:
+            try:
+                base = provider.row.base_url_for(dialect, provider.settings.base_url)
+                yield parse_url(base).peer
+            except ValueError:
+                continue  # no address, or none that can be read: nothing is sent there
+        try:
+            proxies = proxies_of(provider.settings)
+        except ConfigError:
+            continue
+        yield from (proxy.peer for proxy in (proxies.http, proxies.https) if proxy is not None)

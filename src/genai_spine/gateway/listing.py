@@ -1,0 +1,202 @@
+"""What the gateway serves beside chat: embeddings, models, providers, health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from genai_spine.dialects import anthropic_models, relay
+from genai_spine.dialects.anthropic_messages import inbound as anthropic
+from genai_spine.dialects.anthropic_messages.schema import COUNT_PATH
+from genai_spine.dialects.ollama_chat import models as ollama_models
+from genai_spine.dialects.openai_chat import models as openai_models
+from genai_spine.engine.call import call
+from genai_spine.engine.record import CallRecord
+from genai_spine.gateway.chat import notices_value
+from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.model.card import ModelCard
+from genai_spine.model.errors import ProviderError, ProviderNotFound
+from genai_spine.policy.route import Choice, Wanted
+from genai_spine.providers import codecs
+from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.status import ProviderStatus
+from genai_spine.wire.http import Headers
+from genai_spine.wire.json import top_level
+
+if TYPE_CHECKING:
+    from genai_spine.gateway.app import Gateway, Handler
+
+OLLAMA_VERSION = "0.12.0"
+"""The version of Ollama's API that the Ollama paths follow; clients compare it with what they need."""
+
+
+def embed(dialect: str) -> Handler:
+    """The handler for one dialect of embeddings."""
+
+    async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
+        codec = codecs.embeddings(dialect)
+        body = await gateway.body_of(request)
+        top_level(body)  # refuses members given twice
+        wanted = codec.decode_request(body)
+        request.cancel_when_gone()
+        response = await gateway.manager.embed(wanted, record=record)
+        request.notes = f"{response.provider} {response.model}"
+        headers: HeaderList = [
+            (b"x-spine-provider", header_value(response.provider or "")),
+            (b"x-spine-model", header_value(response.model)),
+            (b"x-spine-attempts", b"%d" % len(record.attempts)),
+        ]
+        if response.notices:
+            headers.append((b"x-spine-notices", notices_value(response.notices)))
+        await request.reply(200, codec.encode_response(response, wanted), headers)
+
+    return handler
+
+
+# ---------------------------------------------------------------- tokens
+
+
+async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """Anthropic's count: from a provider that counts, else estimated and labelled so."""
+    body = await gateway.body_of(request)
+    peek = relay.peek(body)
+    wanted = anthropic.decode_count_request(body)
+    forwarded = request.values(anthropic.FORWARDED_HEADERS)
+    request.cancel_when_gone()
+
+    async def send(choice: Choice) -> tuple[bytes, bool]:
+        provider = gateway.manager.registry.get(choice.provider)
+        counts = isinstance(provider, HttpProvider) and provider.counts_tokens
+        try:
+            if isinstance(provider, HttpProvider) and counts and provider.relays(anthropic.DIALECT, peek.members):
+                return await _count_relayed(provider, choice, peek, forwarded), True
+            count = await provider.count_tokens(wanted, choice.model)
+        except ProviderError as error:
+            error.provider = error.provider or provider.name
+            raise
+        return anthropic.encode_count_response(count), counts
+
+    # Another provider would count with another's tokens: the first of the plan, or none.
+    choices = gateway.manager.plan(Wanted(model=peek.model, provider=peek.provider))[:1]
+    counted, is_exact = await call(send, choices, gateway.manager.retry, record)
+    headers: HeaderList = [(b"x-spine-provider", header_value(choices[0].provider))]
+    if not is_exact:
+        headers.append((b"x-spine-notices", b"estimated input_tokens: from the length of the text"))
+    await request.reply(200, counted, headers)
+
+
+async def _count_relayed(provider: HttpProvider, choice: Choice, peek: relay.Peek, headers: Headers) -> bytes:
+    """The caller's own bytes, so that what we do not know is counted, too."""
+    model = provider.target(choice.model).model
+    body = relay.rewrite(peek, model=model, dialect=anthropic.DIALECT, force_usage=False)
+    response = await provider.send(anthropic.DIALECT, COUNT_PATH, body, headers)
+    if response.status != 200:
+        raise await provider.error_of(response, anthropic.DIALECT)
+    counted = await provider.json_body(response)
+    codecs.counting(anthropic.DIALECT).decode_count_response(counted)  # raises BadReply for what is no count
+    return counted
+
+
+# ---------------------------------------------------------------- models
+
+
+async def models(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """The models of every provider that answers, and the routes, in Anthropic's or OpenAI's shape."""
+    cards = await _all_cards(gateway)
+    shape: Any = anthropic_models if b"anthropic-version" in request.headers else openai_models
+    await request.reply(200, shape.encode_models(cards))
+
+
+async def model(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    shape: Any = anthropic_models if b"anthropic-version" in request.headers else openai_models
+    card = await _card(gateway, request.path.removeprefix("/v1/models/"))
+    await request.reply(200, shape.encode_model(card))
+
+
+async def ollama_tags(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    await request.reply(200, ollama_models.encode_models(await _all_cards(gateway)))
+
+
+async def ollama_ps(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """Nothing is loaded here: where a model is in memory is its own server's affair."""
+    await request.reply(200, ollama_models.encode_running((), ""))
+
+
+async def ollama_version(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    await request.reply(200, ollama_models.encode_version(OLLAMA_VERSION))
+
+
+async def ollama_show(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    body = await gateway.body_of(request)
+    top_level(body)
+    name = ollama_models.decode_model_name(body)
+    await request.reply(200, ollama_models.encode_show(await _card(gateway, name)))
+
+
+async def _all_cards(gateway: Gateway) -> list[ModelCard]:
+    """Named as a caller may name them: `provider/model`, and the routes by their own names."""
+    routes = [ModelCard(id=name, owned_by="genai-spine") for name in gateway.settings.routes]
+    listed = await gateway.manager.list_models()
+    return routes + [_named_for_callers(card) for card in listed]
+
+
+def _named_for_callers(card: ModelCard) -> ModelCard:
+    owner = card.owned_by or card.provider
+    return msgspec.structs.replace(card, id=f"{card.provider}/{card.id}", owned_by=owner)
+
+
+async def _card(gateway: Gateway, name: str) -> ModelCard:
+    """One model by any name that a caller may use. Raises: ProviderNotFound."""
+    cards = await _all_cards(gateway)
+    for card in cards:
+        if card.id == name:
+            return card
+    choice = gateway.manager.plan(Wanted(model=name))[0]
+    for card in cards:
+        if card.id == f"{choice.provider}/{choice.model}":
+            return msgspec.structs.replace(card, id=name)
+    raise ProviderNotFound(f'no model "{name[:200]}": GET /v1/models lists them')
+
+
+# ---------------------------------------------------------------- state
+
+
+async def providers(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """Each provider with what is known of it: its state from traffic, its calls, its use."""
+    manager = gateway.manager
+    totals = manager.usage()
+    listed = [
+        {
+            "id": provider.name,
+            "type": provider.provider_type,
+            "default_model": provider.default_model,
+            "status": _told(provider.status(), gateway),
+            "metrics": provider.metrics,
+            "usage": totals[provider.name],
+        }
+        for provider in manager.registry
+    ]
+    await request.reply(200, msgspec.json.encode({"object": "list", "data": listed}))
+
+
+def _told(status: ProviderStatus, gateway: Gateway) -> ProviderStatus:
+    if status.error is None:
+        return status
+    return msgspec.structs.replace(status, error=gateway.discretion(status.error))
+
+
+async def live(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    await request.reply(200, b'{"status":"ok"}')
+
+
+async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    if gateway.draining:
+        await request.reply(503, b'{"status":"draining"}')
+    else:
+        await request.reply(200, b'{"status":"ready"}')
+
+
+async def root(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """Clients of Ollama ask here whether anyone is in."""
+    await request.reply(200, b"GenAI Spine is running", content_type=b"text/plain; charset=utf-8")

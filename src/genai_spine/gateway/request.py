@@ -1,0 +1,242 @@
+"""One HTTP request and its answer, on bare ASGI.
+
+On our own server its exchange (exchange.py) is used directly: a callback when the caller leaves, in place of
+a task that waits for it, and answers written in one go. On any other server, plain ASGI does the same. Must
+not know: dialects, the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+from genai_spine.gateway.exchange import HttpExchange
+from genai_spine.model.errors import InvalidRequest, SpineError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HeaderList = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+CLOSING = frozenset({408, 413, 415})
+"""Statuses after which the connection closes: what is left of the request's body is not worth reading."""
+
+_ID_PREFIX = f"req_{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
+_numbers = count()
+
+
+class CallerGone(Exception):
+    """The caller closed the connection before its request was whole."""
+
+
+class Request:
+    """What a handler needs of one request. `id` names it in answers and logs."""
+
+    __slots__ = (
+        "_own",
+        "_receive",
+        "_send",
+        "_watcher",
+        "begun",
+        "bytes_out",
+        "extra_headers",
+        "headers",
+        "id",
+        "is_started",
+        "method",
+        "notes",
+        "path",
+        "scope",
+        "status",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = f"{_ID_PREFIX}{next(_numbers):08x}"
+        self.begun = time.perf_counter()
+        self.status = 0
+        self.bytes_out = 0
+        self.is_started = False
+        self.notes = ""
+        """For the access log: who answered."""
+        self.extra_headers: HeaderList = []
+        """On every answer to this request, whatever it is."""
+        # Our own server's exchange: both of its extensions are the same object (exchange.py).
+        self._own: HttpExchange | None = (scope.get("extensions") or {}).get("genai_spine.reply")
+        self._watcher: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------ in
+
+    def values(self, names: Iterable[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+        """The headers of these names that were sent, sorted; one sent twice is one list (RFC 9110 §5.3)."""
+        sent = sorted(name for name in names if name in self.headers)
+        return tuple(
+            (name, b", ".join([value for key, value in self.scope["headers"] if key == name])) for name in sent
+        )
+
+    async def body(self, max_bytes: int, timeout_s: float) -> bytes:
+        """The whole body.
+
+        Raises: InvalidRequest with status 413 (before reading, where the length is said), 408 or 415;
+        CallerGone.
+        """
+        encoding = self.headers.get(b"content-encoding", b"identity")
+        if encoding.strip().lower() not in (b"identity", b""):
+            raise InvalidRequest(
+                "compressed request bodies are not taken: send the JSON as it is",
+                status_code=415,
+                code="unsupported_encoding",
+            )
+        length = self.headers.get(b"content-length")
+        if length is not None and int(length) > max_bytes:
+            raise _too_large(max_bytes)
+        try:
+            if self._own is not None:  # our own server watches the clock itself, and how fast the bytes come
+                return await self._read_body(max_bytes)
+            async with asyncio.timeout(timeout_s):
+                return await self._read_body(max_bytes)
+        except TimeoutError:
+            raise InvalidRequest(
+                f"the request's body did not arrive in time ({timeout_s:g} s, server.body_timeout)",
+                status_code=408,
+                code="request_timeout",
+            ) from None
+
+    async def _read_body(self, max_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise CallerGone
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            if not message.get("more_body", False):
+                return b"".join([*parts, part]) if parts else part
+            parts.append(part)
+
+    @property
+    def task(self) -> asyncio.Task[Any]:
+        """The task that handles this request. Our own server knows it; asyncio makes a system call to tell."""
+        task = (self._own.task if self._own is not None else None) or asyncio.current_task()
+        assert task is not None, "a request is handled in a task"
+        return task
+
+    def cancel_when_gone(self) -> None:
+        """From now on this task is cancelled when the caller leaves. Call it when the body is read."""
+        task = self.task
+
+        def leave() -> None:
+            task.cancel()
+
+        if self._own is not None:
+            self._own.callback = leave
+            if self._own.is_disconnected:
+                leave()
+        else:
+            self._watcher = asyncio.create_task(self._watch(task))
+
+    async def _watch(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        task.cancel()
+
+    def done(self) -> None:
+        """The answer is out: the caller may go."""
+        if self._own is not None:
+            self._own.callback = None
+        elif self._watcher is not None:
+            self._watcher.cancel()
+
+    # ------------------------------------------------------------ out
+
+    async def reply(
+        self,
+        status: int,
+        body: bytes,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        content_type: bytes = JSON,
+    ) -> None:
+        """A whole answer, JSON unless said otherwise."""
+        self.status = status
+        self.is_started = True
+        self.bytes_out = len(body)
+        if self._own is not None:
+            self._own.keep_alive = self._own.keep_alive and status not in CLOSING
+            self._own.reply(status, self._head(content_type, headers), body)
+            return
+        lines = [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", self.id.encode()),
+            *self.extra_headers,
+            *headers,
+        ]
+        if status in CLOSING:
+            lines.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, content_type: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """The head of a streamed answer."""
+        self.status = 200
+        self.is_started = True
+        headers = [(b"cache-control", b"no-cache"), *headers]
+        if self._own is not None:
+            self._own.start(200, self._head(content_type, headers))
+            return
+        lines = [
+            (b"content-type", content_type),
+            (b"x-request-id", self.id.encode()),
+            *self.extra_headers,
+            *headers,
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": lines})
+
+    async def write(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        if self._own is None:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        elif self._own.write(data):
+            await self._own.drain()
+
+    async def finish(self) -> None:
+        if self._own is not None:
+            self._own.finish()
+            return
+        with suppress(OSError):
+            await self._send({"type": "http.response.body", "body": b""})
+
+    def _head(self, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The lines of a head. Values are ours, or went through `header_value`."""
+        own = b"content-type: %b\r\nx-request-id: %b\r\n" % (content_type, self.id.encode())
+        return own + b"".join([b"%b: %b\r\n" % header for header in (*self.extra_headers, *headers)])
+
+
+def header_value(text: str) -> bytes:
+    """Text as a header's value: one line, ASCII, of bounded length."""
+    return text.encode("ascii", "backslashreplace").translate(None, _CONTROLS)[:1000]
+
+
+_CONTROLS = bytes(range(32)) + b"\x7f"
+
+
+def _too_large(max_bytes: int) -> SpineError:
+    return InvalidRequest(
+        f"the request's body is larger than {max_bytes / 1_000_000:g} MB; server.max_body_mb sets the limit",
+        status_code=413,
+        code="request_too_large",
+    )

@@ -1,0 +1,171 @@
+"""Several processes on the same sockets, and the one that looks after them.
+
+The sockets are bound once, by the supervisor; each worker accepts from them, so that a worker's death
+loses no connection but its own. Workers are spawned, not forked: no thread or lock comes along, and it is
+the same on Linux and macOS. Settings and the application's factory reach them by pickle.
+
+A pipe from the supervisor to each worker carries the stop: a byte per signal; its end, when the
+supervisor is gone, says the same. Signals of the terminal are the supervisor's business alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import TYPE_CHECKING
+
+from genai_spine.gateway.exchange import ASGIApp
+from genai_spine.gateway.server import Ready, raise_file_limit, run_here
+from genai_spine.model.errors import ConfigError, SpineError
+from genai_spine.settings.tree import Settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+START_S = 30.0
+RESTART_PAUSE_S = 1.0
+"""Between two starts of a worker that keeps dying."""
+
+logger = logging.getLogger("genai_spine.gateway")
+
+
+class Worker:
+    """One process, its line for stopping it, and the line on which it tells that it serves."""
+
+    def __init__(
+        self, app_factory: Callable[[Settings], ASGIApp], settings: Settings, sockets: Sequence[socket.socket]
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.news, news = context.Pipe(duplex=False)
+        orders, self.orders = context.Pipe(duplex=False)
+        self.started_at = time.monotonic()
+        self.process: SpawnProcess = context.Process(
+            target=_work, args=(app_factory, settings, list(sockets), orders, news), name="spine-worker"
+        )
+        self.process.start()
+        news.close()
+        orders.close()
+
+    def stop(self) -> None:
+        try:
+            os.write(self.orders.fileno(), b"x")
+        except OSError:
+            pass  # it is dead already
+
+    def close(self) -> None:
+        self.news.close()
+        self.orders.close()
+
+
+def run_workers(
+    app_factory: Callable[[Settings], ASGIApp],
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    ready: Ready | None,
+) -> None:
+    """Keep `server.workers` processes serving until SIGTERM or SIGINT, then let them drain.
+
+    Raises: ConfigError if the first workers do not start.
+    """
+    spawn = partial(Worker, app_factory, settings, sockets)
+    signals_seen: list[int] = []
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+
+    def note(number: int, _: FrameType | None) -> None:
+        signals_seen.append(number)
+        os.write(wake, b"x")
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    workers = [spawn() for _ in range(settings.server.workers)]
+    try:
+        for worker in workers:
+            _wait_for_start(worker, signals_seen)
+        if ready is not None and not signals_seen:
+            ready(*sockets[0].getsockname()[:2])
+        _supervise(workers, spawn, signals_seen, awake)
+    finally:
+        for sock in sockets:
+            sock.close()
+        for worker in workers:
+            worker.stop()
+        _join(workers, signals_seen, settings.server.drain_timeout + START_S)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(awake)
+        os.close(wake)
+
+
+def _wait_for_start(worker: Worker, signals_seen: list[int]) -> None:
+    deadline = time.monotonic() + START_S
+    while not signals_seen and time.monotonic() < deadline:
+        if worker.news.poll(0.1):
+            try:
+                failure = worker.news.recv()
+            except EOFError:
+                failure = "a worker died while it started; the log above says why"
+            if failure:
+                raise ConfigError(failure)
+            return
+    if not signals_seen:
+        raise ConfigError(f"a worker did not start within {START_S:g} seconds")
+
+
+def _supervise(workers: list[Worker], spawn: Callable[[], Worker], signals_seen: list[int], awake: int) -> None:
+    while not signals_seen:
+        wait([awake, *(worker.process.sentinel for worker in workers)])
+        for index, worker in enumerate(workers):
+            if signals_seen or worker.process.is_alive():
+                continue
+            logger.error("worker %s died (%s): starting another", worker.process.pid, worker.process.exitcode)
+            if time.monotonic() - worker.started_at < RESTART_PAUSE_S:
+                time.sleep(RESTART_PAUSE_S)
+            worker.close()
+            workers[index] = spawn()
+
+
+def _join(workers: list[Worker], signals_seen: list[int], timeout_s: float) -> None:
+    """Wait for the workers' drain; each further signal is handed on; what hangs is killed."""
+    deadline = time.monotonic() + timeout_s
+    told = len(signals_seen)
+    while any(worker.process.is_alive() for worker in workers) and time.monotonic() < deadline:
+        wait([worker.process.sentinel for worker in workers if worker.process.is_alive()], timeout=0.1)
+        if len(signals_seen) > max(told, 1):
+            told = len(signals_seen)
+            for worker in workers:
+                worker.stop()
+    for worker in workers:
+        if worker.process.is_alive():
+            worker.process.kill()
+        worker.process.join()
+        worker.close()
+
+
+def _work(
+    app_factory: Callable[[Settings], ASGIApp],
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    orders: Connection,
+    news: Connection,
+) -> None:
+    """A worker's main: serves until the supervisor says stop, or is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    raise_file_limit()
+
+    def ready(_: str, __: int) -> None:
+        news.send(None)
+
+    try:
+        run_here(partial(app_factory, settings), settings.server, sockets, ready, orders.fileno())
+    except SpineError as error:
+        news.send(str(error))
