@@ -1,0 +1,349 @@
+"""The services that are simulated, as one table of paths: each row says how a request is read, answered and
+refused in its dialect. A further dialect is a further row.
+
+Everything is written by the dialects' own inbound halves, so what comes over the socket is what the gateway
+would say, too. Must not know: sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from types import ModuleType
+from typing import Any, cast
+
+import msgspec
+
+from genai_spine.dialects import ollama_embed, ollama_embeddings, openai_embeddings
+from genai_spine.dialects.anthropic_messages import inbound as anthropic_messages
+from genai_spine.dialects.failure import BY_STATUS
+from genai_spine.dialects.interface import Inbound
+from genai_spine.dialects.ollama_chat import inbound as ollama_chat
+from genai_spine.dialects.ollama_chat import inbound_generate as ollama_generate
+from genai_spine.dialects.ollama_chat import models as ollama_models
+from genai_spine.dialects.openai_chat import inbound as openai_chat
+from genai_spine.model.card import ModelCard
+from genai_spine.model.content import Text
+from genai_spine.model.errors import (
+    AuthenticationError,
+    BadRequest,
+    ModelNotFound,
+    ProviderError,
+    ServerError,
+    SpineError,
+)
+from genai_spine.model.events import StreamEvent
+from genai_spine.model.fold import replay
+from genai_spine.model.request import CompletionRequest
+from genai_spine.model.response import CompletionResponse, FinishReason
+from genai_spine.providers.simulated import (
+    CREATED_S,
+    MODELS,
+    answer_to,
+    card_of,
+    check_signatures,
+    embedding_to,
+    events_of,
+)
+from genai_spine.providers.simulated_usage import input_tokens_of
+from genai_spine.testing.simulator.answers import (
+    HTML_PAGE,
+    TEXT_LINE,
+    Answer,
+    EncodeError,
+    Received,
+    failure,
+)
+from genai_spine.testing.simulator.faults import Fault
+
+OLLAMA_VERSION = "0.40.0"
+_FAR_AWAY = "2099-01-01T00:00:00Z"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was understood. `answer(model, fault, words)` answers it in the name of that model;
+    `error(error)` is one event of its stream."""
+
+    answer: Callable[[str | None, Fault, str | None], Answer]
+    model: str | None = None
+    error: Callable[[SpineError], bytes] | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """`path` ends in * where it stands for all that begins so. `ask` raises SpineError for a refusal."""
+
+    method: str
+    path: str
+    ask: Callable[[Received], Asked]
+    encode_error: EncodeError
+
+
+def find_route(received: Received) -> Route | None:
+    """The row for a request."""
+    path = received.path.rstrip("/") or "/"
+    method = "GET" if received.method == "HEAD" else received.method
+    if (exact := _EXACT.get((method, path))) is not None:
+        return exact
+    return next(
+        (
+            route
+            for route in ROUTES
+            if route.method == method and route.path.endswith("*") and path.startswith(route.path[:-1])
+        ),
+        None,
+    )
+
+
+def not_found(received: Received) -> Answer:
+    """404, or 405 where the path is there for another method; in the shape of the nearest dialect."""
+    path = received.path.rstrip("/") or "/"
+    known = any(route.path == path for route in ROUTES)
+    error = BadRequest(
+        f"{received.method} {received.path}: " + ("wrong method" if known else "there is no such path"),
+        status_code=405 if known else 404,
+        code="method_not_allowed" if known else "not_found",
+    )
+    encode = next(encode for prefix, encode in _SHAPES if path.startswith(prefix))
+    return failure(error, received.request_id, encode)
+
+
+# ---------------------------------------------------------------- keys
+
+
+def check_key(received: Received, key: str) -> None:
+    """Raises: AuthenticationError, which repeats a part of the wrong key as OpenAI does."""
+    given = received.header("x-api-key") or received.header("x-goog-api-key")
+    if given is None and (authorization := received.header("authorization")):
+        given = authorization.partition(" ")[2].strip()
+    if given == key:
+        return
+    if not given:
+        message = "You didn't provide an API key. Send it as Authorization: Bearer KEY, or as x-api-key."
+        raise AuthenticationError(message, code="missing_api_key")
+    shown = f"{given[:8]}{'*' * max(len(given) - 12, 0)}{given[-4:] if len(given) > 12 else ''}"
+    raise AuthenticationError(f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+
+# ---------------------------------------------------------------- faults that are answers
+
+
+def faulty_answer(fault: Fault, request_id: str, encode_error: EncodeError) -> Answer | None:
+    """The answer that a fault puts in place of the real one; None where it leaves that alone."""
+    if fault.redirect is not None:
+        return Answer(status=fault.status or 302, headers=((b"location", fault.redirect.encode()),), pieces=(b"",))
+    match fault.body:
+        case "html":
+            return Answer(status=fault.status or 502, content_type=b"text/html; charset=UTF-8", pieces=(HTML_PAGE,))
+        case "text":
+            return Answer(status=fault.status or 503, content_type=b"text/plain", pieces=(TEXT_LINE,))
+        case "empty":
+            return Answer(status=fault.status or 200, pieces=(b"",))
+        case "error":
+            answer = failure(fault_error(fault), request_id, encode_error)
+            return msgspec.structs.replace(answer, status=fault.status or 200)
+        case _:
+            pass
+    if fault.status is not None and fault.status >= 400 and fault.error_at is None:
+        answer = failure(fault_error(fault), request_id, encode_error)
+        return msgspec.structs.replace(answer, status=fault.status)
+    return None
+
+
+def fault_error(fault: Fault) -> ProviderError:
+    """The error that a fault speaks of."""
+    status = fault.status if fault.status is not None and fault.status >= 400 else 500
+    kind = BY_STATUS.get(status, ServerError if status >= 500 else BadRequest)
+    message = fault.message or f"This is a simulated error of status {status}."
+    return kind(message, status_code=status, code=fault.code or _CODES.get(status))
+
+
+_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded", 529: "overloaded_error"}
+
+
+def fault_headers(fault: Fault, now_s: float) -> tuple[tuple[bytes, bytes], ...]:
+    """What the fault says when to come again."""
+    headers: list[tuple[bytes, bytes]] = []
+    if (after := fault.retry_after) is not None:
+        if after.startswith("date:") and after[5:].isdigit():
+            after = formatdate(now_s + int(after[5:]), usegmt=True)
+        headers.append((b"retry-after", after.encode()))
+    if fault.retry_after_ms is not None:
+        headers.append((b"retry-after-ms", fault.retry_after_ms.encode()))
+    if fault.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if fault.should_retry else b"false"))
+    return tuple(headers)
+
+
+# ---------------------------------------------------------------- chat
+
+
+def _chat(
+    inbound: ModuleType,
+    *,
+    check: Callable[[CompletionRequest], None] | None = None,
+    load: str | None = None,
+) -> Callable[[Received], Asked]:
+    """`load`: where a request without messages only loads the model (Ollama), the shape of the answer."""
+    dialect = cast("Inbound", inbound)  # pyright takes a module's constants to be narrower than the protocol's
+
+    def ask(received: Received) -> Asked:
+        request = dialect.decode_request(received.body)
+        if check is not None:
+            check(request)
+
+        def answer(model: str | None, fault: Fault, words: str | None) -> Answer:
+            named = request if model == request.model else msgspec.structs.replace(request, model=model)
+            if load is not None and not named.messages:
+                return Answer(pieces=(ollama_models.encode_loaded(model or "", CREATED_S, shape=load),))
+            response = _changed(answer_to(named), fault, words)
+            if not named.stream or fault.body == "plain":
+                return Answer(pieces=(dialect.encode_response(response, named),))
+            events = events_of(response) if fault.huge is None else replay(response)
+            frames = _frames(dialect, named, events)
+            return Answer(pieces=frames, streamed=True, content_type=dialect.STREAM_CONTENT_TYPE)
+
+        def error(failed: SpineError) -> bytes:
+            return dialect.stream_encoder(request).error(failed, received.request_id)
+
+        return Asked(model=request.model, answer=answer, error=error if request.stream else None)
+
+    return ask
+
+
+def _changed(response: CompletionResponse, fault: Fault, words: str | None) -> CompletionResponse:
+    if fault.huge is not None:
+        words = "x" * fault.huge
+    if words is not None:
+        response = msgspec.structs.replace(
+            response, parts=(Text(text=words),), finish_reason=FinishReason.STOP, stop_sequence=None
+        )
+    return msgspec.structs.replace(response, usage=None) if fault.usage == "missing" else response
+
+
+def _frames(dialect: Inbound, request: CompletionRequest, events: Iterable[StreamEvent]) -> list[bytes]:
+    """The stream event by event: one write of the encoder may hold several."""
+    encoder = dialect.stream_encoder(request)
+    end = b"\n" if b"ndjson" in dialect.STREAM_CONTENT_TYPE else b"\n\n"
+    frames: list[bytes] = []
+    for event in events:
+        written = encoder.encode(event)
+        if written.count(end) < 2:
+            if written:
+                frames.append(written)
+        else:
+            frames.extend(frame + end for frame in written.split(end) if frame)
+    return frames
+
+
+# ---------------------------------------------------------------- embeddings, models and the rest
+
+
+def _embeddings(dialect: Any) -> Callable[[Received], Asked]:
+    def ask(received: Received) -> Asked:
+        request = dialect.decode_request(received.body)
+
+        def answer(model: str | None, fault: Fault, words: str | None) -> Answer:
+            named = msgspec.structs.replace(request, model=model)
+            return Answer(pieces=(dialect.encode_response(embedding_to(named), named),))
+
+        return Asked(model=request.model, answer=answer)
+
+    return ask
+
+
+def _count_tokens(received: Received) -> bytes:
+    request = anthropic_messages.decode_count_request(received.body)
+    return anthropic_messages.encode_count_response(input_tokens_of(request))
+
+
+def _fixed(
+    write: Callable[[Received], bytes], content_type: bytes = b"application/json"
+) -> Callable[[Received], Asked]:
+    """An answer without a model."""
+
+    def ask(received: Received) -> Asked:
+        body = write(received)
+        return Asked(answer=lambda model, fault, words: Answer(pieces=(body,), content_type=content_type))
+
+    return ask
+
+
+def _cards() -> list[ModelCard]:
+    return [card_of(model) for model in MODELS]
+
+
+def _is_anthropic(received: Received) -> bool:
+    """Two SDKs ask the same path for their models; they differ in this header."""
+    return received.header("anthropic-version") is not None
+
+
+def _model_written(card: ModelCard, anthropic: bool) -> dict[str, Any]:
+    if not anthropic:
+        return {"id": card.id, "object": "model", "created": card.created_s, "owned_by": card.owned_by}
+    created = datetime.fromtimestamp(card.created_s or 0, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"type": "model", "id": card.id, "display_name": card.name, "created_at": created}
+
+
+def _models(received: Received) -> bytes:
+    anthropic = _is_anthropic(received)
+    data = [_model_written(card, anthropic) for card in _cards()]
+    if anthropic:
+        page = {"data": data, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}
+        return msgspec.json.encode(page)
+    return msgspec.json.encode({"object": "list", "data": data})
+
+
+def _model(received: Received) -> bytes:
+    name = received.path.rpartition("/models/")[2]
+    if name.startswith("no-such"):
+        raise ModelNotFound(f"The model {name!r} does not exist.", code="model_not_found")
+    return msgspec.json.encode(_model_written(card_of(name), _is_anthropic(received)))
+
+
+def _show(received: Received) -> bytes:
+    return ollama_models.encode_show(card_of(ollama_models.decode_model_name(received.body)))
+
+
+def _front_page(received: Received) -> bytes:
+    lines = "".join(f"{route.method:5}{route.path}\n" for route in ROUTES)
+    return f"GenAI Spine's simulator: canned answers in real wire formats.\n\n{lines}".encode()
+
+
+_OPENAI, _ANTHROPIC, _OLLAMA = (
+    openai_chat.encode_error,
+    anthropic_messages.encode_error,
+    ollama_chat.encode_error,
+)
+
+_TABLE: tuple[tuple[str, str, Callable[[Received], Asked], EncodeError], ...] = (
+    ("POST", "/v1/chat/completions", _chat(openai_chat), _OPENAI),
+    ("POST", "/chat/completions", _chat(openai_chat), _OPENAI),
+    ("POST", "/v1/embeddings", _embeddings(openai_embeddings), _OPENAI),
+    ("POST", "/embeddings", _embeddings(openai_embeddings), _OPENAI),
+    ("GET", "/v1/models", _fixed(_models), _OPENAI),
+    ("GET", "/models", _fixed(_models), _OPENAI),
+    ("GET", "/v1/models/*", _fixed(_model), _OPENAI),
+    ("GET", "/models/*", _fixed(_model), _OPENAI),
+    ("POST", "/v1/messages", _chat(anthropic_messages, check=check_signatures), _ANTHROPIC),
+    ("POST", "/v1/messages/count_tokens", _fixed(_count_tokens), _ANTHROPIC),
+    ("POST", "/api/chat", _chat(ollama_chat, load="message"), _OLLAMA),
+    ("POST", "/api/generate", _chat(ollama_generate, load="response"), _OLLAMA),
+    ("POST", "/api/embed", _embeddings(ollama_embed), _OLLAMA),
+    ("POST", "/api/embeddings", _embeddings(ollama_embeddings), _OLLAMA),
+    ("POST", "/api/show", _fixed(_show), _OLLAMA),
+    ("GET", "/api/tags", _fixed(lambda _: ollama_models.encode_models(_cards())), _OLLAMA),
+    ("GET", "/api/ps", _fixed(lambda _: ollama_models.encode_running(_cards()[:1], _FAR_AWAY)), _OLLAMA),
+    ("GET", "/api/version", _fixed(lambda _: ollama_models.encode_version(OLLAMA_VERSION)), _OLLAMA),
+    ("GET", "/", _fixed(_front_page, b"text/plain; charset=utf-8"), _OPENAI),
+)
+ROUTES = tuple(
+    Route(method=method, path=path, ask=ask, encode_error=encode_error) for method, path, ask, encode_error in _TABLE
+)
+
+_EXACT = {(route.method, route.path): route for route in ROUTES}
+_SHAPES: tuple[tuple[str, EncodeError], ...] = (
+    ("/api/", _OLLAMA),
+    ("/v1/messages", _ANTHROPIC),
+    ("", _OPENAI),
+)
