@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import tomllib
+
+import jsonschema
+import yaml
+from spine_process import CANARY, Place
+
+from genai_spine.settings import load_settings
+
+GOOD = """
+[providers.openai]
+api_key = "${OPENAI_API_KEY}"
+[providers.fast]
+type = "groq"
+api_key = "gsk"
+"""
+BAD = """
+[server]
+prot = 1
+[providers.openai]
+api_kye = "x"
+[retry]
+max_retries = "many"
+"""
+
+
+def test_good_settings_are_ok_with_their_sources_and_providers(place: Place) -> None:
+    place.write(GOOD)
+    result = place.run("config", "check", OPENAI_API_KEY="k", GENAI_SERVER_PORT="8101")
+    assert result.code == 0
+    assert result.out.splitlines() == [
+        "OK: settings from spine.toml, GENAI_SERVER_PORT",
+        "providers configured: openai, fast (groq)",
+    ]
+    assert result.err == ""
+
+
+def test_every_problem_of_a_file_is_told_at_once(place: Place) -> None:
+    place.write(BAD, "other.toml")
+    result = place.run("config", "check", "other.toml")
+    assert result.code == 1
+    assert result.out == ""
+    problems = result.err.splitlines()
+    assert len(problems) == 3
+    assert all(problem.startswith("Error: other.toml:") for problem in problems)
+    assert 'did you mean "port"' in result.err
+    assert 'did you mean "api_key"' in result.err
+
+
+def test_problems_as_json(place: Place) -> None:
+    place.write(BAD)
+    result = place.run("config", "check", "--json")
+    assert result.code == 1
+    told = json.loads(result.out)
+    assert told["ok"] is False
+    assert len(told["problems"]) == 3
+    assert result.err == ""
+
+
+def test_success_as_json(place: Place) -> None:
+    place.write(GOOD)
+    told = json.loads(place.run("config", "check", "--json", OPENAI_API_KEY="k").out)
+    assert told["ok"] is True
+    assert told["file"] == "spine.toml"
+    assert told["providers"] == {"openai": "openai", "fast": "groq"}
+
+
+def test_warnings_do_not_fail(place: Place) -> None:
+    place.write('[breaker]\nfailure_rate = 0.3\n[providers.gemini]\napi_key = "x"\n')
+    result = place.run("config", "check", GENAI_OPENIA_API_KEY="x")
+    assert result.code == 0
+    assert result.err.count("warning: ") == 3
+    assert "not yet in force" in result.err
+    assert "GENAI_OPENIA_API_KEY" in result.err
+
+
+def test_a_missing_file_a_directory_and_a_missing_variable_are_one_line(place: Place) -> None:
+    place.write('[providers.openai]\napi_key = "${NO_SUCH}"\n', "variable.toml")
+    for name, word in (("no.toml", "no.toml"), ("home", "directory"), ("variable.toml", "NO_SUCH")):
+        result = place.run("config", "check", name)
+        assert result.code == 1
+        assert len(result.err.splitlines()) == 1
+        assert word in result.err
+
+
+def test_the_schema_accepts_what_the_loader_accepts(place: Place) -> None:
+    result = place.run("config", "schema")
+    assert result.code == 0
+    schema = json.loads(result.out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(tomllib.loads(GOOD), schema)
+
+
+def test_show_has_no_secret_and_can_be_loaded_again(place: Place) -> None:
+    place.write(f'[providers.openai]\napi_key = "{CANARY}"\nmodel = "m"\n[server]\napi_keys = ["{CANARY}2"]\n')
+    result = place.run("config", "show")
+    assert result.code == 0
+    assert "canary" not in result.out
+    assert yaml.safe_load(result.out)["providers"]["openai"]["api_key"] == "***"
+    file = place.write(result.out, "again.yaml")
+    assert load_settings(file, environ={}, cwd=place.path).providers["openai"].model == "m"
+    assert json.loads(place.run("config", "show", "--json").out) == yaml.safe_load(result.out)

@@ -1,0 +1,358 @@
+"""What is wrong, where, and how to mend it: exact messages."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai_spine.model.errors import ConfigError
+from genai_spine.settings import api_key_of, load_settings
+
+ROWS = (
+    "anthropic, anyscale, cerebras, deepseek, fireworks, groq, llamacpp, lmstudio, mistral, ollama, openai, "
+    "openrouter, perplexity, simulated, together, vllm, xai"
+)
+SECTIONS = (
+    "agents, breaker, costs, health, hedge, ledger, logging, providers, "
+    "retry, routes, routing, server, state, "
+    "streams, timeouts"
+)
+MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" and base_url'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[server]\n\nprot = 1\n", 'spine.toml:3: server.prot: unknown key; did you mean "port"?'),
+        ("[sevrer]\nport = 1\n", 'spine.toml:1: sevrer: unknown key; did you mean "server"?'),
+        ("[hedge]\nzzz = 1\n", "spine.toml:2: hedge.zzz: unknown key; the keys here are budget"),
+        (
+            "[providers]\ndefualt = 'x'\n",
+            'spine.toml:2: providers.defualt: unknown key; did you mean "default"?',
+        ),
+        (
+            "[providers.openai]\nmax_token = 1\n",
+            'spine.toml:2: providers.openai.max_token: unknown key; did you mean "max_tokens"?',
+        ),
+        (
+            "\n[providers.opanai]\nmodel = 'x'\n",
+            f'spine.toml:2: providers.opanai: unknown provider; did you mean "openai"?; {MEND}',
+        ),
+        (
+            "[providers.mine]\ntype = 'acme'\n",
+            f"spine.toml:2: providers.mine.type: unknown provider; {MEND}",
+        ),
+        (
+            "[providers.mine]\ntype = 'openai_compatible'\n",
+            "spine.toml:1: providers.mine: openai_compatible needs base_url, the address of the service",
+        ),
+        (
+            "[providers.openai]\nmodel = 'a'\ndefault_model = 'b'\n",
+            "spine.toml:3: providers.openai.default_model: the same key as model, with another value; "
+            "keep one of the two",
+        ),
+        (
+            "[providers.openai]\ntext_model = 'a'\ndefault_model = 'b'\n",
+            "spine.toml:3: providers.openai.default_model: the same key as text_model, with another value; "
+            "keep one of the two",
+        ),
+        (
+            "[providers.openai]\napi_key = '${NOPE}'\n",
+            "spine.toml:2: providers.openai.api_key: the variable NOPE is not set; set it, or write ${NOPE:-default}",
+        ),
+        (
+            "[providers.openai]\nmodel = '${NOPE'\n",
+            'spine.toml:2: providers.openai.model: not a reference: write "${NAME}" or "${NAME:-default}", '
+            'or "$${" for "${"',
+        ),
+        ("[server]\nport = '1'\n", "spine.toml:2: server.port: expected a whole number, got text"),
+        ("[server]\nport = true\n", "spine.toml:2: server.port: expected a whole number, got true or false"),
+        ("[server]\nport = 1.5\n", "spine.toml:2: server.port: expected a whole number, got a number"),
+        ("[server]\nport = 70000\n", "spine.toml:2: server.port: must be at least 0 and at most 65535"),
+        ("[server]\nhost = 1\n", "spine.toml:2: server.host: expected text, got a number"),
+        ("[server]\ncors = 'https://a.b'\n", "spine.toml:2: server.cors: expected a list, got text"),
+        ("[server]\napi_keys = [1]\n", "spine.toml:2: server.api_keys[0]: expected text, got a number"),
+        ("server = 1\n", "spine.toml:1: server: expected a table, got a number"),
+        (
+            "[providers.openai]\nheaders = []\n",
+            "spine.toml:2: providers.openai.headers: expected a table, got a list",
+        ),
+        ("[hedge]\nbudget = nan\n", "spine.toml:2: hedge.budget: expected a number, got a number"),
+        (
+            "[timeouts]\ntotal = '5 minutes'\n",
+            'spine.toml:2: timeouts.total: expected a duration such as 30, "30s", "5m" or "250ms", got text',
+        ),
+        (
+            "[timeouts]\ntotal = -1\n",
+            'spine.toml:2: timeouts.total: expected a duration such as 30, "30s", "5m" or "250ms", got a number',
+        ),
+        (
+            "[health]\nprobe = 'ilde'\n",
+            'spine.toml:2: health.probe: expected one of "never", "idle", "always"; did you mean "idle"?',
+        ),
+        (
+            "[retry]\nmax_delay = 1\ninitial_delay = 2\n",
+            "spine.toml:2: retry.max_delay: shorter than initial_delay",
+        ),
+        ("[routes.a]\nstrategy = 'ordered'\n", "spine.toml:1: routes.a.targets: missing"),
+        ("[routes.a]\ntargets = []\n", "spine.toml:2: routes.a.targets: a route needs a target"),
+        (
+            "[routes.a]\ntargets = ['opnai/x']\n[providers.openai]\n",
+            'spine.toml:2: routes.a.targets[0]: no provider of that name; did you mean "openai"?',
+        ),
+        (
+            "[agents.a]\nprovider = 'opnai'\n[providers.openai]\n",
+            'spine.toml:2: agents.a.provider: no provider of that name; did you mean "openai"?',
+        ),
+        (
+            "[providers]\ndefault = 'zzz'\n[providers.openai]\n",
+            "spine.toml:2: providers.default: no provider of that name; the providers are openai",
+        ),
+        (
+            "[providers.openai]\nquirks = { seed = 'x' }\n",
+            'spine.toml:2: providers.openai.quirks.seed: unknown key; did you mean "seed_field"?',
+        ),
+        (
+            "[providers.openai]\nquirks = { seed_field = 'x' }\n",
+            "spine.toml:2: providers.openai.quirks.seed_field: not a value that this quirk may have; "
+            "see the providers reference",
+        ),
+        (
+            "[providers.openai]\ndialect = 'openai'\n",
+            'spine.toml:2: providers.openai.dialect: unknown dialect; did you mean "openai_chat"?',
+        ),
+        (
+            "[providers.openai]\nbase_url = 'api.openai.com'\n",
+            "spine.toml:2: providers.openai.base_url: expected a URL such as https://api.example.com/v1",
+        ),
+        (
+            "[providers.openai]\nbase_url = 'https://u:p@x/v1'\n",
+            "spine.toml:2: providers.openai.base_url: no user and password in a URL, which may be logged; use headers",
+        ),
+        (
+            "[server]\napi_keys = ['sha256:abc']\n",
+            "spine.toml:2: server.api_keys[0]: sha256: needs 64 hexadecimal digits behind it",
+        ),
+        (
+            "[server]\napi_keys = ['']\n",
+            "spine.toml:2: server.api_keys[0]: an empty key would let everyone in",
+        ),
+        (
+            "[server]\ncors = ['app.example.com']\n",
+            "spine.toml:2: server.cors[0]: expected an origin such as https://app.example.com",
+        ),
+        (
+            "[costs.limits]\nopenai = 1\n",
+            "spine.toml:2: costs.limits.openai: expected <provider>_daily or <provider>_monthly",
+        ),
+        ("[[providers]]\nmodel = 'x'\n", "spine.toml:1: providers[0]: each provider in a list needs a name"),
+        ("[loaded]\nfile = 'x'\n", f"spine.toml:1: loaded: unknown key; the keys here are {SECTIONS}"),
+        ("a = \n", "spine.toml:1: not TOML: invalid value"),
+        ("[a]\n[a]\n", "spine.toml:2: not TOML: cannot declare ('a',) twice"),
+        ("a = 1\na = 2\n", "spine.toml:2: not TOML: cannot overwrite a value"),
+    ],
+)
+def test_toml(refusal: Any, text: str, message: str) -> None:
+    assert refusal(text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "providers:\n  openai:\n    modle: x\n",
+            'spine.yaml:3: providers.openai.modle: unknown key; did you mean "model"?',
+        ),
+        (
+            "providers:\n  claud:\n    model: x\n",
+            f'spine.yaml:2: providers.claud: unknown provider; did you mean "claude"?; {MEND}',
+        ),
+        (
+            "server:\n  port: 1\n  port: 2\n",
+            "spine.yaml:3: server.port: twice in one table, first in line 2",
+        ),
+        (
+            "server:\n  host: !!python/object/apply:os.system ['true']\n",
+            "spine.yaml:2: server.host: the tag !!python/object/apply:os.system is refused: settings are plain data",
+        ),
+        (
+            "!!python/name:os.system ''\n",
+            "spine.yaml:1: the tag !!python/name:os.system is refused: settings are plain data",
+        ),
+        ("server: !mine {}\n", "spine.yaml:1: server: the tag !mine is refused: settings are plain data"),
+        ("server:\n  port: !!int x\n", "spine.yaml:2: server.port: not what its tag says"),
+        ("streams:\n  on: error\n", "spine.yaml:2: a key that is not text; put it in quotes"),
+        ("- a\n", "spine.yaml:1: the file must hold a table of settings, such as `providers:`"),
+        ("server: [\n", "spine.yaml:2: not YAML: did not find expected node content"),
+        ("a: 1\n---\nb: 2\n", "spine.yaml:2: not YAML: but found another document"),
+        ("server: *nowhere\n", "spine.yaml:1: not YAML: found undefined alias"),
+        ("server: &a\n  host: *a\n", "spine.yaml:1: nested deeper than 64; this is not a settings file"),
+        (
+            "x: " + "[" * 70 + "]" * 70 + "\n",
+            "spine.yaml:1: nested deeper than 64; this is not a settings file",
+        ),
+        ("server:\n\tport: 1\n", "spine.yaml:2: not YAML: found character that cannot start any token"),
+    ],
+)
+def test_yaml(refusal: Any, text: str, message: str) -> None:
+    assert refusal(text, name="spine.yaml") == message
+
+
+def bomb(levels: int, width: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * width)}]")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(9, 9), "spine.yaml:1: more than 20000 values, aliases followed; this is not a settings file"),
+        (bomb(30, 9), "spine.yaml:13: more than 100 aliases; this is not a settings file"),
+    ],
+)
+def test_a_yaml_bomb_is_refused_quickly(refusal: Any, text: str, message: str) -> None:
+    begin = time.monotonic()
+    assert refusal(text, name="spine.yaml") == message
+    assert time.monotonic() - begin < 2
+
+
+def test_aliases_and_merge_keys_work(load: Any) -> None:
+    settings = load(
+        "providers:\n  groq: &base\n    max_tokens: 7\n    model: a\n  xai:\n    <<: *base\n    model: b\n",
+        name="spine.yaml",
+    )
+    assert (settings.providers["xai"].max_tokens, settings.providers["xai"].model) == (7, "b")
+
+
+def test_a_yaml_key_without_a_value_is_left_out(load: Any) -> None:
+    settings = load("server:\n  host:\nproviders:\n  openai:\n", name="spine.yaml")
+    assert settings.server.host == "127.0.0.1"
+    assert list(settings.providers) == ["openai"]
+
+
+def test_every_problem_is_told_at_once_in_the_order_of_the_file(refusal: Any) -> None:
+    text = "[server]\nprot = 1\nport = 'x'\n" + "\n" * 7 + "[timeouts]\ntotla = 1\n[health]\nprobe = 'x'\n"
+    assert refusal(text, {"GENAI_SERVER_WORKERS": "0"}).splitlines() == [
+        "GENAI_SERVER_WORKERS: server.workers: must be at least 1",
+        'spine.toml:2: server.prot: unknown key; did you mean "port"?',
+        "spine.toml:3: server.port: expected a whole number, got text",
+        'spine.toml:12: timeouts.totla: unknown key; did you mean "total"?',
+        'spine.toml:14: health.probe: expected one of "never", "idle", "always"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"environ": {"GENAI_SERVER_PORT": "x"}},
+            "GENAI_SERVER_PORT: server.port: expected a whole number, got text",
+        ),
+        (
+            {"dotenv": "GENAI_SERVER__PROT=1\n"},
+            '.env: GENAI_SERVER__PROT: server.prot: unknown key; did you mean "port"?',
+        ),
+        (
+            {"environ": {"GENAI_FALLBACK_CHAIN": "opena"}},
+            "GENAI_FALLBACK_CHAIN: providers.fallback_order[0]: no provider of that name; the providers are ollama",
+        ),
+        ({"overrides": {"server.port": "x"}}, "argument: server.port: expected a whole number, got text"),
+        ({"overrides": {"sever.port": 1}}, 'argument: sever: unknown key; did you mean "server"?'),
+    ],
+)
+def test_the_source_is_named_where_it_is_no_file(refusal: Any, options: Any, message: str) -> None:
+    assert refusal(**options) == message
+
+
+def test_a_key_of_very_many_parts_is_refused_quickly(refusal: Any) -> None:
+    begin = time.monotonic()
+    assert refusal("a." * 100_000 + "b = 1\n") == ("spine.toml:1: nested deeper than 64; this is not a settings file")
+    assert refusal("".join(f"[a{n}]\n" for n in range(30_000))) == (
+        "spine.toml: more than 20000 values; this is not a settings file"
+    )
+    assert time.monotonic() - begin < 2
+
+
+def test_twenty_problems_are_enough_for_one_message(refusal: Any) -> None:
+    lines = refusal("[server]\n" + "".join(f"k{n} = 1\n" for n in range(25))).splitlines()
+    assert (len(lines), lines[-1]) == (21, "and 5 more")
+
+
+def test_a_line_is_found_in_the_midst_of_long_values(refusal: Any) -> None:
+    text = (
+        'providers.openai.model = """\nport = 1\n[server]\n"""\n'
+        "[server]\ncors = [ # comment ]\n  'https://a.b', # host = 1\n]\n"
+        "api_keys = ['''a''', \"\\\"]\"]\n'prot' = 1\n"
+        "[[providers.openai.models]]\n"
+    )
+    assert refusal(text).splitlines()[0] == 'spine.toml:10: server.prot: unknown key; did you mean "port"?'
+
+
+def test_inside_a_one_line_table_the_line_is_that_of_the_table(refusal: Any) -> None:
+    assert refusal("\n\nserver = { prot = 1 }\n") == ('spine.toml:3: server.prot: unknown key; did you mean "port"?')
+
+
+# Files
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    def refused(path: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_settings(Path(path), environ={}, cwd=tmp_path)
+        return str(caught.value)
+
+    (tmp_path / "bad.toml").write_bytes(b"# ok\n[server]\nhost = '\xff'\n")
+    (tmp_path / "big.toml").write_text("#" * (1024 * 1024 + 1))
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
+    (tmp_path / "deeper.toml").write_text("a = " + "[" * 70 + "]" * 70)
+    (tmp_path / "spine.ini").write_text("")
+    (tmp_path / "folder").mkdir()
+    assert refused("none.toml") == "none.toml: no such file; check the path (--config, GENAI_CONFIG)"
+    assert refused("/none.toml") == "/none.toml: no such file; check the path (--config, GENAI_CONFIG)"
+    assert refused("folder") == "folder: a directory without spine.toml, spine.yaml, spine.yml; name a file"
+    assert refused("bad.toml") == "bad.toml:3: not UTF-8; save the file as UTF-8"
+    assert refused("big.toml") == "big.toml: larger than 1024 KiB; this is not a settings file"
+    assert refused("deep.toml") == "deep.toml: nested too deeply; this is not a settings file"
+    assert refused("deeper.toml") == "deeper.toml: nested deeper than 64; this is not a settings file"
+    assert refused("spine.ini") == "spine.ini: settings are .toml or .yaml; rename the file, or name another"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission(refusal: Any, tmp_path: Path) -> None:
+    (tmp_path / "spine.toml").touch(mode=0)
+    assert refusal() == "spine.toml: cannot be read: Permission denied; check its owner and mode"
+
+
+def test_a_directory_of_the_files_name(refusal: Any, tmp_path: Path) -> None:
+    (tmp_path / "spine.toml").mkdir()
+    assert refusal() == "spine.toml: is a directory; name the file in it"
+
+
+@pytest.mark.parametrize("name", ["spine.toml", "spine.yaml"])
+@pytest.mark.parametrize("text", [b"\n", b"# nothing\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf# mark\r\n"])
+def test_empty_files_and_byte_order_marks_are_tolerated(load: Any, name: str, text: bytes) -> None:
+    assert load(text, name=name).server.port == 8100
+
+
+def test_windows_lines(load: Any) -> None:
+    assert load(b"\xef\xbb\xbf[server]\r\nport = 1\r\n").server.port == 1
+
+
+# Keys at use
+
+
+def test_a_missing_key_is_told_at_use(load: Any) -> None:
+    settings = load("[providers.groq]\n[providers.xai]\napi_key_env = 'MY_KEY'\n[providers.ollama]\n")
+    with pytest.raises(ConfigError) as caught:
+        api_key_of(settings, "groq")
+    assert str(caught.value) == 'no API key for "groq" (spine.toml, providers.groq): set GROQ_API_KEY, or api_key'
+    with pytest.raises(ConfigError) as caught:
+        api_key_of(settings, "xai")
+    assert str(caught.value) == 'no API key for "xai" (spine.toml, providers.xai): set MY_KEY, or api_key'
+    assert api_key_of(settings, "ollama") is None

@@ -1,0 +1,228 @@
+"""The house (CONTRIBUTING.md) as checks: what imports what, and what no module may hold."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import genai_spine
+from genai_spine.catalog.rows import load_planned, load_rows
+
+ROOT = Path(genai_spine.__file__).parent
+MODULES = sorted(path for path in ROOT.rglob("*.py"))
+
+FLOORS = {
+    "model": 0,
+    "wire": 1,
+    "dialects": 1,
+    "catalog": 1,
+    "settings": 1,
+    "policy": 2,
+    "providers": 3,
+    "engine": 4,
+    "gateway": 5,
+    "cli": 6,
+}
+"""HOUSE's floors. Within floor 1 and above, pyproject's import-linter has the finer order."""
+
+MOST_LINES = 500
+
+FORBIDDEN_MODULES = {"socket", "asyncio", "httpx", "httpx2", "requests", "aiohttp", "random", "urllib3", "anyio"}
+FORBIDDEN_NAMES = {"os.environ", "os.getenv", "time.time", "time.monotonic", "time.sleep", "datetime.now"}
+PURE = ("model", "wire", "dialects", "catalog", "settings", "policy")
+
+MAY_NOT_IMPORT = {"dialects": ("catalog",), "policy": ("dialects",), "providers": ("testing",), "engine": ("testing",)}
+
+
+def ids(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=ids)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def floor_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """The modules of the project that this one imports, and whether only for types."""
+    for node, for_types in _statements(tree_of(path), False):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        for name in names:
+            if name.split(".")[0] == "genai_spine":
+                yield name, for_types
+
+
+def _statements(node: ast.AST, for_types: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child, for_types
+        else:
+            guarded = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            yield from _statements(child, for_types or guarded)
+
+
+# ---------------------------------------------------------------- floors
+
+
+@each_module
+def test_imports_go_down_only(path: Path) -> None:
+    here = floor_of(path)
+    if here not in FLOORS:
+        return  # the package's own __init__, and `testing`, stand outside
+    for name, for_types in imported(path):
+        there = name.split(".")[1] if "." in name else ""
+        if there not in FLOORS or for_types:
+            assert there != "testing" or here == "cli", f"{ids(path)} imports {name}"
+            continue
+        assert FLOORS[there] <= FLOORS[here], f"{ids(path)} on floor {FLOORS[here]} imports {name}"
+        assert there not in MAY_NOT_IMPORT.get(here, ()), f"{ids(path)} imports {name}"
+
+
+def test_every_folder_has_a_floor() -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - {"testing"} <= FLOORS.keys()
+
+
+@each_module
+def test_the_lower_floors_know_no_network_clock_or_chance(path: Path) -> None:
+    if floor_of(path) not in PURE:
+        return
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for name in names:
+                assert name.split(".")[0] not in FORBIDDEN_MODULES, f"{ids(path)}:{node.lineno} imports {name}"
+            if isinstance(node, ast.ImportFrom):
+                full = {f"{node.module}.{alias.name}" for alias in node.names}
+                assert not full & FORBIDDEN_NAMES, f"{ids(path)}:{node.lineno} imports {full & FORBIDDEN_NAMES}"
+        elif isinstance(node, ast.Attribute):
+            assert ast.unparse(node) not in FORBIDDEN_NAMES, f"{ids(path)}:{node.lineno}: {ast.unparse(node)}"
+
+
+# ---------------------------------------------------------------- modules
+
+
+@each_module
+def test_a_module_says_what_it_is_in_at_most_500_lines(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), f"{ids(path)} has no docstring"
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{ids(path)} has {lines} lines"
+
+
+KNOWN_BY_NAME = {
+    "providers/registry.py": "which class is made of a row: Ollama's has settings of its own",
+    "providers/presence.py": "Ollama counts as configured where it was found, not where a file says so",
+    "settings/discover.py": "OLLAMA_HOST is Ollama's own variable, with a grammar of its own",
+    "cli/doctor.py": "the mend is a command of Ollama's",
+    "cli/reach.py": "the mend is a command of Ollama's",
+}
+"""`if provider == "groq"` is a quirk, a row or a dialect of its own, never a branch; but for these, with reasons."""
+
+
+def provider_names_compared(path: Path) -> list[int]:
+    names = {*load_rows(), *load_planned()} - {"simulated"}  # which is ours
+    names |= {alias for row in load_rows().values() for alias in row.aliases}
+    about = re.compile(r"\b(provider|provider_id|provider_type|row|name|id|kind)\b")
+    return [
+        node.lineno
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Compare) and about.search(ast.unparse(node.left))
+        for value in ast.walk(node)
+        if isinstance(value, ast.Constant) and value.value in names
+    ]
+
+
+@each_module
+def test_no_provider_is_known_by_name(path: Path) -> None:
+    found = provider_names_compared(path)
+    if ids(path) in KNOWN_BY_NAME:
+        assert found, "no more: take it from KNOWN_BY_NAME"
+    else:
+        assert not found, f"{ids(path)}: a provider's name is compared in lines {found}"
+
+
+@each_module
+def test_imports_stand_at_the_top_or_say_why_not(path: Path) -> None:
+    tree, lines = tree_of(path), path.read_text(encoding="utf-8").splitlines()
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                said = re.search(r"# noqa: PLC0415\s+#? ?(\S.*)", lines[node.lineno - 1])
+                assert said, f"{ids(path)}:{node.lineno}: an import within {function.name} without a reason"
+
+
+@each_module
+def test_nothing_is_left_to_do(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    comments = [
+        token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT
+    ]
+    for token in comments:
+        assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string), f"{ids(path)}:{token.start[0]}"
+
+
+# ---------------------------------------------------------------- the public names
+
+
+@pytest.mark.parametrize("name", [name for name in dir(genai_spine) if name != "__version__"])
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    value = getattr(genai_spine, name)
+    if not callable(value) or not getattr(value, "__module__", "").startswith("genai_spine"):
+        return
+    if isinstance(value, type) and issubclass(value, Exception):
+        return  # the tree in errors.py says it
+    assert (value.__doc__ or "").strip(), f"{name} has no docstring"
+    assert not (value.__doc__ or "").startswith(f"{name}("), f"{name} has only a generated docstring"
+
+
+ERRORS = importlib.import_module("genai_spine.model.errors")
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, v in vars(ERRORS).items() if isinstance(v, type) and issubclass(v, ERRORS.SpineError)]
+)
+def test_the_tree_of_errors_shows_every_error(name: str) -> None:
+    assert re.search(rf"[├└ ]\s*(── )?{name}\b", ERRORS.__doc__ or ""), f"{name} is not in the drawing"
+
+
+# ---------------------------------------------------------------- what an import costs
+
+HEAVY = ("uvicorn", "click", "rich", "yaml", "aiohttp", "httptools", "asyncio", "anyio", "hypothesis", "pytest")
+
+
+def test_importing_the_package_imports_nothing_that_it_does_not_need() -> None:
+    code = "import genai_spine, sys; print(' '.join(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in HEAVY if name in loaded]
+
+
+def test_using_a_provider_needs_neither_server_nor_terminal() -> None:
+    code = "from genai_spine import HttpProvider, ProviderManager; import sys; print(' '.join(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in ("uvicorn", "click", "rich", "aiohttp", "hypothesis", "pytest") if name in loaded]
+
+
+def test_importing_the_testing_package_needs_no_test_framework() -> None:
+    code = "import genai_spine.testing.suite, genai_spine.testing.laws, genai_spine.testing.fixtures, sys\n"
+    code += "print(' '.join(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in ("hypothesis", "pytest", "_pytest") if name in loaded]
