@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.relay import Answer, StreamTap
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import ProviderError, SpineError
@@ -75,6 +76,23 @@ class Relayed(Protocol):
 
     def concerns(self, members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
         """Whether a quirk changes a request with these top-level members: it is then not relayed."""
+        ...
+
+
+class Tapping(Protocol):
+    """Reading along with what is relayed: the module `tap` of a dialect that both ends speak."""
+
+    def open_tap(self, *, strip_usage: bool = False) -> StreamTap:
+        """For one stream. `strip_usage` takes out what `rewrite(force_usage=True)` caused."""
+        ...
+
+    def tap_answer(self, body: bytes) -> Answer:
+        """Read a whole answer of status 200 before it is forwarded.
+
+        Raises: BadReply, for an error that came with status 200 (FAULTS 15) and for an empty body, a page of
+        HTML or any JSON that is no answer of the dialect (FAULTS 16). The message tells no more of the body
+        than the error's own text; `body` is the error's bytes, for the dialect's `decode_error`.
+        """
         ...
 
 

@@ -115,13 +115,18 @@ class Reader:
             raise self.wrong(key, f"expected an object, got {kind_of(value)}")
         return value
 
-    def objects(self, key: str, *, required: bool = False) -> list[Reader]:
+    def items(self, key: str, *, required: bool = False) -> list[Any]:
+        """The values of an array, each as it is; `objects` where all are objects."""
         value = self._taken(key, required)
         if value is None:
             return []
         if not isinstance(value, list):
             raise self.wrong(key, f"expected an array, got {kind_of(value)}")
-        return [Reader(item, f"{self.place(key)}[{index}]") for index, item in enumerate(value)]
+        return value
+
+    def objects(self, key: str, *, required: bool = False) -> list[Reader]:
+        place = self.place(key)
+        return [Reader(item, f"{place}[{index}]") for index, item in enumerate(self.items(key, required=required))]
 
     def strings(self, key: str) -> tuple[str, ...]:
         """One string or an array of them."""

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from genai_spine.dialects import relay
+from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.model.errors import BadReply, InvalidRequest, ProviderError, SpineError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart
@@ -80,7 +80,7 @@ class Exchange:
         self.inbound = inbound
         self.body = body
         self.headers = headers
-        self.peek = relay.peek(body)
+        self.peek = relayed_request.peek(body)
         self.stream = bool(self.peek.stream if self.peek.stream is not None else stream)
         self._request: CompletionRequest | None = None
         self._encoder: StreamEncoder | None = None
@@ -120,7 +120,7 @@ class Exchange:
         """Raises: ProviderError, InvalidRequest."""
         if isinstance(provider, HttpProvider) and self._is_relayed(provider):
             return await self._relay(provider, choice)
-        response = _identified(await provider.complete(msgspec.structs.replace(self.request, model=choice.model)))
+        response = _identified(await provider.complete(self.request.aimed_at(choice.model)))
         return Answered(
             body=self.inbound.encode_response(response, self.request),
             provider=provider.name,
@@ -135,7 +135,7 @@ class Exchange:
         try:
             response = await self._post(provider, model)
             body = await provider.json_body(response)
-            said = relay.tap_answer(self.dialect, body)
+            said = codecs.tapping(self.dialect).tap_answer(body)
         except ProviderError as error:
             raise provider.failed(_classified(error, self.dialect), model, begun) from error.__cause__
         cost = provider.observe(model, self._usage(said.usage), time.perf_counter() - begun)
@@ -144,7 +144,7 @@ class Exchange:
     async def _post(self, provider: HttpProvider, model: str) -> HttpResponse:
         """The caller's bytes sent on; the head of an answer of status 200."""
         codec = codecs.relayed(self.dialect)
-        body = relay.rewrite(
+        body = relayed_request.rewrite(
             self.peek, model=model, dialect=self.dialect, force_usage=provider.quirks.stream_usage == "option"
         )
         response = await provider.send(self.dialect, codec.PATH, body, self.headers)
@@ -174,7 +174,7 @@ class Exchange:
         )
 
     async def _translated(self, provider: LLMProvider, choice: Choice) -> AsyncIterator[bytes]:
-        request = msgspec.structs.replace(self.request, model=choice.model, stream=True)
+        request = self.request.aimed_at(choice.model, stream=True)
         encoder = self._encoder = self.inbound.stream_encoder(self.request)
         encode = encoder.encode
         held = b""
@@ -200,7 +200,7 @@ class Exchange:
     async def _relayed(self, provider: HttpProvider, choice: Choice) -> AsyncIterator[bytes]:
         begun = time.perf_counter()
         model = provider.target(choice.model).model
-        tap = relay.open_tap(self.dialect, strip_usage=not self.peek.wants_usage)
+        tap = codecs.tapping(self.dialect).open_tap(strip_usage=not self.peek.wants_usage)
         feed = tap.feed
         held: bytes | None = b""
         try:
@@ -291,6 +291,8 @@ class _Continued:
 
 async def _drained(response: HttpResponse) -> None:
     """Read on to the body's end, which is there already as a rule, so that the connection can be kept."""
+    if response.is_over:
+        return
     with suppress(TimeoutError, ProviderError):
         async with asyncio.timeout(_DRAIN_S):
             await response.receive()

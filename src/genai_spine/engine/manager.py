@@ -194,7 +194,7 @@ class ProviderManager:
 
             async def send(choice: Choice) -> CompletionResponse:
                 provider = self.registry.get(choice.provider)
-                return await provider.complete(msgspec.structs.replace(wanted, model=choice.model))
+                return await provider.complete(wanted.aimed_at(choice.model))
 
             response = await call(send, self.plan(_wanted(wanted)), self.retry, record or CallRecord())
             return _noticed(response, unmet(wanted.provider_hint, wanted.cost_limit))
@@ -211,7 +211,7 @@ class ProviderManager:
 
         async def send(choice: Choice) -> tuple[list[StreamEvent], AsyncGenerator[list[StreamEvent], None]]:
             provider = self.registry.get(choice.provider)
-            batches = provider.batches(msgspec.structs.replace(wanted, model=choice.model, stream=True))
+            batches = provider.batches(wanted.aimed_at(choice.model, stream=True))
             first: list[StreamEvent] = []
             async for events in batches:
                 first.extend(events)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from genai_spine.dialects import anthropic_models, relay
+from genai_spine.dialects import anthropic_models, relayed_request
 from genai_spine.dialects.anthropic_messages import inbound as anthropic
 from genai_spine.dialects.anthropic_messages.schema import COUNT_PATH
 from genai_spine.dialects.ollama_chat import models as ollama_models
@@ -60,7 +60,7 @@ def embed(dialect: str) -> Handler:
 async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -> None:
     """Anthropic's count: from a provider that counts, else estimated and labelled so."""
     body = await gateway.body_of(request)
-    peek = relay.peek(body)
+    peek = relayed_request.peek(body)
     wanted = anthropic.decode_count_request(body)
     forwarded = request.values(anthropic.FORWARDED_HEADERS)
     request.cancel_when_gone()
@@ -86,10 +86,10 @@ async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -
     await request.reply(200, counted, headers)
 
 
-async def _count_relayed(provider: HttpProvider, choice: Choice, peek: relay.Peek, headers: Headers) -> bytes:
+async def _count_relayed(provider: HttpProvider, choice: Choice, peek: relayed_request.Peek, headers: Headers) -> bytes:
     """The caller's own bytes, so that what we do not know is counted, too."""
     model = provider.target(choice.model).model
-    body = relay.rewrite(peek, model=model, dialect=anthropic.DIALECT, force_usage=False)
+    body = relayed_request.rewrite(peek, model=model, dialect=anthropic.DIALECT, force_usage=False)
     response = await provider.send(anthropic.DIALECT, COUNT_PATH, body, headers)
     if response.status != 200:
         raise await provider.error_of(response, anthropic.DIALECT)

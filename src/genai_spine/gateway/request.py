@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Set
 from contextlib import suppress
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -78,9 +79,11 @@ class Request:
 
     # ------------------------------------------------------------ in
 
-    def values(self, names: Iterable[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    def values(self, names: Set[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """The headers of these names that were sent, sorted; one sent twice is one list (RFC 9110 §5.3)."""
-        sent = sorted(name for name in names if name in self.headers)
+        sent = sorted(names & self.headers.keys())
+        if not sent:
+            return ()
         return tuple(
             (name, b", ".join([value for key, value in self.scope["headers"] if key == name])) for name in sent
         )
@@ -226,6 +229,7 @@ class Request:
         return own + b"".join([b"%b: %b\r\n" % header for header in (*self.extra_headers, *headers)])
 
 
+@lru_cache(1000)
 def header_value(text: str) -> bytes:
     """Text as a header's value: one line, ASCII, of bounded length."""
     return text.encode("ascii", "backslashreplace").translate(None, _CONTROLS)[:1000]

@@ -8,6 +8,7 @@ when a value is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -138,6 +139,14 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
             value = getattr(self, field)
             if value is not None and value is not _NONE and not is_final(value):
                 msgspec.structs.force_setattr(self, field, accepted(value))
+
+    def aimed_at(self, model: str | None, *, stream: bool | None = None) -> CompletionRequest:
+        """A copy for this model: as `msgspec.structs.replace`, but what was accepted once is not looked at again."""
+        copied = copy(self)
+        msgspec.structs.force_setattr(copied, "model", model)
+        if stream is not None:
+            msgspec.structs.force_setattr(copied, "stream", stream)
+        return copied
 
 
 _NONE: tuple[()] = ()

@@ -319,6 +319,10 @@ class _Body:
             raise
         return data
 
+    @property
+    def is_over(self) -> bool:
+        return self._response.content.at_eof()
+
     def close(self) -> None:
         self._response.close()
 

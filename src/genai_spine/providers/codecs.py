@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from genai_spine.dialects.interface import Counting, Embeddings, ModelList, Outbound, Relayed
+from genai_spine.dialects.interface import Counting, Embeddings, ModelList, Outbound, Relayed, Tapping
 
 OUTBOUND = {
     "openai_chat": "genai_spine.dialects.openai_chat.outbound",
@@ -14,6 +14,12 @@ OUTBOUND = {
     "ollama_chat": "genai_spine.dialects.ollama_chat.outbound",
 }
 RELAYED = {"ollama_generate": "genai_spine.dialects.ollama_chat.relay_generate"}
+TAPS = {
+    "openai_chat": "genai_spine.dialects.openai_chat.tap",
+    "anthropic_messages": "genai_spine.dialects.anthropic_messages.tap",
+    "ollama_chat": "genai_spine.dialects.ollama_chat.tap",
+    "ollama_generate": "genai_spine.dialects.ollama_chat.tap",
+}
 EMBEDDINGS = {
     "openai_embeddings": "genai_spine.dialects.openai_embeddings",
     "ollama_embed": "genai_spine.dialects.ollama_embed",
@@ -39,6 +45,12 @@ def outbound(dialect: str) -> Outbound:
 def relayed(dialect: str) -> Relayed:
     """Also the dialects that are only ever relayed."""
     return cast("Relayed", import_module(RELAYED.get(dialect) or OUTBOUND[dialect]))
+
+
+@cache
+def tapping(dialect: str) -> Tapping:
+    """How the dialect's answers are read along while they are relayed."""
+    return cast("Tapping", import_module(TAPS[dialect]))
 
 
 @cache

@@ -133,6 +133,11 @@ class Exchange:
             self.connection.resume_reading()
         return data
 
+    @property
+    def is_over(self) -> bool:
+        """`BodySource.is_over`."""
+        return self.is_ended and not self.parts
+
     def close(self) -> None:
         """`BodySource.close`."""
         connection = self.connection

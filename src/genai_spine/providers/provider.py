@@ -186,7 +186,12 @@ class LLMProvider(Spellings, ABC):
 
 def _is_outermost(provider: LLMProvider, owner: type, method: str) -> bool:
     """Whether `owner` is the class whose method was called, and not one reached through `super()`."""
-    return next(base for base in type(provider).__mro__ if method in base.__dict__) is owner
+    return _definer(type(provider), method) is owner
+
+
+@functools.lru_cache(1000)
+def _definer(kind: type, method: str) -> type:
+    return next(base for base in kind.__mro__ if method in base.__dict__)
 
 
 def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionResponse]]) -> Any:

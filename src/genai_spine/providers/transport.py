@@ -77,6 +77,11 @@ class BodySource(Protocol):
         """The bytes that are there, waiting only if there are none; b"" is the end."""
         ...
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the end was read, so that `receive` would say so at once."""
+        ...
+
     def close(self) -> None:
         """Drop what is still to come, and the connection with it. Nothing if the end was read. Idempotent."""
         ...
@@ -123,6 +128,11 @@ class HttpResponse:
         wanted = name.lower().encode()
         values = [value for field, value in self.headers if field == wanted]
         return b", ".join(values).decode("latin-1").strip(" \t") if values else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the body has ended and nothing of it is left. False may also mean that it is not known yet."""
+        return self._decoder is None and self._source.is_over
 
     async def receive(self) -> bytes:
         """The next bytes of the body as they come, unpacked; b"" is the end. Raises as the module says."""

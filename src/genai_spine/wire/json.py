@@ -113,8 +113,9 @@ def top_level(body: bytes) -> dict[str, Raw]:
     try:
         _check_utf8(body)
         members = OBJECT.decode(body)
-        for value in members.values():
-            _check_depth(value, MAX_DEPTH - 1)
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+            for value in members.values():
+                _check_depth(value, MAX_DEPTH - 1)
     except UNREADABLE as error:
         _refuse(error, body)
     # Without spaces, escapes and repeats an object has exactly this many bytes; most clients' bodies do.

@@ -113,6 +113,33 @@ class SSEParser:
             self._keep(data[start:], line - start, size - start)
         return frames
 
+    def plain_frames(self, data: bytes, prefix: bytes) -> list[bytes] | None:
+        """The frames that these bytes complete, without `prefix` and their blank lines, where all are of one
+        plain kind, as nearly all traffic is: with b"data: " one line each, with b"event: " two; ended by LF.
+
+            b'data: 1\\n\\ndata: 2\\n\\n'           -> [b'1', b'2']
+            b'event: a\\ndata: 1\\n\\n'            -> [b'a\\ndata: 1']
+
+        None where they are not, and nothing was taken then: `frames` reads the same bytes. (Of two lines the
+        second may be any; a reader that looks for b"\\ndata: " and decodes JSON refuses what is not `data`.)
+        """
+        end = data.rfind(b"\n\n")
+        if end < 0:
+            return None
+        whole = data[:end]
+        if self.tail:
+            whole = bytes(self.tail) + whole
+        if not whole.startswith(prefix) or len(whole) > self._max or _CR in whole:
+            return None
+        frames = whole[len(prefix) :].split(b"\n\n" + prefix)
+        lines = 1 if prefix == b"data: " else 2
+        if whole.count(b"\n") != (lines + 1) * len(frames) - 2:
+            return None
+        self._fresh = False
+        self.tail.clear()
+        self._keep(data[end + 2 :], 0, 0)
+        return frames
+
     def close(self) -> list[SSEEvent]:
         """The event that the end of the stream left without its blank line, if there is one.
 

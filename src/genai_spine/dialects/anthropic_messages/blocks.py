@@ -29,11 +29,25 @@ _TEXT = msgspec.json.Decoder(str | None)
 # ---------------------------------------------------------------- blocks of an answer
 
 
+class _PlainText(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+    type: str = ""
+
+
+_plain_text = msgspec.json.Decoder(_PlainText)
+_BEGINS_AS_TEXT = (b'{"type":"text"', b'{"type": "text"')
+
+
 def part_of_block(raw: msgspec.Raw) -> Part:
     """One block of an answer, or as it stands at its start in a stream.
 
     Raises: BadReply.
     """
+    if bytes(raw).startswith(_BEGINS_AS_TEXT):
+        try:
+            return Text(text=_plain_text.decode(raw).text)
+        except json.UNREADABLE:
+            pass  # it says more: citations, or what is wrong
     members = wire.read(raw, json.OBJECT)
     kind = _text(members, "type")
     reader = _READERS.get(kind)

@@ -59,8 +59,8 @@ class HistoryWriter:
         """`system` (empty where there is none) and `messages`."""
         leading = 0
         system: list[Block] = []
-        while leading < len(messages) and messages[leading].role in _SYSTEM_ROLES:
-            system.extend(self.system_blocks(messages[leading], f"messages[{leading}]"))
+        while leading < len(messages) and (message := messages[leading]).role in _SYSTEM_ROLES:
+            system.extend(_plain(message) or self.system_blocks(message, f"messages[{leading}]"))
             leading += 1
         conversation = self.conversation(messages, leading)
         if not conversation:
@@ -74,6 +74,14 @@ class HistoryWriter:
         written: list[dict[str, Any]] = []
         turn = _UserTurn()
         for index, message in enumerate(messages[leading:], leading):
+            if (plain := _plain(message)) is not None and message.role in ("user", "assistant"):
+                if message.role == "assistant" or turn.is_of_its_own(message):
+                    turn.close(written)
+                if message.role == "assistant":
+                    written.append({"role": "assistant", "content": _shortest(plain)})
+                else:
+                    turn.add(message, plain)
+                continue
             path = f"messages[{index}]"
             if message.name is not None:
                 self.notice("dropped", "messages have no names here", f"{path}.name")
@@ -232,6 +240,17 @@ class _UserTurn:
             turn = {"role": "user", "content": _shortest(blocks)}
             written.append(extend(turn, self.message.provider_metadata, DIALECT))
         self.results, self.rest, self.message = [], [], None
+
+
+def _plain(message: Message) -> list[Block] | None:
+    """The block of a message that is one text and nothing more, as most are."""
+    content = message.content
+    if len(content) != 1 or message.provider_metadata is not None or message.name is not None:
+        return None
+    part = content[0]
+    if type(part) is not Text or not part.text or part.cache is not None or part.provider_metadata is not None:
+        return None
+    return [{"type": "text", "text": part.text}]
 
 
 def _placed(message: Message, path: str) -> list[tuple[Part, str]]:

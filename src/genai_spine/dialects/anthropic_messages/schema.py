@@ -103,12 +103,13 @@ def stop_written(reason: FinishReason | None, raw: str | None, stop_sequence: st
 # ---------------------------------------------------------------- usage
 
 _COUNTERS = frozenset({"input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"})
+_KNOWN_OF_USAGE = _COUNTERS | {"cache_creation", "output_tokens_details"}
 _LARGEST_COUNT = 10**12
 
 
 def count_of(value: Any) -> int | None:
     """A counter, or None for what cannot be one: text, negative, absurdly large."""
-    if isinstance(value, float) and value.is_integer():
+    if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
 
@@ -138,10 +139,10 @@ def usage_of(usage: Any) -> TokenUsage | None:
     cache_read = count_of(usage.get("cache_read_input_tokens"))
     cache_write = count_of(usage.get("cache_creation_input_tokens"))
     creation, details = _object(usage, "cache_creation"), _object(usage, "output_tokens_details")
-    rest = unknown(usage, (*_COUNTERS, "cache_creation", "output_tokens_details"))
+    rest = unknown(usage, _KNOWN_OF_USAGE)
     if more := unknown(creation, ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")):
         rest["cache_creation"] = more
-    if more := unknown(details, ("thinking_tokens",)):
+    if details and (more := unknown(details, ("thinking_tokens",))):
         rest["output_tokens_details"] = more
     return TokenUsage(
         input_tokens=None if fresh is None else fresh + (cache_read or 0) + (cache_write or 0),

@@ -14,9 +14,8 @@ from genai_spine.dialects.openai_chat.usage import usage_written
 from genai_spine.model.content import Audio, Metadata, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
+from genai_spine.wire.json import encode
 from genai_spine.wire.sse import encode_event
-
-_encode = msgspec.json.encode
 
 
 class _OpenThought:
@@ -46,13 +45,10 @@ class ChatStreamEncoder:
 
     def encode(self, event: StreamEvent) -> bytes:
         if type(event) is PartDelta:
-            index = event.index
-            if index in self._thoughts:
-                self._thoughts[index].texts.append(event.text)
-            elif index in self._empty_calls and event.text:
-                del self._empty_calls[index]
-            before, after = self._halves[index]
-            return before + _encode(event.text) + after
+            if self._thoughts or self._empty_calls:
+                self._note(event)
+            before, after = self._halves[event.index]
+            return before + encode(event.text) + after
         match event:
             case PartStart():
                 return self._part_start(event)
@@ -71,12 +67,19 @@ class ChatStreamEncoder:
             case PartDelta():
                 raise AssertionError("written above")
 
+    def _note(self, event: PartDelta) -> None:
+        index = event.index
+        if index in self._thoughts:
+            self._thoughts[index].texts.append(event.text)
+        elif event.text:
+            self._empty_calls.pop(index, None)
+
     def error(self, error: SpineError, request_id: str) -> bytes:
-        return encode_event(_encode(wire.error_written(error, request_id)))
+        return encode_event(encode(wire.error_written(error, request_id)))
 
     def _chunk(self, delta: dict[str, Any]) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": None}
-        return encode_event(_encode({**self._head, "choices": [choice]}))
+        return encode_event(encode({**self._head, "choices": [choice]}))
 
     def _halve(self, index: int, delta: dict[str, Any]) -> None:
         """Prepares the chunk around a text: `delta` holds "\\0" as a mark where it goes."""
@@ -154,8 +157,8 @@ class ChatStreamEncoder:
             "finish_reason": wire.finish_written(event.finish_reason),
             **choice,
         }
-        written += encode_event(_encode({**self._head, "choices": [last], **extra}))
+        written += encode_event(encode({**self._head, "choices": [last], **extra}))
         if self._include_usage and event.usage is not None:
             usage = usage_written(event.usage)
-            written += encode_event(_encode({**self._head, "choices": [], "usage": usage}))
+            written += encode_event(encode({**self._head, "choices": [], "usage": usage}))
         return written + b"data: [DONE]\n\n"

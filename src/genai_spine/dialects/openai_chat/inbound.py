@@ -78,7 +78,8 @@ _SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
 def decode_request(body: bytes) -> CompletionRequest:
     """Raises: InvalidRequest, naming the place."""
     request = Reader(json.decode_inbound(body, json.ANY), "")
-    messages = tuple([_message(item) for item in request.objects("messages", required=True)])
+    items = enumerate(request.items("messages", required=True))
+    messages = tuple([_plain(item) or _message(Reader(item, f"messages[{index}]")) for index, item in items])
     fields = request.given(_SAME_NAMES)
     if isinstance(request.peek("provider"), str):  # an object is OpenRouter's own
         fields["provider"] = request.text("provider")
@@ -230,6 +231,19 @@ _BY_GROUP: tuple[tuple[frozenset[str], str, Callable[[Reader], Any]], ...] = (
 
 
 # ---------------------------------------------------------------- messages
+
+
+def _plain(message: Any) -> Message | None:
+    """A message of a role and a text, as most are; None where it is anything else."""
+    if type(message) is not dict or len(message) != 2:
+        return None
+    role, content = message.get("role"), message.get("content")
+    if type(content) is not str or not content or role not in _PLAIN_ROLES:
+        return None
+    return Message(role=role, content=(Text(text=content),))
+
+
+_PLAIN_ROLES = ("user", "assistant", "system", "developer")
 
 
 def _message(message: Reader) -> Message:
