@@ -29,6 +29,17 @@ def tap_answer(dialect: str, body: bytes) -> Answer:
     return codecs.tapping(dialect).tap_answer(body)
 
 
+def test_a_message_start_that_was_left_out_is_put_in() -> None:
+    block = b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}'
+    begun = b"event: content_block_start\ndata: " + block + b"\n\n"
+    rest = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    for first in (begun + rest, begun.replace(b"\n", b"\r\n") + rest):
+        out = codecs.tapping("anthropic_messages").open_tap(model="tiny").feed(first)
+        assert out.endswith(first) and out.startswith(b"event: message_start\ndata: {") and b'"model":"tiny"' in out
+    start = b'event: message_start\ndata: {"type":"message_start","message":{"model":"m"}}\n\n'
+    assert open_tap("anthropic_messages").feed(start + begun + rest) == start + begun + rest
+
+
 WIRE = Path(os.environ.get("GENAI_WIRE", Path(__file__).parents[3] / "shared" / "wire"))
 DIALECTS = ["openai_chat", "anthropic_messages", "ollama_chat"]
 

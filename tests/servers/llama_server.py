@@ -37,13 +37,12 @@ class LlamaServer:
     def busy_slots(self) -> int:
         return sum(slot["is_processing"] for slot in self.get("/slots"))
 
-    def wait_until_idle(self, timeout_s: float) -> float:
-        """Seconds that it took. Raises: AssertionError."""
+    def wait_until_idle(self, timeout_s: float = 30) -> None:
+        """Raises: AssertionError."""
         begun = time.monotonic()
         while self.busy_slots:
             assert time.monotonic() - begun < timeout_s, f"still busy after {timeout_s} s"
             time.sleep(0.02)
-        return time.monotonic() - begun
 
 
 @contextmanager

@@ -109,7 +109,7 @@ async def test_errors(manager: ProviderManager) -> None:
 
 
 async def test_leaving_a_stream_frees_the_slot(manager: ProviderManager, plain_server: LlamaServer) -> None:
-    await asyncio.to_thread(plain_server.wait_until_idle, 10)
+    await asyncio.to_thread(plain_server.wait_until_idle)
     stream = manager.stream("Hi", model="messages_plain/tiny", max_tokens=10_000_000)
     count = 0
     async for _ in stream:
@@ -117,7 +117,7 @@ async def test_leaving_a_stream_frees_the_slot(manager: ProviderManager, plain_s
         if count == 3:
             break
     await stream.aclose()
-    assert await asyncio.to_thread(plain_server.wait_until_idle, 5) < 1
+    await asyncio.to_thread(plain_server.wait_until_idle)
 
 
 def test_without_async(settings: dict[str, Any]) -> None:

@@ -82,8 +82,8 @@ class Relayed(Protocol):
 class Tapping(Protocol):
     """Reading along with what is relayed: the module `tap` of a dialect that both ends speak."""
 
-    def open_tap(self, *, strip_usage: bool = False) -> StreamTap:
-        """For one stream. `strip_usage` takes out what `rewrite(force_usage=True)` caused."""
+    def open_tap(self, *, model: str = "", strip_usage: bool = False) -> StreamTap:
+        """For one stream of `model`. `strip_usage` takes out what `rewrite(force_usage=True)` caused."""
         ...
 
     def tap_answer(self, body: bytes) -> Answer:

@@ -200,7 +200,7 @@ class Exchange:
     async def _relayed(self, provider: HttpProvider, choice: Choice) -> AsyncIterator[bytes]:
         begun = time.perf_counter()
         model = provider.target(choice.model).model
-        tap = codecs.tapping(self.dialect).open_tap(strip_usage=not self.peek.wants_usage)
+        tap = codecs.tapping(self.dialect).open_tap(model=model, strip_usage=not self.peek.wants_usage)
         feed = tap.feed
         held: bytes | None = b""
         try:

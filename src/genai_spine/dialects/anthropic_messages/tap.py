@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
 from genai_spine.wire.json import OBJECT, decode_frame, decode_outbound, encode
-from genai_spine.wire.sse import SSEEvent
+from genai_spine.wire.sse import SSEEvent, encode_event
 
 
 class _Message(Struct, gc=False):
@@ -34,9 +34,26 @@ class _Event(Struct, gc=False):
 
 
 class MessagesTap(StreamTap):
-    """Usage is in message_start and, cumulative, in message_delta; of each member the last value holds."""
+    """Usage is in message_start and, cumulative, in message_delta; of each member the last value holds.
 
-    __slots__ = ()
+    llama.cpp leaves message_start out where the answer's first token is a part of a character (0.3.36,
+    2026-11), and clients refuse the rest: then they get one without counts.
+    """
+
+    __slots__ = ("_has_begun", "_lacks_start", "_model")
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self._model = model
+        self._has_begun = False
+        self._lacks_start = False
+
+    def feed(self, data: bytes) -> bytes:
+        out = super().feed(data)
+        if self._lacks_start and out:
+            self._lacks_start = False
+            return _missing_start(self._model) + out
+        return out
 
     _PREFIX = b"event: "
 
@@ -54,7 +71,11 @@ class MessagesTap(StreamTap):
         match decoded.type:
             case "content_block_delta":
                 pass
+            case "content_block_start":
+                self._lacks_start = not self._has_begun
+                self._has_begun = True
             case "message_start" if decoded.message != ABSENT:
+                self._has_begun = True
                 message = decode_frame(decoded.message, _message)
                 self.model = message.model
                 self.finish_reason = message.stop_reason
@@ -86,8 +107,23 @@ _event = msgspec.json.Decoder(_Event)
 _message = msgspec.json.Decoder(_Message)
 
 
-def open_tap(*, strip_usage: bool = False) -> StreamTap:
-    return MessagesTap()
+def _missing_start(model: str) -> bytes:
+    message: dict[str, object] = {
+        "id": "msg_unnamed",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "model": model,
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    }
+    return encode_event(encode({"type": "message_start", "message": message}), b"message_start")
+
+
+def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
+    """`model` is the one that was asked."""
+    return MessagesTap(model)
 
 
 def tap_answer(body: bytes) -> Answer:

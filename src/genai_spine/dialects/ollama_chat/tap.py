@@ -47,7 +47,7 @@ class ChatTap(StreamTap):
 _line = msgspec.json.Decoder(_Line)
 
 
-def open_tap(*, strip_usage: bool = False) -> StreamTap:
+def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
     return ChatTap()
 
 

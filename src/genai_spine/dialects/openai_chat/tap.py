@@ -94,7 +94,7 @@ class ChatTap(StreamTap):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
-def open_tap(*, strip_usage: bool = False) -> StreamTap:
+def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
     """`strip_usage` takes out the chunk that `rewrite(force_usage=True)` caused."""
     return ChatTap(strip_usage)
 
