@@ -1,0 +1,162 @@
+"""A stream of Gemini's chunks to our events.
+
+Source: ai.google.dev/api/generate-content#method:-models.streamgeneratecontent (2026-11): server-sent events, each a
+chunk of the answer, with CRLF; no event ends it: the body's end after a finish reason does. An error may come as an
+event or as bare JSON.
+
+A text with a signature is a part of its own, never joined with one without (…/docs/thought-signatures, 2026-11).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects.gemini import errors
+from genai_spine.dialects.gemini.answer import answer_part, extra_of, read_chunk
+from genai_spine.dialects.gemini.partial_args import PartialArgs
+from genai_spine.dialects.gemini.schema import finish_of, merged, newer_usage, usage_of
+from genai_spine.dialects.interface import Target
+from genai_spine.model.content import Part, Text, Thinking, ToolCall
+from genai_spine.model.errors import BadReply, StreamBroken
+from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
+from genai_spine.model.fold import replay_part
+from genai_spine.wire import json
+from genai_spine.wire.sse import SSEParser
+
+
+class GeminiStreamDecoder:
+    def __init__(self, target: Target) -> None:
+        self._model = target.model
+        self._parser = SSEParser()
+        self._id: str | None = None
+        self._started = False
+        self._next = 0  # the index of the next part
+        self._open: Text | Thinking | None = None
+        self._partial: tuple[dict[str, Any], PartialArgs] | None = None
+        self._calls = 0
+        self._finish: str | None = None
+        self._usage: dict[str, Any] = {}
+        self._rest: dict[str, Any] = {}
+        self._candidate: dict[str, Any] = {}
+
+    def feed(self, data: bytes) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
+        for raw, event in self._parser.frames(data):
+            if event is not None:
+                self.take(event.data, events)
+            else:
+                _refuse_bare(raw)
+        return events
+
+    def close(self) -> list[StreamEvent]:
+        tail = bytes(self._parser.tail)
+        events: list[StreamEvent] = []
+        for event in self._parser.close():
+            self.take(event.data, events)
+        _refuse_bare(tail)
+        self.end(events)
+        return events
+
+    # ------------------------------------------------------------ one chunk
+
+    def take(self, data: bytes | msgspec.Raw, events: list[StreamEvent]) -> None:
+        """Raises: BadReply; the provider's error."""
+        if not data or bytes(data).strip() == b"[DONE]":  # of a proxy that speaks OpenAI's format, too
+            return
+        chunk = read_chunk(data)
+        self._usage = newer_usage(self._usage, chunk.usage)
+        self._rest |= chunk.rest
+        self._candidate = merged(self._candidate, chunk.candidate)
+        self._id = self._id or chunk.id
+        if not self._started:
+            self._started = True
+            events.append(
+                MessageStart(
+                    model=chunk.model or self._model,
+                    id=self._id,
+                    created_s=chunk.created_s,
+                    usage=usage_of(self._usage),
+                )
+            )
+        for part, arguments in zip(chunk.parts, chunk.arguments, strict=True):
+            self._part(part, arguments, events)
+        self._finish = chunk.finish or self._finish
+
+    def _part(self, members: dict[str, Any], arguments: str | None, events: list[StreamEvent]) -> None:
+        call = members.get("functionCall")
+        if isinstance(call, dict) and (self._partial is not None or "partialArgs" in call or call.get("willContinue")):
+            whole = self._joined(members, call)
+            if whole is None:
+                return
+            members, arguments = whole, None
+        part = answer_part(members, self._id, self._calls, arguments)
+        if isinstance(part, Text | Thinking) and part.provider_metadata is None:
+            self._text(part, events)
+            return
+        self._close_text(events)
+        self._calls += isinstance(part, ToolCall)
+        self._whole(part, events)
+
+    def _text(self, part: Text | Thinking, events: list[StreamEvent]) -> None:
+        if not part.text:
+            return
+        if type(self._open) is not type(part):
+            self._close_text(events)
+            self._open = part
+            events.append(PartStart(index=self._next, part=msgspec.structs.replace(part, text="")))
+        events.append(PartDelta(self._next, part.text))
+
+    def _close_text(self, events: list[StreamEvent]) -> None:
+        if self._open is not None:
+            events.append(PartEnd(index=self._next))
+            self._next += 1
+            self._open = None
+
+    def _whole(self, part: Part, events: list[StreamEvent]) -> None:
+        events.extend(replay_part(self._next, part))
+        self._next += 1
+
+    def _joined(self, members: dict[str, Any], call: dict[str, Any]) -> dict[str, Any] | None:
+        """The whole part of a call whose arguments come in pieces, when its last piece is there."""
+        first, args = self._partial or (members, PartialArgs())
+        self._partial = first, args
+        pieces = call.get("partialArgs")
+        for piece in pieces if isinstance(pieces, list) else ():
+            args.add(piece)
+        if call.get("willContinue"):
+            return None
+        self._partial = None
+        named = {
+            key: value for key, value in first["functionCall"].items() if key not in ("partialArgs", "willContinue")
+        }
+        return {**first, "functionCall": {**named, "args": args.value}}
+
+    # ------------------------------------------------------------ the end
+
+    def end(self, events: list[StreamEvent]) -> None:
+        """Raises: StreamBroken where the answer has no finish reason."""
+        if self._finish is None or self._partial is not None:
+            raise StreamBroken("the stream ended before the answer did")
+        self._close_text(events)
+        events.append(
+            MessageEnd(
+                finish_reason=finish_of(self._finish, has_calls=self._calls > 0),
+                raw_finish_reason=self._finish,
+                usage=usage_of(self._usage),
+                extra=extra_of(self._rest, self._candidate),
+            )
+        )
+
+
+def _refuse_bare(raw: bytes) -> None:
+    """JSON where an event should be: an error that the service met in mid-stream. Raises: ProviderError."""
+    text = raw.strip()
+    if not text.startswith((b"{", b"[")):
+        return
+    try:
+        members = json.ANY.decode(text)
+    except json.UNREADABLE:
+        raise BadReply("the stream holds something that is no event") from None
+    raise errors.error_of(members, None, {})

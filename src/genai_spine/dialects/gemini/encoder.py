@@ -1,0 +1,125 @@
+"""Events to a stream of Gemini's: each event a chunk of the answer, the last with finish reason and usage.
+
+Nothing stands after it: the body's end is the stream's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects import rfc3339
+from genai_spine.dialects.failure import status_for_caller
+from genai_spine.dialects.gemini import errors
+from genai_spine.dialects.gemini import schema as wire
+from genai_spine.dialects.gemini.parts import call_part, media_part, text_part, thought_part, whole_args
+from genai_spine.dialects.metadata import kept
+from genai_spine.model.content import Audio, Document, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
+from genai_spine.model.errors import SpineError
+from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
+from genai_spine.model.fold import Collector
+from genai_spine.wire.json import encode as _encode
+from genai_spine.wire.sse import encode_event
+
+
+def written_part(part: Part) -> dict[str, Any] | msgspec.Raw | None:
+    """A part of an answer; None for what clients of this dialect could not show."""
+    match part:
+        case Text() | Refusal():
+            return text_part(part.text, part)
+        case Thinking(redacted=None):
+            return thought_part(part)
+        case ToolCall():
+            return call_part(part, whole_args(part))
+        case Opaque(dialect=wire.DIALECT):
+            return part.raw
+        case Audio(data=None, transcript=str(transcript)):
+            return {"text": transcript}
+        case Image() | Audio() | Document():
+            return media_part(part)
+        case _:
+            return None
+
+
+class GeminiStreamEncoder:
+    """Texts and thoughts without metadata go out as they come, behind a prepared head; every other part when it is
+    whole, for a call has no pieces here and a signature stands with all of its part."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._members: dict[str, Any] = {}
+        self._heads: dict[int, tuple[bytes, bytes]] = {}
+        self._whole: dict[int, Collector] = {}
+
+    def encode(self, event: StreamEvent) -> bytes:
+        match event:
+            case PartDelta():
+                if (head := self._heads.get(event.index)) is not None:
+                    return head[0] + _encode(event.text) + head[1]
+                if event.index in self._whole:
+                    self._whole[event.index].add(event)
+                return b""
+            case PartStart():
+                return self._start(event)
+            case PartEnd():
+                return self._stop(event)
+            case MessageStart():
+                self._begin(event)
+                return b""
+            case MessageEnd():
+                return self._end(event)
+
+    def error(self, error: SpineError, request_id: str) -> bytes:
+        return encode_event(_encode(errors.error_written(error, status_for_caller(error), request_id)))
+
+    # ------------------------------------------------------------ parts
+
+    def _start(self, event: PartStart) -> bytes:
+        part = event.part
+        if isinstance(part, Text | Thinking | Refusal) and part.provider_metadata is None and _is_readable(part):
+            more = b',"thought":true' if isinstance(part, Thinking) else b""
+            head = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":'
+            self._heads[event.index] = head, more + b'}]},"index":0}]' + self._tail
+            return self.encode(PartDelta(event.index, part.text)) if part.text else b""
+        self._whole[event.index] = Collector()
+        self._whole[event.index].add(event)
+        return b""
+
+    def _stop(self, event: PartEnd) -> bytes:
+        if self._heads.pop(event.index, None) is not None:
+            return b""
+        collector = self._whole.pop(event.index, None)
+        if collector is None:
+            return b""
+        collector.add(event)
+        written = written_part(collector.parts()[0])
+        return self._chunk({"content": {"role": "model", "parts": [written]}, "index": 0}, {}) if written else b""
+
+    # ------------------------------------------------------------ the message
+
+    def _begin(self, event: MessageStart) -> None:
+        self._members = {"modelVersion": event.model}
+        if event.created_s is not None:
+            self._members["createTime"] = rfc3339.text_of(event.created_s)
+        if event.id is not None:
+            self._members["responseId"] = event.id
+        self._tail = b"," + _encode(self._members)[1:] + b"\n\n"
+
+    def _end(self, event: MessageEnd) -> bytes:
+        extra = kept(event.extra, wire.DIALECT)
+        candidate = extra.pop("candidate", None)
+        extra.pop("candidates", None)  # a stream has one
+        # Clients read the text of every chunk.
+        last: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": ""}]}}
+        last["finishReason"] = wire.finish_written(event.finish_reason, event.raw_finish_reason)
+        last |= {"index": 0, **(candidate if isinstance(candidate, dict) else {})}
+        usage = wire.usage_written(event.usage)
+        return self._chunk(last, {**({"usageMetadata": usage} if usage else {}), **extra})
+
+    def _chunk(self, candidate: dict[str, Any], members: dict[str, Any]) -> bytes:
+        return encode_event(_encode({"candidates": [candidate], **self._members, **members}))
+
+
+def _is_readable(part: Part) -> bool:
+    return not isinstance(part, Thinking) or part.redacted is None

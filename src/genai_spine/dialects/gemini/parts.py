@@ -1,0 +1,291 @@
+"""Parts of a content: of the wire to the middle's, and back.
+
+`thoughtSignature` may stand on any part. It stays with its part, in the metadata of this dialect, and goes back as
+it came (ai.google.dev/gemini-api/docs/thought-signatures, 2026-11). On a function call it is also kept in the
+place that Google's OpenAI compatibility gives it, `extra_content.google.thought_signature`, so that callers of
+OpenAI's format bring it back.
+
+A part that the middle has no word for is `Opaque`: executableCode, codeExecutionResult, toolCall, and all to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects.gemini.schema import DIALECT, in_camel, is_minted
+from genai_spine.dialects.metadata import extend, keep, kept
+from genai_spine.dialects.reading import Reader
+from genai_spine.model.content import (
+    Audio,
+    Document,
+    Image,
+    Metadata,
+    Opaque,
+    Part,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from genai_spine.wire import json
+
+_OPENAI_CHAT = "openai_chat"
+_LIKE_TEXT = ("text", "thought", "thoughtSignature")
+_BESIDE_DATA = frozenset({"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution"})
+
+# ---------------------------------------------------------------- from the wire
+
+
+def part_of(reader: Reader, call_id: Callable[[], str], arguments: str | None = None) -> Part:
+    """One part. `call_id` makes the id of a function call without one; `arguments` are a call's as the model wrote
+    them, where they are known.
+
+    Raises: InvalidRequest, naming the place.
+    """
+    reader = in_camel(reader)
+    if reader.has("functionCall"):
+        return _call_of(reader, call_id, arguments)
+    if reader.has("functionResponse"):
+        return _result_of(reader, call_id)
+    if reader.has("inlineData"):
+        return _inline_of(reader)
+    if reader.has("fileData"):
+        return _file_of(reader)
+    if reader.has("text") or not reader.members.keys() - _LIKE_TEXT:
+        text, is_thought = reader.text("text") or "", reader.boolean("thought")
+        metadata = keep(DIALECT, reader.rest())
+        if is_thought:
+            return Thinking(text=text, provider_metadata=metadata)
+        return Text(text=text, provider_metadata=metadata)
+    kind = next((name for name in reader.members if name not in _BESIDE_DATA), "part")
+    return Opaque(dialect=DIALECT, kind=kind, raw=msgspec.Raw(json.encode(reader.members)))
+
+
+def _call_of(reader: Reader, call_id: Callable[[], str], arguments: str | None) -> ToolCall:
+    call = in_camel(reader.object("functionCall", required=True))
+    name = call.text("name", required=True)
+    args = call.mapping("args")
+    if arguments is None:
+        arguments = json.encode(args or {}).decode()
+    own_id = call.text("id")
+    reader.boolean("willContinue")
+    reader.leave("functionCall", call.rest())
+    return ToolCall(
+        id=own_id or call_id(), name=name, arguments=arguments, provider_metadata=signed_metadata(reader.rest())
+    )
+
+
+def signed_metadata(members: Mapping[str, Any]) -> Metadata | None:
+    """A function call's members beside it, a signature also where OpenAI's format has it."""
+    metadata = keep(DIALECT, members)
+    if metadata is None or not isinstance(signature := members.get("thoughtSignature"), str):
+        return metadata
+    theirs = keep(_OPENAI_CHAT, {"extra_content": {"google": {"thought_signature": signature}}}) or {}
+    return {**metadata, **theirs}
+
+
+def _result_of(reader: Reader, call_id: Callable[[], str]) -> ToolResult:
+    """{"functionResponse": {"id": "c1", "name": "f", "response": {"output": "sunny"}, "parts": […]}}"""
+    inner = in_camel(reader.object("functionResponse", required=True))
+    name, response = inner.text("name", required=True), inner.mapping("response") or {}
+    texts, is_error = _said_in(response)
+    media = [part_of(item, call_id) for item in inner.objects("parts")]
+    own_id = inner.text("id")
+    rest = inner.rest()
+    if response_written(texts, is_error=is_error) != response:
+        rest["response"] = response
+    reader.leave("functionResponse", rest)
+    return ToolResult(
+        call_id=own_id or call_id(),
+        name=name,
+        content=(*(Text(text=text) for text in texts), *media),
+        is_error=is_error,
+        provider_metadata=keep(DIALECT, reader.rest()),
+    )
+
+
+def _said_in(response: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """The texts of a function's response, and whether they tell of an error: `output` and `error` are the names
+    that the service knows; any other object is the output as a whole (ai.google.dev/api/caching#FunctionResponse)."""
+    if not response:
+        return [], False
+    if response.keys() == {"error"} and isinstance(text := response["error"], str):
+        return [text], True
+    if response.keys() == {"output"}:
+        output = response["output"]
+        if isinstance(output, str):
+            return [output], False
+        if isinstance(output, list) and len(output) > 1 and all(isinstance(item, str) for item in output):
+            return output, False
+    return [json.encode(response).decode()], "error" in response
+
+
+def _inline_of(reader: Reader) -> Part:
+    blob = in_camel(reader.object("inlineData", required=True))
+    media_type, data = blob.text("mimeType"), blob.text("data", required=True)
+    reader.leave("inlineData", blob.rest())
+    family = (media_type or "").partition("/")[0]
+    if family == "image":
+        return Image(data=data, media_type=media_type, provider_metadata=keep(DIALECT, reader.rest()))
+    if family == "audio":
+        known = _FORMATS.get(media_type or "")
+        rest = reader.rest()
+        if known is None or _AUDIO_TYPES[known] != media_type:
+            rest["inlineData"] = {**rest.get("inlineData", {}), "mimeType": media_type}
+        kind = known or (media_type or "").partition("/")[2]
+        return Audio(data=data, format=kind, provider_metadata=keep(DIALECT, rest))
+    return Document(data=data, media_type=media_type, provider_metadata=keep(DIALECT, reader.rest()))
+
+
+def _file_of(reader: Reader) -> Part:
+    file = in_camel(reader.object("fileData", required=True))
+    media_type, uri = file.text("mimeType"), file.text("fileUri", required=True)
+    reader.leave("fileData", file.rest())
+    metadata = keep(DIALECT, reader.rest())
+    if (media_type or "").startswith("image/"):
+        return Image(url=uri, media_type=media_type, provider_metadata=metadata)
+    return Document(url=uri, media_type=media_type, provider_metadata=metadata)
+
+
+_AUDIO_TYPES = {
+    "wav": "audio/wav",
+    "mp3": "audio/mp3",
+    "aiff": "audio/aiff",
+    "aac": "audio/aac",
+    "ogg": "audio/ogg",
+    "flac": "audio/flac",
+    "webm": "audio/webm",
+    "m4a": "audio/m4a",
+    "opus": "audio/opus",
+    "pcm16": "audio/pcm",
+}
+_FORMATS = {kind: name for name, kind in _AUDIO_TYPES.items()} | {"audio/mpeg": "mp3", "audio/x-wav": "wav"}
+
+# ---------------------------------------------------------------- to the wire
+
+
+def finished(written: dict[str, Any], part: Part) -> dict[str, Any]:
+    """The part with what its author said beside."""
+    return extend(written, part.provider_metadata, DIALECT)
+
+
+def text_part(text: str, part: Part) -> dict[str, Any]:
+    return finished({"text": text}, part)
+
+
+def thought_part(part: Thinking) -> dict[str, Any]:
+    return finished({"text": part.text, "thought": True}, part)
+
+
+def call_part(call: ToolCall, arguments: msgspec.Raw) -> dict[str, Any]:
+    function = {"name": call.name, "args": arguments}
+    if not is_minted(call.id):
+        function = {"id": call.id, **function}
+    written = finished({"functionCall": function}, call)
+    if "thoughtSignature" not in written and (signature := _signature_from_openai(call)) is not None:
+        written["thoughtSignature"] = signature
+    return written
+
+
+def _signature_from_openai(call: ToolCall) -> str | None:
+    """The signature that a caller of OpenAI's format brought back."""
+    found: Any = kept(call.provider_metadata, _OPENAI_CHAT)
+    for name in ("extra_content", "google", "thought_signature"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def args_of(call: ToolCall) -> msgspec.Raw | None:
+    """The arguments as the bytes of an object; None where they are something else."""
+    if call.kind == "custom":
+        return msgspec.Raw(json.encode({"input": call.arguments}))
+    if call.arguments.strip() in ("", "null"):
+        return msgspec.Raw(b"{}")
+    try:
+        encoded = call.arguments.encode()
+        return msgspec.Raw(encoded) if isinstance(json.ANY.decode(encoded), dict) else None
+    except (*json.UNREADABLE, UnicodeEncodeError):
+        return None
+
+
+def whole_args(call: ToolCall) -> msgspec.Raw:
+    """The arguments in any case: what is no object goes out whole, under one name, rather than not at all."""
+    return args_of(call) or msgspec.Raw(json.encode({"input": call.arguments}))
+
+
+def response_written(texts: Sequence[str], *, is_error: bool) -> dict[str, Any]:
+    """A function's response of the texts of a result. A text that is an object is said as that object, where the
+    service would take it for the same."""
+    if not texts:
+        return {"error": ""} if is_error else {}
+    if len(texts) > 1:
+        return {"error": "\n".join(texts)} if is_error else {"output": list(texts)}
+    found = _object(texts[0])
+    if found is not None and ("error" in found if is_error else not found.keys() & {"output", "error"}):
+        return found
+    return {"error" if is_error else "output": texts[0]}
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        found = json.ANY.decode(text.encode())
+    except (*json.UNREADABLE, UnicodeEncodeError):
+        return None
+    return found if isinstance(found, dict) and found else None
+
+
+_BY_EXTENSION = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "heic": "image/heic",
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+    "mp4": "video/mp4",
+    "mp3": "audio/mp3",
+    "wav": "audio/wav",
+}
+
+
+def media_part(part: Image | Audio | Document) -> dict[str, Any] | None:
+    """`inlineData` or `fileData`; None for what has neither data nor a place that the service can reach.
+
+    A URL of any host is taken as it is: the service fetches it (…/docs/file-input-methods, 2026-11).
+    """
+    if part.data is not None:
+        return finished({"inlineData": {"mimeType": _media_type(part), "data": part.data}}, part)
+    if isinstance(part, Audio):
+        return None
+    uri = part.url or _uri_of(part.file_id)
+    if uri is None:
+        return None
+    file = {"fileUri": uri}
+    media_type = part.media_type or _BY_EXTENSION.get(uri.partition("?")[0].rpartition(".")[2].lower())
+    return finished({"fileData": {"mimeType": media_type, **file} if media_type is not None else file}, part)
+
+
+_FILES = "https://generativelanguage.googleapis.com/v1beta/"
+"""Where the files of the Gemini API are, whatever the request is sent to (recorded)."""
+
+
+def _uri_of(file_id: str | None) -> str | None:
+    """The URI of a file; None for an id of another service. A name such as `files/abc` is of the Gemini API."""
+    if file_id is None or not file_id.startswith(("https://", "gs://", "files/")):
+        return None
+    return _FILES + file_id if file_id.startswith("files/") else file_id
+
+
+def _media_type(part: Image | Audio | Document) -> str:
+    if isinstance(part, Audio):
+        own = kept(part.provider_metadata, DIALECT).get("inlineData")
+        theirs = own.get("mimeType") if isinstance(own, dict) else None
+        kind = part.format or "wav"
+        return theirs if isinstance(theirs, str) else _AUDIO_TYPES.get(kind, f"audio/{kind}")
+    return part.media_type or ("image/png" if isinstance(part, Image) else "application/pdf")

@@ -1,0 +1,166 @@
+"""Google's paths of the gateway, asked as its clients ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from genai_spine.testing.fixtures import running_gateway, running_simulator
+from genai_spine.testing.simulator import Simulator
+
+KEY = "gw-key-0123456789"
+HI = {"contents": [{"parts": [{"text": "Hi"}]}]}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Simulator, str]]:
+    with running_simulator() as simulator:
+        urls = {"gemini": simulator.urls.gemini, "anthropic": simulator.urls.anthropic, "openai": simulator.urls.openai}
+        providers = {name: {"api_key": "k-of-upstream", "base_url": url} for name, url in urls.items()}
+        with running_gateway({"providers": providers, "server": {"api_keys": [KEY]}}) as gateway:
+            yield simulator, gateway.url
+
+
+@pytest.fixture
+def url(running: tuple[Simulator, str]) -> str:
+    simulator, url = running
+    simulator.received.clear()
+    return url
+
+
+def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:
+    """Status, headers, and the body: JSON, or of a stream its bytes."""
+    data = None if body is None else json.dumps(body).encode()
+    sent = {"content-type": "application/json", "x-goog-api-key": KEY}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    request = Request(url, data, {name: value for name, value in sent.items() if value})
+    try:
+        with urlopen(request, timeout=10) as answer:
+            status, head, said = answer.status, answer.headers, answer.read()
+    except HTTPError as error:
+        status, head, said = error.code, error.headers, error.read()
+    return status, head, said if head["content-type"].startswith("text/event-stream") else json.loads(said)
+
+
+def text_of(said: Any) -> str:
+    return "".join(part["text"] for part in said["candidates"][0]["content"]["parts"])
+
+
+@pytest.mark.parametrize("base", ["/v1beta", "/v1"])
+@pytest.mark.parametrize("model", ["gemini/sim-echo", "anthropic/sim-echo", "openai/sim-echo"])
+def test_any_model_answers(url: str, base: str, model: str) -> None:
+    status, head, said = ask(f"{url}{base}/models/{model}:generateContent", HI)
+    assert (status, head["x-spine-provider"]) == (200, model.partition("/")[0])
+    assert text_of(said) == "You said: Hi"
+    assert said["candidates"][0]["finishReason"] == "STOP"
+    assert said["usageMetadata"] == {"promptTokenCount": 1, "candidatesTokenCount": 3, "totalTokenCount": 4}
+    assert said["modelVersion"] == "sim-echo"
+
+
+@pytest.mark.parametrize("model", ["gemini/sim-echo", "anthropic/sim-echo", "models%2Fgemini/sim-echo"])
+def test_any_model_streams(url: str, model: str) -> None:
+    status, _, said = ask(f"{url}/v1beta/models/{model}:streamGenerateContent?alt=sse", HI)
+    assert status == 200
+    chunks = [json.loads(line[6:]) for line in said.decode().split("\n") if line.startswith("data: ")]
+    assert "".join(map(text_of, chunks)) == "You said: Hi"
+    assert len(chunks) == 4
+    assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
+    assert chunks[-1]["usageMetadata"]["totalTokenCount"] == 4
+
+
+def test_a_stream_that_breaks_ends_with_an_error(url: str) -> None:
+    _, _, said = ask(f"{url}/v1beta/models/gemini/sim-long-50+error_at=6:streamGenerateContent?alt=sse", HI)
+    last = json.loads(said.decode().rstrip().rpartition("data: ")[2])
+    assert (last["error"]["code"], last["error"]["status"]) == (500, "INTERNAL")
+
+
+def test_the_key_may_stand_in_the_query_of_these_paths_only(url: str) -> None:
+    path = f"{url}/v1beta/models/gemini/sim-echo:generateContent"
+    assert ask(f"{path}?key={KEY}", HI, x_goog_api_key="")[0] == 200
+    assert ask(f"{url}/v1beta/models?key={KEY}", x_goog_api_key="")[0] == 200
+    for address in (path, f"{path}?key=wrong-key-0123456789", f"{path}?key="):
+        status, _, said = ask(address, HI, x_goog_api_key="")
+        assert (status, said["error"]["status"]) == (401, "UNAUTHENTICATED")
+    openai = {"model": "openai/sim-echo", "messages": [{"role": "user", "content": "Hi"}]}
+    assert ask(f"{url}/v1/chat/completions?key={KEY}", openai, x_goog_api_key="")[0] == 401
+
+
+def test_keys_stay_where_they_belong(url: str, running: tuple[Simulator, str]) -> None:
+    ask(f"{url}/v1beta/models/gemini/sim-echo:generateContent?key={KEY}", HI)
+    (received,) = running[0].received
+    assert received.header("x-goog-api-key") == "k-of-upstream"
+    assert KEY not in received.query
+    assert received.path == "/v1beta/models/sim-echo:generateContent"
+    assert json.loads(received.body) == HI
+
+
+def test_what_cannot_be_read_is_named(url: str) -> None:
+    path = f"{url}/v1beta/models/gemini/sim-echo:generateContent"
+    for body, why in (
+        ({}, "contents: missing"),
+        ({"contents": [{"role": "robot", "parts": []}]}, "contents[0].role"),
+        (
+            {"contents": [{"parts": [{"inlineData": {"mimeType": "image/png"}}]}]},
+            "contents[0].parts[0].inlineData.data",
+        ),
+    ):
+        status, _, said = ask(path, body)
+        assert (status, said["error"]["code"], said["error"]["status"]) == (400, 400, "INVALID_ARGUMENT")
+        assert why in said["error"]["message"]
+
+
+def test_methods_that_are_not_offered(url: str) -> None:
+    for path, status in (
+        ("/v1beta/models/gemini/sim-echo:predict", 404),
+        ("/v1beta/models/gemini/sim-echo", 404),
+        ("/v1beta/models/:generateContent", 404),
+        ("/v1beta/files", 404),
+        ("/v1beta/models/nobody/x:generateContent", 404),
+    ):
+        answer = ask(url + path, HI)
+        assert (answer[0], answer[2]["error"]["status"]) == (status, "NOT_FOUND"), path
+
+
+def test_tokens_are_counted_by_a_service_that_counts(url: str) -> None:
+    status, head, said = ask(f"{url}/v1beta/models/gemini/sim-echo:countTokens", HI)
+    assert (status, said, head["x-spine-notices"]) == (200, {"totalTokens": 1}, None)
+    _, head, said = ask(f"{url}/v1beta/models/openai/sim-echo:countTokens", {"generateContentRequest": HI})
+    assert said["totalTokens"] > 0
+    assert head["x-spine-notices"].startswith("estimated")
+
+
+def test_vectors_of_one_text_and_of_many(url: str) -> None:
+    content = {"content": {"parts": [{"text": "a"}]}, "outputDimensionality": 3}
+    _, _, one = ask(f"{url}/v1beta/models/openai/sim-embed:embedContent", content)
+    assert len(one["embedding"]["values"]) == 3
+    _, _, many = ask(f"{url}/v1beta/models/openai/sim-embed:batchEmbedContents", {"requests": [content, content]})
+    assert [len(each["values"]) for each in many["embeddings"]] == [3, 3]
+
+
+def test_models_are_listed_in_the_callers_shape(url: str) -> None:
+    _, _, ours = ask(f"{url}/v1beta/models")
+    assert "models/anthropic/sim-think" in [model["name"] for model in ours["models"]]
+    assert ask(f"{url}/v1beta/models/openai/sim-embed")[2]["name"] == "models/openai/sim-embed"
+    assert "models" in ask(f"{url}/v1/models", x_goog_api_client="google-genai-sdk/3.4.0")[2]
+    authorization = {"authorization": f"Bearer {KEY}", "x_goog_api_key": ""}
+    assert "data" in ask(f"{url}/v1/models", **authorization)[2]
+    assert "data" in ask(f"{url}/v1/models", **authorization, anthropic_version="2023-06-01")[2]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_google_answers_the_callers_bytes_go_through(
+    running: tuple[Simulator, str], url: str, stream: bool
+) -> None:
+    simulator, _ = running
+    method = "streamGenerateContent" if stream else "generateContent"
+    body = {**HI, "aMemberOfTomorrow": {"exact": 0.10}}
+    status, _, said = ask(f"{url}/v1beta/models/gemini/sim-echo:{method}", body)
+    assert status == 200 and b"You" in (said if stream else json.dumps(said).encode())
+    (received,) = simulator.received
+    assert received.path.endswith(f"/models/sim-echo:{method}")
+    assert json.loads(received.body) == body
