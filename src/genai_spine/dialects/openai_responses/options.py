@@ -1,0 +1,167 @@
+"""What a request says beside its conversation: written for a provider, and repeated in an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from genai_spine.dialects import effort
+from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.openai_responses.schema import DIALECT
+from genai_spine.dialects.quirks import Quirks
+from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
+
+Notify = Callable[[str, str, str | None], None]
+
+ENCRYPTED = "reasoning.encrypted_content"
+"""What must be included in an answer that is not stored, so that its thoughts can come back."""
+
+
+class OptionsWriter:
+    """Writes the options of one request; `takes_sampling` is what the model's card says of temperature."""
+
+    def __init__(
+        self, request: CompletionRequest, quirks: Quirks, notice: Notify, *, takes_sampling: bool = True
+    ) -> None:
+        self.request = request
+        self.quirks = quirks
+        self.notice = notice
+        self.takes_sampling = takes_sampling
+        self.own = kept(request.extra, DIALECT)
+        """The caller's own members of this dialect, those that have been written taken out."""
+
+    def write(self, body: dict[str, Any]) -> None:
+        self.sampling(body)
+        self.tools(body)
+        self.text(body)
+        self.thinking(body)
+        if self.own.get("store") is False:
+            include = self.own.get("include")
+            names = include if isinstance(include, list) else []
+            body["include"] = [*names, *([] if ENCRYPTED in names else [ENCRYPTED])]
+        extend(body, {DIALECT: msgspec.Raw(msgspec.json.encode(self.own))} if self.own else None, DIALECT)
+        for name in self.quirks.drop:
+            if body.pop(name, None) is not None:
+                self.notice("dropped", f"the provider refuses {name}", name)
+        for dialect in self.request.extra or ():
+            if dialect != DIALECT:
+                for name in kept(self.request.extra, dialect):
+                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+
+    def sampling(self, body: dict[str, Any]) -> None:
+        request = self.request
+        if request.max_tokens is not None:
+            body["max_output_tokens"] = request.max_tokens
+        temperature, highest = request.temperature, self.quirks.temperature_max
+        if temperature is not None and highest is not None and temperature > highest:
+            self.notice("changed", f"temperature {temperature} sent as {highest}", "temperature")
+            temperature = highest
+        for name, value in (("temperature", temperature), ("top_p", request.top_p)):
+            if value is not None and not self.takes_sampling:
+                self.notice("dropped", f"the model takes no {name}", name)
+            elif value is not None:
+                body[name] = value
+        if request.user is not None:
+            body["user"] = request.user
+        # "Unknown parameter": none of them is a member of the service's schema (2026-11).
+        for name, unsaid in (
+            ("top_k", request.top_k),
+            ("frequency_penalty", request.frequency_penalty),
+            ("presence_penalty", request.presence_penalty),
+            ("seed", request.seed),
+            ("stop", request.stop or None),
+            ("cache_control", request.cache),
+            ("context_window", request.context_window),
+        ):
+            if unsaid is not None:
+                self.notice("dropped", f"the service takes no {name}", name)
+
+    def text(self, body: dict[str, Any]) -> None:
+        """`text`: the format of the answer; what else the caller said of it (verbosity) stays."""
+        wanted, kind = self.request.output_schema, self.quirks.schema
+        if wanted is None:
+            return
+        if kind == "none":
+            self.notice("dropped", "the provider takes no text.format", "response_format")
+        elif wanted.schema is None or kind == "json_object":
+            body["text"] = {"format": {"type": "json_object"}}
+            if wanted.schema is not None:
+                self.notice("changed", "the provider takes no JSON Schema: asked for JSON", "response_format")
+        else:
+            written: dict[str, Any] = {"type": "json_schema", "name": wanted.name or "answer", "schema": wanted.schema}
+            if wanted.description is not None:
+                written["description"] = wanted.description
+            if wanted.strict is not None:
+                written["strict"] = wanted.strict
+            body["text"] = {"format": written}
+
+    def thinking(self, body: dict[str, Any]) -> None:
+        """`reasoning`: how much the model thinks, and whether it shows a summary of it."""
+        thinking = self.request.thinking
+        if thinking is None:
+            return
+        if self.quirks.effort is None:
+            self.notice("dropped", "the provider takes no word on how much to think", "thinking")
+            return
+        written: dict[str, Any] = {}
+        level = thinking.effort
+        if thinking.enabled is False:
+            level = "none"
+        elif level is None and thinking.budget_tokens is not None:
+            level = effort.effort_of(thinking.budget_tokens)
+            self.notice("changed", f"{thinking.budget_tokens} tokens of thinking sent as effort {level}", "thinking")
+        elif level is None and thinking.enabled and not thinking.adaptive:
+            level = "medium"
+        if level is not None:
+            written["effort"] = level
+        more = self.own.get("reasoning")
+        if thinking.display == "summarized" and not (isinstance(more, dict) and "summary" in more):
+            written["summary"] = "auto"
+        if written:
+            body["reasoning"] = written
+
+    # ------------------------------------------------------------ tools
+
+    def tools(self, body: dict[str, Any]) -> None:
+        request = self.request
+        chosen = self.own.pop("tool_choice", None)
+        tools = [written for tool in request.tools if (written := self.tool(tool)) is not None]
+        if tools:
+            body["tools"] = tools
+        elif request.tools:
+            return  # none is left to choose from: the notices say so
+        if chosen is not None:
+            body["tool_choice"] = chosen
+        elif request.tool_choice is not None:
+            body["tool_choice"] = self.tool_choice()
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+
+    def tool(self, tool: Tool | ProviderTool) -> dict[str, Any] | msgspec.Raw | None:
+        if isinstance(tool, ProviderTool):
+            if tool.dialect == DIALECT:
+                return tool.raw
+            self.notice("dropped", f"the tool {tool.name} runs at a provider that speaks {tool.dialect}", "tools")
+            return None
+        written: dict[str, Any] = {"type": tool.kind, "name": tool.name}
+        if tool.description is not None:
+            written["description"] = tool.description
+        if tool.parameters is not None and tool.kind == "function":
+            written["parameters"] = tool.parameters
+        if tool.strict is not None:
+            written["strict"] = tool.strict
+        if tool.cache is not None:
+            self.notice("dropped", "a cache mark on a tool has no place here", "cache_control")
+        return extend(written, tool.provider_metadata, DIALECT)
+
+    def tool_choice(self) -> str | dict[str, Any]:
+        choice = self.request.tool_choice
+        assert choice is not None
+        if choice.mode != "tool":
+            return choice.mode
+        custom = any(
+            isinstance(tool, Tool) and tool.kind == "custom" and tool.name == choice.name for tool in self.request.tools
+        )
+        return {"type": "custom" if custom else "function", "name": choice.name}

@@ -1,0 +1,101 @@
+"""OpenAI's Responses relayed: usage, ending and errors are read from bytes that go through as they are.
+
+event: response.completed\\ndata: {"type":"response.completed","response":{"usage":{…},…}}
+
+The end of a stream says all that is to be noted of it, so nearly every event is looked at for its type only. There
+is no [DONE] to wait for, and what comes after the end (OpenRouter sends one) no client reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from genai_spine.dialects.openai_responses.errors import decode_embedded_error
+from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, require
+from genai_spine.model.errors import StreamBroken
+from genai_spine.wire.json import decode_frame, decode_outbound
+from genai_spine.wire.sse import SSEEvent
+
+
+class _Event(Struct, gc=False):
+    type: str | None = None
+    response: Raw = ABSENT
+
+
+class _Details(Struct, gc=False):
+    reason: str | None = None
+
+
+class _Response(Struct, gc=False):
+    """The response in an event, and a whole answer."""
+
+    model: str | None = None
+    status: str | None = None
+    incomplete_details: _Details | None = None
+    output: Raw = ABSENT
+    usage: Raw = ABSENT
+
+    @property
+    def ending(self) -> str | None:
+        """Why it stopped, in the service's words: the reason where it is incomplete, else its status."""
+        reason = self.incomplete_details.reason if self.incomplete_details is not None else None
+        return reason or self.status
+
+
+class ResponsesTap(StreamTap):
+    __slots__ = ()
+
+    _PREFIX = b"event: "
+
+    def _read_plain(self, frames: Sequence[bytes], out: list[bytes]) -> None:
+        for frame in frames:
+            name, _, data = frame.partition(b"\ndata: ")
+            if self._read(SSEEvent(data, name or None)):
+                out.append(frame)
+            if self.finished:
+                return
+
+    def _read(self, event: SSEEvent) -> bool:
+        data = event.data
+        said = decode_frame(data, _event)
+        kind = said.type or (event.event.decode("latin-1") if event.event is not None else None)
+        match kind:
+            case "response.created":
+                self.model = decode_frame(said.response, _response).model if said.response != ABSENT else None
+            case "response.completed" | "response.incomplete":
+                response = decode_frame(said.response, _response)
+                self.model = self.model or response.model
+                self.finish_reason = response.ending
+                self.usage = object_or_none(response.usage)
+                self.finished = True
+            case "response.failed" | "error":
+                _refuse(data)
+            case _ if event.event == b"error":
+                _refuse(data)
+        return True
+
+
+_event = msgspec.json.Decoder(_Event)
+_response = msgspec.json.Decoder(_Response)
+
+
+def _refuse(data: bytes) -> None:
+    """Raises: StreamBroken, with what the error in these bytes says."""
+    error = decode_embedded_error(data)
+    message, code = (error.message, error.code) if error is not None else ("no message", None)
+    raise StreamBroken(f"the provider answered with an error: {message}", code=code, body=data)
+
+
+def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
+    return ResponsesTap()
+
+
+def tap_answer(body: bytes) -> Answer:
+    response = decode_outbound(body, _response)
+    if decode_embedded_error(body) is not None:
+        _refuse(body)
+    require(bytes(response.output).startswith(b"["), "output")
+    return Answer(model=response.model, finish_reason=response.ending, usage=object_or_none(response.usage))
