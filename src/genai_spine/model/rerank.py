@@ -1,0 +1,54 @@
+"""Texts in order of how well they answer a query. Pure values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from genai_spine.model import accept
+from genai_spine.model.content import Metadata
+from genai_spine.model.response import Notice, TokenUsage
+
+
+class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which of `documents` answer `query`, the best first; no more than `top_n` of them.
+
+    `extra` holds, by dialect, members the model has no name for, such as Cohere's `max_tokens_per_doc`.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    model: str | None = None
+    provider: str | None = None
+    top_n: int | None = None
+    extra: Metadata | None = None
+
+    def __post_init__(self) -> None:
+        given: Any = self.documents  # a list is taken too
+        if not isinstance(given, tuple):
+            msgspec.structs.force_setattr(self, "documents", accept.strings_of(given))
+        if self.extra is not None:
+            msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
+
+
+class RerankResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`index` is the document's place in the request. Scores of one answer can be compared, of two models not:
+    some are from 0 to 1, others (llama.cpp's) any number."""
+
+    index: int
+    relevance_score: float
+    document: str | None = None
+    provider_metadata: Metadata | None = None
+
+
+class RerankResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`results` are ordered by their score, the highest first."""
+
+    model: str
+    results: tuple[RerankResult, ...] = ()
+    usage: TokenUsage | None = None
+    provider: str | None = None
+    id: str | None = None
+    notices: tuple[Notice, ...] = ()
+    extra: Metadata | None = None
