@@ -139,7 +139,7 @@ def _having(model: str, book: RouteBook) -> Iterator[Candidate]:
     if listed:
         yield from _preferred(listed, book)
         return
-    rows = rows_knowing(model)
+    rows = rows_knowing(model, frozenset(candidate.row for candidate in book.candidates.values()))
     yield from _preferred([c for c in book.candidates.values() if c.row in rows], book)
 
 
