@@ -8,7 +8,7 @@ CACHE := $(if $(GENAI_CACHE),$(GENAI_CACHE),$(HOME)/.cache/genai-spine)
 export GENAI_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help all serve check test test-clients test-servers test-slow bench docs reference format clean
+.PHONY: help all serve check test test-clients test-servers test-slow bench docs catalog cards reference format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ bench: $(VENV)/.developer ## cost beside nginx, LiteLLM and Portkey; writes benc
 
 docs: $(VENV)/.developer ## the pages, strictly, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+catalog: ## the price lists anew, from the package that scripts/make_catalog.py pins
+	$(PYTHON) -m venv $(CACHE)/prices
+	$(CACHE)/prices/bin/python -m pip install --quiet genai-prices==$$(sed -n 's/^VERSION = "\(.*\)"/\1/p' scripts/make_catalog.py)
+	$(CACHE)/prices/bin/python scripts/make_catalog.py
+
+cards: ## compile catalog/models.toml
+	$(PYTHON) scripts/make_catalog.py --cards
 
 reference: $(VENV)/.developer ## write the generated parts of README.md and docs/
 	$(BIN)/python scripts/generate_docs.py

@@ -25,7 +25,9 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import translations  # noqa: E402  # beside this file
+import model_tables  # noqa: E402  # beside this file
+import provider_sections  # noqa: E402
+import translations  # noqa: E402
 
 from genai_spine import __version__  # noqa: E402
 from genai_spine.catalog.rows import ProviderRow, load_planned, load_rows  # noqa: E402
@@ -87,6 +89,8 @@ def _key_of(row: ProviderRow) -> str:
             return "none"
         case "optional-bearer":
             return "optional" + (f": {code(row.key_variables, ' or ')}" if row.key_variables else "")
+        case "aws" | "google" | "azure":
+            return " or ".join([f"`{name}`" for name in row.key_variables] + ["the cloud's credentials"])
         case _:
             return code(row.key_variables, " or ")
 
@@ -94,69 +98,14 @@ def _key_of(row: ProviderRow) -> str:
 @block
 def planned() -> str:
     names = [f"{row.name} ({code([row.id, *row.aliases])})" for row in load_planned().values()]
+    if not names:
+        return "Every provider that settings know is spoken."
     return f"Settings know these and this version does not speak them yet: {', '.join(names)}."
 
 
 @block
 def provider_rows() -> str:
-    return "\n\n".join(_provider(row) for row in load_rows().values())
-
-
-def _provider(row: ProviderRow) -> str:
-    key = {
-        "bearer": "needed: " + (code(row.key_variables, " or ") or "`api_key`"),
-        "x-api-key": "needed, sent as `x-api-key`: " + code(row.key_variables, " or "),
-        "optional-bearer": "if the server wants one: "
-        + (code(row.key_variables, " or ") if row.key_variables else "`api_key`"),
-        "none": "none",
-    }[row.auth]
-    lines = [f"### {row.name} {{ #{row.id} }}", ""]
-    if row.note:
-        lines += [f"*{row.note[0].upper()}{row.note[1:]}.*", ""]
-    facts = [("type", code([row.id, *row.aliases])), ("key", key)]
-    if row.base_url:
-        facts.append(("base URL", f"`{row.base_url}`"))
-    elif row.needs_base_url:
-        facts.append(("base URL", "yours: set `base_url`"))
-    for dialect, url in row.base_urls.items():
-        facts.append((f"base URL of `{dialect}`", f"`{url}`"))
-    facts.append(("dialects", code(row.dialects)))
-    if row.default_model:
-        facts.append(("default model", f"`{row.default_model}`"))
-    if row.embed_model:
-        facts.append(("default embedding model", f"`{row.embed_model}`"))
-    if not row.models_path and row.id != "simulated":
-        facts.append(("list of models", "the service has none"))
-    quirks = _quirks(row.quirks)
-    if quirks:
-        facts.append(("quirks", "; ".join(f"`{name} = {value}`" for name, value in quirks)))
-    if row.id != "simulated":
-        facts.append(("documentation", f"<{row.docs}>"))
-    return "\n".join([*lines, table(["", ""], facts)])
-
-
-def _quirks(quirks: Quirks) -> list[tuple[str, str]]:
-    plain = Quirks()
-    changed = [
-        (name, getattr(quirks, name))
-        for name in quirks.__struct_fields__
-        if getattr(quirks, name) != getattr(plain, name)
-    ]
-    return [(name, _toml(value)) for name, value in changed]
-
-
-def _toml(value: Any) -> str:
-    match value:
-        case None:
-            return '"none"'
-        case bool():
-            return str(value).lower()
-        case str():
-            return f'"{value}"'
-        case tuple():
-            return "[" + ", ".join(_toml(item) for item in value) + "]"
-        case _:
-            return str(value)
+    return "\n\n".join(provider_sections.section(row) for row in load_rows().values())
 
 
 @block
@@ -166,7 +115,8 @@ def quirks() -> str:
     for field in msgspec.structs.fields(Quirks):
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
         users = [row.id for row in load_rows().values() if getattr(row.quirks, field.name) != default]
-        rows.append([f"`{field.name}`", _values(field.type), f"`{_toml(default)}`", texts[field.name], code(users)])
+        written = f"`{provider_sections.toml(default)}`"
+        rows.append([f"`{field.name}`", _values(field.type), written, texts[field.name], code(users)])
     return table(["quirk", "values", "default", "meaning", "rows that set it"], rows)
 
 
@@ -254,6 +204,9 @@ for _name, _table in {
     "finish-reasons-written": translations.finish_reasons_written,
     "error-codes": translations.error_codes,
     "notices": translations.notices,
+    "model-matrix": model_tables.matrix,
+    "price-sources": model_tables.sources,
+    "token-errors": model_tables.token_errors,
 }.items():
     BLOCKS[_name] = lambda made=_table: table(*made())
 

@@ -19,7 +19,7 @@ _HOMES = {
     "engine.manager": "ManagerConfig ProviderManager",
     "engine.shortcuts": "complete embed stream text_stream",
     "engine.sync": "SyncManager",
-    "model.card": "Capabilities ModelCard Price",
+    "model.card": "Capabilities ModelCard Price Rates Tier",
     "model.content": "Audio CacheMark ContentPart Document Image Opaque Refusal Text Thinking ToolCall ToolResult",
     "model.embedding": "EmbeddingRequest EmbeddingResponse",
     "model.errors": (
@@ -30,10 +30,13 @@ _HOMES = {
     ),
     "model.events": "MessageEnd MessageStart PartDelta PartEnd PartStart StreamEvent",
     "model.fold": "Collector collect replay",
+    "model.pull": "PullProgress",
     "model.request": (
         "ChatRequest CompletionRequest LLMMessage Message OutputSchema ProviderTool ThinkingConfig Tool ToolChoice"
     ),
+    "model.rerank": "RerankRequest RerankResponse RerankResult",
     "model.response": ("ChatResponse CompletionResponse FinishReason LLMResponse Notice TokenUsage UsageTotals"),
+    "policy.tokens": "TokenCount",
     "providers.http_provider": "HttpProvider",
     "providers.ollama_provider": "OllamaProvider",
     "providers.provider": "LLMProvider",

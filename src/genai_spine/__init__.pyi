@@ -10,6 +10,8 @@ from genai_spine.engine.sync import SyncManager as SyncManager
 from genai_spine.model.card import Capabilities as Capabilities
 from genai_spine.model.card import ModelCard as ModelCard
 from genai_spine.model.card import Price as Price
+from genai_spine.model.card import Rates as Rates
+from genai_spine.model.card import Tier as Tier
 from genai_spine.model.content import Audio as Audio
 from genai_spine.model.content import CacheMark as CacheMark
 from genai_spine.model.content import ContentPart as ContentPart
@@ -54,6 +56,7 @@ from genai_spine.model.events import StreamEvent as StreamEvent
 from genai_spine.model.fold import Collector as Collector
 from genai_spine.model.fold import collect as collect
 from genai_spine.model.fold import replay as replay
+from genai_spine.model.pull import PullProgress as PullProgress
 from genai_spine.model.request import ChatRequest as ChatRequest
 from genai_spine.model.request import CompletionRequest as CompletionRequest
 from genai_spine.model.request import LLMMessage as LLMMessage
@@ -63,6 +66,9 @@ from genai_spine.model.request import ProviderTool as ProviderTool
 from genai_spine.model.request import ThinkingConfig as ThinkingConfig
 from genai_spine.model.request import Tool as Tool
 from genai_spine.model.request import ToolChoice as ToolChoice
+from genai_spine.model.rerank import RerankRequest as RerankRequest
+from genai_spine.model.rerank import RerankResponse as RerankResponse
+from genai_spine.model.rerank import RerankResult as RerankResult
 from genai_spine.model.response import ChatResponse as ChatResponse
 from genai_spine.model.response import CompletionResponse as CompletionResponse
 from genai_spine.model.response import FinishReason as FinishReason
@@ -70,6 +76,7 @@ from genai_spine.model.response import LLMResponse as LLMResponse
 from genai_spine.model.response import Notice as Notice
 from genai_spine.model.response import TokenUsage as TokenUsage
 from genai_spine.model.response import UsageTotals as UsageTotals
+from genai_spine.policy.tokens import TokenCount as TokenCount
 from genai_spine.providers.http_provider import HttpProvider as HttpProvider
 from genai_spine.providers.ollama_provider import OllamaProvider as OllamaProvider
 from genai_spine.providers.provider import LLMProvider as LLMProvider

@@ -180,13 +180,6 @@ def test_broken_settings_are_a_finding_and_the_rest_is_still_told(place: Place) 
     assert "python" in found
 
 
-def test_a_planned_provider_is_a_failure(place: Place) -> None:
-    place.write('[providers.gemini]\napi_key = "k"\n')
-    code, found, _ = examine(place)
-    assert code == 1
-    assert "not spoken" in found["gemini"][-1]["detail"]
-
-
 def test_the_port_is_free_ours_or_taken(place: Place) -> None:
     place.write("[providers.simulated]\n")
     with place.started("serve", "--port", "0") as running:

@@ -34,13 +34,13 @@ def test_providers_as_json(place: Place) -> None:
     assert claude["dialects"] == ["anthropic_messages"]
 
 
-def test_all_providers_include_those_that_could_be_and_those_that_will(place: Place) -> None:
+def test_all_providers_include_those_that_could_be(place: Place) -> None:
     told = json.loads(place.run("providers", "--all", "--json", GROQ_API_KEY="k").out)["providers"]
     by_id = {provider["id"]: provider for provider in told}
     assert by_id["groq"]["state"] == "found"
     assert by_id["mistral"]["state"] == "available"
     assert by_id["mistral"]["docs"].startswith("https://")
-    assert by_id["gemini"]["state"] == "planned"
+    assert by_id["azure"]["state"] == "available"
     assert "anyscale" in by_id
     assert "own" in by_id["anyscale"]["note"]
 
@@ -132,3 +132,12 @@ def test_a_hostile_name_in_a_list_is_neutralised(place: Place) -> None:
     result = place.run("models")
     assert "\x1b" not in result.out
     assert "openai/␛]0;evil␇" in result.out
+
+
+def test_models_with_what_they_can_do(configured: Place) -> None:
+    result = configured.run("models", "--provider", "openai", "--capabilities")
+    assert result.code == 0
+    header, *lines = result.out.splitlines()
+    for column in ("model", "context", "tools", "images", "schema", "thinking", "retired"):
+        assert column in header
+    assert all(line.startswith("openai/") for line in lines)

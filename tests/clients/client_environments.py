@@ -19,11 +19,18 @@ VERSIONS = {
     "anthropic": ("2.11.0", "1.17.0", "0.125.0"),
     "ollama": ("0.6.3",),
 }
+GOOGLE = ("google-genai", "3.4.0")
+"""Heavy, with scenarios of its own: test_google_genai.py."""
+ORACLES = {"cohere": "7.3.1"}
+"""SDKs of services that we only speak to: what they send is what we should send."""
 CACHE = Path(os.environ.get("GENAI_CACHE") or Path.home() / ".cache" / "genai-spine")
 
 
-def python_of(name: str, version: str) -> Path:
-    """The interpreter that has this SDK and nothing of ours. Raises: CalledProcessError, with pip's words."""
+def python_of(name: str, version: str, *more: str) -> Path:
+    """The interpreter that has this SDK and nothing of ours; `more` are further requirements.
+
+    Raises: CalledProcessError, with pip's words.
+    """
     folder = CACHE / "clients" / f"{name}-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     python = folder / "env" / "bin" / "python"
@@ -32,7 +39,10 @@ def python_of(name: str, version: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may want it at once
         if not stamp.exists():
             _run(sys.executable, "-m", "venv", "--clear", str(folder / "env"))
-            _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{name}=={version}")
+            _run(
+                *(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                *(f"{name}=={version}", *more),
+            )
             stamp.touch()
     return python
 
@@ -45,3 +55,6 @@ if __name__ == "__main__":  # python tests/clients/client_environments.py makes 
     for name, versions in VERSIONS.items():
         for version in versions:
             print(python_of(name, version), flush=True)
+    print(python_of(*GOOGLE), flush=True)
+    for name, version in ORACLES.items():
+        print(python_of(name, version), flush=True)

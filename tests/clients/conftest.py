@@ -42,6 +42,12 @@ def place_of(gateway_url: str, simulator: Simulator) -> Callable[[str], Place]:
     return lambda upstream: Place(gateway_url, upstream, lambda: received(simulator))
 
 
+@pytest.fixture
+def upstream_of(simulator: Simulator) -> Callable[[str], Place]:
+    """The simulator itself as a place, called as the service that a client takes it for."""
+    return lambda service: Place(simulator.urls.root, service, lambda: received(simulator))
+
+
 def settings_text(simulator: Simulator) -> str:
     urls = simulator.urls
     providers = {

@@ -23,10 +23,17 @@ from genai_spine.testing.simulator import Simulator
 
 FOLDER = Path(os.environ.get("GENAI_CLIENTS") or Path(__file__).parents[3] / "shared" / "clients")
 SERVED = re.compile(
-    r"(/v1)?/chat/completions|/v1/messages(/count_tokens)?|/api/(chat|generate|embed|embeddings|show|tags|ps)"
-    r"|/v1/embeddings|/v1/models(/(?!.*:).+)?|/"
+    r"(/v1)?/(chat/completions|responses)|/v1/messages(/count_tokens)?|/api/(chat|generate|embed|embeddings|show|tags|ps)"
+    r"|/v1/embeddings|/v1(beta)?/models(/(?!.*:).+)?|/"
+    r"|/v1(beta)?/models/[^:]+:(generateContent|streamGenerateContent|countTokens|batchEmbedContents)"
 )
-ENDINGS = {"openai": b"data: [DONE]\n\n", "anthropic": b'{"type":"message_stop"}\n\n', "ollama": b"\n"}
+ENDINGS = {
+    "openai": b"data: [DONE]\n\n",
+    "responses": b"}}\n\n",
+    "anthropic": b'{"type":"message_stop"}\n\n',
+    "ollama": b"\n",
+    "gemini": b"}\n\n",
+}
 
 
 class Answer(NamedTuple):
@@ -50,11 +57,15 @@ class Captured(NamedTuple):
     def dialect(self) -> str:
         if self.path.startswith("/v1/messages"):
             return "anthropic"
+        if self.path.endswith("/responses"):
+            return "responses"
+        if "/models/" in self.path and self.method == "POST":
+            return "gemini"
         return "ollama" if self.path.startswith("/api/") else "openai"
 
     @property
     def is_stream(self) -> bool:
-        return self.body is not None and bool(self.body.get("stream"))
+        return self.body is not None and (bool(self.body.get("stream")) or ":stream" in self.path)
 
     def body_for(self, model: str) -> dict[str, Any] | None:
         if self.body is None:
@@ -121,7 +132,7 @@ def sends_a_key(captured: Captured) -> bool:
 def test_what_clients_send_is_answered(captured: Captured, upstream: str, place_of: Any) -> None:
     place = place_of(upstream)
     model = place.model()
-    path = re.sub(r"(?<=/v1/models/)[^:?]+$", model, captured.path)
+    path = re.sub(r"(?<=/models/)[^:?]+", model, captured.path)
     answer = send(place, captured, written(captured.body_for(model)), path)
     if captured.method == "HEAD":
         assert (answer.status, answer.body) == (200, b"")
@@ -132,7 +143,7 @@ def test_what_clients_send_is_answered(captured: Captured, upstream: str, place_
         assert answer.json()["error"]["message"]
         assert answer.headers["content-type"] == "application/json"
         assert answer.duration_s < 1
-    elif "embed" in path and upstream == "anthropic":
+    elif "embed" in path.lower() and upstream == "anthropic":
         assert answer.status == 400 and "makes no embeddings" in str(answer.json()["error"])
     elif not captured.is_stream:
         assert answer.status == 200, answer
@@ -141,6 +152,8 @@ def test_what_clients_send_is_answered(captured: Captured, upstream: str, place_
         assert answer.status == 200, answer
         assert answer.body.endswith(ENDINGS[captured.dialect]), answer.body[-300:]
         assert b"error" not in answer.body[-300:]
+        if captured.dialect == "responses":
+            assert b"\nevent: response.completed\n" in answer.body
         if captured.dialect == "ollama":
             assert json.loads(answer.body.splitlines()[-1])["done"] is True
 

@@ -132,8 +132,8 @@ def test_a_stream_without_its_ending_is_broken() -> None:
         read(chunk({"content": "a"}))
 
 
-def test_done_marker_or_a_finish_reason_is_an_ending() -> None:
-    """`done_marker` is False for those services that end with the latter; both are taken from all."""
+def test_done_or_a_finish_reason_is_an_ending() -> None:
+    """Some services end with the latter; both are taken from all."""
     assert answer(chunk({"content": "a"}), DONE).finish_reason is None
     assert answer(chunk({"content": "a"}), STOP).finish_reason == "stop"
     assert answer(chunk({"content": "a"}), STOP.rstrip()).finish_reason == "stop", "without its blank line"

@@ -15,7 +15,7 @@ from recorded_exchanges import ROOT, Exchange, each, exchanges
 from genai_spine.catalog.rows import find_row
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import kept
-from genai_spine.dialects.openai_chat import inbound, outbound
+from genai_spine.dialects.openai_chat import inbound, mistral, outbound
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import ContentFiltered, InvalidRequest, StreamBroken
@@ -125,6 +125,19 @@ def _effort(node: dict[str, Any]) -> None:
         del node["reasoning_effort"]
 
 
+def _mistrals_ids(node: dict[str, Any]) -> None:
+    """Applied to Mistral's requests: a recorder has shortened the ids to what Mistral would not take."""
+    for member in ("id", "tool_call_id"):
+        if isinstance(call_id := node.get(member), str):
+            node[member] = mistral.call_id_of(call_id)
+
+
+def _pieces_of_thought(node: dict[str, Any]) -> None:
+    pieces = node.get("thinking")
+    if isinstance(pieces, list) and len(pieces) > 1:
+        node["thinking"] = [{"type": "text", "text": "".join(piece["text"] for piece in pieces)}]
+
+
 def _image_url(node: dict[str, Any]) -> None:
     if isinstance(node.get("image_url"), str):
         node["image_url"] = {"url": node["image_url"]}
@@ -151,6 +164,7 @@ NORMALISATIONS: dict[Callable[[dict[str, Any]], None], str] = {
     _type_of_tool: "a tool's and a tool choice's type is function where it is left out",
     _reasoning: "reasoning and reasoning_content are two names of one member; the row says which is taken",
     _effort: "effort (medium, if left out) and a switch are two ways to ask for thoughts; the row says which is taken",
+    _pieces_of_thought: "Mistral's thoughts come in pieces; they go back as one",
     _image_url: "Mistral's shorthand for an image's url",
     _stop: "one stop sequence is a list of one",
     _schema_name: "OpenAI requires a name of a schema",
@@ -336,6 +350,7 @@ def test_every_recorded_request_is_written_as_it_was_read(exchange: Exchange) ->
         asked = {"model": "deployment", **exchange.request}
         quirks = target_of(exchange).quirks
         more = () if quirks.reasoning_field in ("reasoning", "reasoning_content") else (_dropped_thoughts,)
+        more = (*more, _mistrals_ids) if quirks.message_form == "mistral" else more
         assert normalised(written(exchange), *more) == normalised(asked, *more)
 
 

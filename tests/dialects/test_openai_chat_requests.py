@@ -322,7 +322,7 @@ def test_temperature_max() -> None:
 def test_every_quirk_has_a_test() -> None:
     tests = " ".join(name for name in globals() if name.startswith("test_"))
     missing = [name for name in Quirks.__struct_fields__ if name not in tests]
-    assert missing == ["done_marker"], "which bears on streams: test_openai_chat_answers.py"
+    assert missing == ["message_form"], "which has tests of its own: test_openai_chat_mistral.py"
 
 
 # ---------------------------------------------------------------- rules

@@ -15,9 +15,11 @@ expected.json says what they are, in the middle's own words (msgspec's JSON):
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,11 @@ ELSEWHERE = {
     "ollama_generate": (
         "genai_spine.dialects.ollama_chat.inbound_generate",
         "genai_spine.dialects.ollama_chat.outbound",
-    )
+    ),
+    "bedrock_converse": (
+        "genai_spine.testing.simulator.bedrock_requests",
+        "genai_spine.dialects.bedrock_converse.outbound",
+    ),
 }
 
 
@@ -47,7 +53,8 @@ def ends(dialect: str) -> tuple[Any, Any]:
     module = import_module(f"genai_spine.dialects.{dialect}")
     if not hasattr(module, "__path__"):
         return module, module
-    return import_module(f"{module.__name__}.inbound"), import_module(f"{module.__name__}.outbound")
+    inbound = f"{module.__name__}.inbound"  # not there where we only speak to providers
+    return (import_module(inbound) if find_spec(inbound) else None), import_module(f"{module.__name__}.outbound")
 
 
 def told(value: Any) -> Any:
@@ -66,7 +73,9 @@ class Case:
 
     def wire(self, pattern: str) -> bytes:
         (path,) = self.path.glob(pattern)
-        return path.read_bytes()
+        data = path.read_bytes()
+        # Binary frames, one a line, so that a change of one shows.
+        return b"".join(map(base64.b64decode, data.split())) if path.suffix == ".base64" else data
 
 
 def each_with(pattern: str) -> Any:

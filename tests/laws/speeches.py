@@ -1,8 +1,9 @@
-"""What each of the three dialects can say, for the laws."""
+"""What each dialect can say, for the laws."""
 
 from __future__ import annotations
 
 import msgspec
+from gemini_speech import GEMINI
 from hypothesis import strategies as st
 
 from genai_spine.dialects.anthropic_messages import inbound as anthropic_inbound
@@ -13,6 +14,8 @@ from genai_spine.dialects.ollama_chat import inbound as ollama_inbound
 from genai_spine.dialects.ollama_chat import outbound as ollama_outbound
 from genai_spine.dialects.openai_chat import inbound as openai_inbound
 from genai_spine.dialects.openai_chat import outbound as openai_outbound
+from genai_spine.dialects.openai_responses import inbound as responses_inbound
+from genai_spine.dialects.openai_responses import outbound as responses_outbound
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.content import (
@@ -164,6 +167,99 @@ OPENAI_CHAT = Speech(
     ),
 )
 
+# ---------------------------------------------------------------- openai_responses
+
+
+def item(**more: object) -> st.SearchStrategy[object]:
+    """Metadata of a part that begins an item: every item of an answer has an id."""
+    return names.map(
+        lambda name: keep("openai_responses", {"item": {"id": name, "status": "completed"}, **more}),
+    )
+
+
+OPENAI_RESPONSES = Speech(
+    name="openai_responses",
+    inbound=responses_inbound,
+    outbound=responses_outbound,
+    target=Target(card=ModelCard(id="gpt"), quirks=Quirks(schema="strict")),
+    answer_parts={
+        Thinking: st.builds(Thinking, text=st.just("") | texts, signature=names, provider_metadata=item())
+        | st.builds(Thinking, text=texts, provider_metadata=item() | item(reasoning_text=True))
+        | st.builds(Thinking, redacted=names, provider_metadata=item()),
+        Text: st.builds(Text, text=texts, provider_metadata=item() | item(annotations=[{"type": "url_citation"}])),
+        Refusal: st.builds(Refusal, text=texts, provider_metadata=item()),
+        ToolCall: st.builds(ToolCall, id=names, name=names, arguments=arguments, provider_metadata=item())
+        | st.builds(ToolCall, id=names, name=names, arguments=texts, kind=st.just("custom"), provider_metadata=item()),
+        Opaque: names.map(
+            lambda name: Opaque(
+                dialect="openai_responses",
+                kind="web_search_call",
+                raw=keep("x", {"type": "web_search_call", "id": name})["x"],
+            )
+        ),
+    },
+    repeated=frozenset({Thinking, Text, Refusal, ToolCall, Opaque}),
+    in_order=False,
+    answer_fields={"id": names, "created_s": seconds},
+    adds_extra=True,
+    finishes=(
+        (FinishReason.STOP, "completed"),
+        (FinishReason.LENGTH, "max_output_tokens"),
+        (FinishReason.CONTENT_FILTER, "content_filter"),
+        (FinishReason.OTHER, "cancelled"),
+    ),
+    finish_with_calls=(FinishReason.TOOL_CALLS, "completed"),
+    counts=("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+    system_roles=("system", "developer"),
+    user_parts={
+        Text: st.builds(Text, text=texts),
+        Image: st.builds(Image, data=base64, media_type=media, detail=st.none() | st.just("low"))
+        | st.builds(Image, url=names.map("https://example.com/".__add__))
+        | st.builds(Image, file_id=names),
+        Document: st.builds(Document, data=base64, media_type=st.just("application/pdf"), name=names)
+        | st.builds(Document, url=names.map("https://example.com/".__add__), name=st.none() | names)
+        | st.builds(Document, file_id=names),
+        Opaque: names.map(
+            lambda name: Opaque(
+                dialect="openai_responses",
+                kind="input_audio",
+                raw=keep("x", {"type": "input_audio", "u": name})["x"],
+                provider_metadata=keep("openai_responses", {"in_message": True}),
+            )
+        ),
+    },
+    assistant_parts={
+        Thinking: st.builds(Thinking, text=texts, signature=names),
+        Text: st.builds(Text, text=texts),
+        Refusal: st.builds(Refusal, text=texts),
+        ToolCall: tool_calls | st.builds(ToolCall, id=names, name=names, arguments=texts, kind=st.just("custom")),
+    },
+    result_parts={Text: st.builds(Text, text=texts), Image: st.builds(Image, data=base64, media_type=media)},
+    options={
+        "temperature": st.floats(0, 2),
+        "top_p": fractions,
+        "max_tokens": st.integers(1, 10**6),
+        "user": texts,
+        "tools": tools,
+        "tool_choice": tool_choices,
+        "parallel_tool_calls": st.booleans(),
+        "output_schema": st.builds(OutputSchema, schema=schemas, name=names, strict=st.none() | st.booleans())
+        | st.just(OutputSchema()),
+        "thinking": st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh"]).map(
+            lambda effort: ThinkingConfig(enabled=effort != "none", effort=effort)
+        ),
+        "extra": st.builds(lambda name, value: keep("openai_responses", {f"x_{name}": value}), names, some),
+    },
+    losses=(
+        "an item of an answer that has no id gets one",
+        "stop sequences, seeds, penalties and top_k",
+        "the error flag of a tool result, names of messages, and cache marks but OpenAI's own",
+        "messages of the assistant that follow one another are one",
+        "counts of cached and reasoning tokens are 0 where nobody counted",
+        "an answer repeats what it was asked",
+    ),
+)
+
 # ---------------------------------------------------------------- anthropic_messages
 
 ANTHROPIC_MESSAGES = Speech(
@@ -256,4 +352,4 @@ OLLAMA_CHAT = Speech(
     ),
 )
 
-SPEECHES = (OPENAI_CHAT, ANTHROPIC_MESSAGES, OLLAMA_CHAT)
+SPEECHES = (OPENAI_CHAT, ANTHROPIC_MESSAGES, OLLAMA_CHAT, OPENAI_RESPONSES, GEMINI)

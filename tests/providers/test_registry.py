@@ -88,7 +88,7 @@ async def test_basic_usage_as_printed(simulator: Simulator) -> None:
     assert response.content == "You said: Hello, Claude!"
     assert response.tokens_input + response.tokens_output > 0
     sent = simulator.received[-1].json()
-    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("claude-3-5-sonnet", 0.7, 1024)
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("claude-3-5-sonnet-20241022", 0.7, 1024)
     await registry.close()
 
 
@@ -188,7 +188,7 @@ def test_the_type_is_found_by_the_id() -> None:
 
 
 def test_an_unknown_type_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match=r"providers\.x\.type: unknown provider; known are anthropic"):
+    with pytest.raises(ConfigError, match=r"providers\.x\.type: unknown provider; known are alibaba, anthropic"):
         ProviderRegistry.from_config({"x": {"type": "nonesuch"}})
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from genai_spine import (
@@ -30,6 +31,7 @@ from genai_spine import (
     UsageTotals,
 )
 from genai_spine.model.card import Capabilities
+from genai_spine.model.errors import ModelNotFound
 from genai_spine.providers.status import ProviderStatus
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.suite import ProviderTestSuite, TestConfig
@@ -116,6 +118,15 @@ async def test_it_runs_without_pytest() -> None:
     assert report.skipped == {"test_cost": "skip_cost_tests"}
     assert len(report.passed) > 15
     assert str(report).startswith(f"{len(report.passed)} passed, 0 failed, 1 skipped\nskipped test_cost")
+
+
+async def test_a_live_suite_is_skipped_without_a_key() -> None:
+    for key, skips in ((None, True), ("", True), ("sk-1", False)):
+        config = TestConfig(test_api_key=key, needs_key=True)
+        report = await ProviderTestSuite.of(Parrot(), config).run()
+        assert bool(report.passed) is not skips
+        assert (report.skipped.get("test_basic_chat") == "no test_api_key") is skips
+        assert report.ok
 
 
 # ---------------------------------------------------------------- each rule broken
@@ -286,7 +297,25 @@ class Slow(Parrot):
         raise AssertionError
 
 
+class SwallowsCancellation(Parrot):
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            raise RuntimeError("cancelled, and said otherwise") from None
+        return await super().complete(request)
+
+
+class KnowsOneModel(Parrot):
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        if request.model == "second":
+            raise ModelNotFound("no such model")
+        return await super().complete(request)
+
+
 BROKEN: dict[type[LLMProvider], tuple[str, str]] = {
+    SwallowsCancellation: ("test_a_call_may_be_cancelled", "said otherwise"),
+    KnowsOneModel: ("test_every_model_answers", "no such model"),
     NoText: ("test_basic_chat", "no text"),
     NoModel: ("test_basic_chat", "which model"),
     NotAnAnswer: ("test_basic_chat", "oops"),
@@ -320,6 +349,9 @@ BROKEN: dict[type[LLMProvider], tuple[str, str]] = {
 @pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
 async def test_a_broken_rule_is_seen(kind: type[LLMProvider]) -> None:
     test, why = BROKEN[kind]
-    report = await ProviderTestSuite.of(kind(), TestConfig(timeout_s=0.05 if kind is Slow else 5)).run()
+    config = TestConfig(timeout_s=0.05 if kind is Slow else 5, test_models=("first", "second"))
+    if kind is not KnowsOneModel:
+        config = msgspec.structs.replace(config, test_models=())
+    report = await ProviderTestSuite.of(kind(), config).run()
     assert not report.ok
     assert why in report.failed.get(test, ""), report

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
+from genai_spine.catalog.rows import load_rows
 from genai_spine.model.errors import ConfigError
 from genai_spine.settings import api_key_of, load_settings
 
-ROWS = (
-    "anthropic, anyscale, cerebras, deepseek, fireworks, groq, llamacpp, lmstudio, mistral, ollama, openai, "
-    "openrouter, perplexity, simulated, together, vllm, xai"
-)
+ROWS = ", ".join(sorted(load_rows().keys() - {"openai_compatible"}))
 SECTIONS = (
     "agents, breaker, costs, health, hedge, ledger, logging, providers, "
     "retry, routes, routing, server, state, "

@@ -78,7 +78,7 @@ def test_every_entry_of_the_not_yet_table_means_a_key() -> None:
             ["breaker.min_calls: … (the circuit breaker)"],
         ),  # the default, but said
         ("[ledger]\nurl = 'sqlite:///x'\n", ["ledger.url: … (the ledger)"]),
-        ("[providers.ollama]\nauto_pull = true\n", ["providers.ollama.auto_pull: … (pulling models)"]),
+        ("[providers.ollama]\nauto_pull = true\n", []),
         (
             "[providers.ollama.cost]\ninput_cost_per_1k = 1\n",
             ["providers.ollama.cost.input_cost_per_1k: … (costs)"],

@@ -16,9 +16,43 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from genai_spine.catalog.places import PLACE, based, places_of
 from genai_spine.dialects.quirks import Quirks
 
-Auth = Literal["bearer", "optional-bearer", "x-api-key", "none"]
+Auth = Literal["bearer", "optional-bearer", "x-api-key", "x-goog-api-key", "api-key", "none", "aws", "google", "azure"]
+"""How a request is authorised. The last three are clouds: a key where one is configured, sent as in
+`KEY_HEADERS`; otherwise `providers/authorize.py` makes the headers for each request."""
+
+KEY_HEADERS: Mapping[Auth, tuple[str, str]] = MappingProxyType(
+    {
+        "bearer": ("authorization", "Bearer "),
+        "optional-bearer": ("authorization", "Bearer "),
+        "x-api-key": ("x-api-key", ""),
+        "x-goog-api-key": ("x-goog-api-key", ""),
+        "api-key": ("api-key", ""),
+        # Bedrock API keys (docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html, 2026-11).
+        "aws": ("authorization", "Bearer "),
+        # Vertex AI in express mode (docs.cloud.google.com/vertex-ai, express mode, 2026-11).
+        "google": ("x-goog-api-key", ""),
+        "azure": ("api-key", ""),
+    }
+)
+"""The header that carries a key, and what stands before the key in it."""
+
+
+class BaseUrlVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another address, for certain settings."""
+
+    when: dict[str, str]
+    """Setting to value; "*" is any value, "" is none. All must be so."""
+    base_url: str
+    base_urls: dict[str, str] = {}
+
+    def applies(self, values: Mapping[str, str]) -> bool:
+        """Whether it is the one for settings of these values; those that are not set are not in it."""
+        return all(
+            (name in values) if wanted == "*" else values.get(name, "") == wanted for name, wanted in self.when.items()
+        )
 
 
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,9 +67,18 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     chat: tuple[str, ...]
     """The dialects it speaks, the best first; a caller's own dialect comes before that (relay)."""
     embeddings: str | None = None
+    rerank: str | None = None
+    """The dialect in which it orders texts by a query."""
     base_url: str = ""
     """Of the first dialect in `chat`; empty where the user must give it, or where there is no network."""
     base_urls: dict[str, str] = {}
+    """Of other dialects, where it differs; under "models", that of `models_path`."""
+    variants: tuple[BaseUrlVariant, ...] = ()
+    """The first that applies stands for `base_url` and `base_urls`."""
+    variables: dict[str, tuple[str, ...]] = {}
+    """Setting to the variables that the service's own clients read for it; taken where it is not set."""
+    defaults: dict[str, str] = {}
+    """Setting to the value that the service's own clients take where nobody says one."""
     base_url_variables: tuple[str, ...] = ()
     """With which the service's own clients move the base URL; read in zero-config discovery only."""
     needs_base_url: bool = False
@@ -43,6 +86,10 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Runs on the user's machines and costs nothing: first under `local_first`."""
     auth: Auth = "bearer"
     key_variables: tuple[str, ...] = ()
+    credential_variables: tuple[tuple[str, ...], ...] = ()
+    """Of a cloud: variables that together are an identity; any of these sets stands for a key in discovery."""
+    keyless: str | None = None
+    """The row that is meant where no key is set and `project` or `credentials_file` is."""
     organization_header: str | None = None
     headers: dict[str, str] = {}
     models_path: str = "/models"
@@ -53,12 +100,48 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def needs_key(self) -> bool:
-        return self.auth in ("bearer", "x-api-key")
+        """Whether nothing can be sent without a key."""
+        return self.auth in ("bearer", "x-api-key", "x-goog-api-key", "api-key")
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether requests may be authorised by a cloud's identity, one by one, instead of a key."""
+        return self.auth in ("aws", "google", "azure")
+
+    @property
+    def lists_at(self) -> str:
+        """The name in `base_urls` under which its models are listed: "models", or the first dialect."""
+        return "models" if any("models" in place.base_urls for place in self._places()) else self.chat[0]
+
+    @property
+    def settings_used(self) -> frozenset[str]:
+        """The settings that decide where it is: those in places and in conditions."""
+        conditions = {name for variant in self.variants for name in variant.when}
+        places = {place for url in self._templates() for place in places_of(url)}
+        return frozenset((places | conditions) - {"model"})
 
     @property
     def dialects(self) -> tuple[str, ...]:
-        """Every dialect of the row, embeddings included."""
-        return self.chat if self.embeddings is None else (*self.chat, self.embeddings)
+        """Every dialect of the row, embeddings and reranking included."""
+        return (*self.chat, *(dialect for dialect in (self.embeddings, self.rerank) if dialect is not None))
+
+    def template_for(self, dialect: str, values: Mapping[str, str], base_url: str | None = None) -> str:
+        """The base URL of `dialect`, its places still open, under settings of these values.
+
+        `base_url` is the user's own: see `base_url_for`, and `places.based` for rows with places.
+        """
+        if not any(PLACE.search(url) for url in self._templates()):
+            return self.base_url_for(dialect, base_url)
+        applying = (variant for variant in self.variants if variant.applies(values))
+        variant: ProviderRow | BaseUrlVariant = next(applying, self)
+        template = variant.base_urls.get(dialect, variant.base_url).rstrip("/")
+        return template if base_url is None else based(base_url, template, self._templates())
+
+    def _places(self) -> tuple[ProviderRow | BaseUrlVariant, ...]:
+        return (self, *self.variants)
+
+    def _templates(self) -> tuple[str, ...]:
+        return tuple(url for place in self._places() for url in (place.base_url, *place.base_urls.values()))
 
     def base_url_for(self, dialect: str, base_url: str | None = None) -> str:
         """The base URL at which `dialect` is spoken, without a slash at the end.
@@ -110,7 +193,7 @@ def quirk_values(table: Mapping[str, Any]) -> dict[str, Any]:
 def _catalog() -> tuple[Mapping[str, ProviderRow], Mapping[str, PlannedRow]]:
     text = resources.files("genai_spine.catalog").joinpath("providers.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)
-    planned = {id: msgspec.convert({"id": id, **table}, PlannedRow) for id, table in tables.pop("planned").items()}
+    planned = {id: msgspec.convert({"id": id, **table}, PlannedRow) for id, table in tables.pop("planned", {}).items()}
     for id, table in tables.items():
         table["id"] = id
         table["quirks"] = quirk_values(table.get("quirks", {}))

@@ -162,6 +162,11 @@ async def _findings(
         mend = f"set {source}; {provider.row.docs} tells where to get one"
         yield Check(status="failure", subject=id, detail="has no key", mend=mend)
         return
+    if (problem := await _problem_of_address_or_identity(id, provider)) is not None:
+        yield problem
+        return
+    if provider.row.is_cloud and not has_key(table):
+        yield Check(status="ok", subject=id, detail="has credentials of its cloud")
     way = await examine_way(provider)
     if way.status == "failure":
         yield _as_absent(way) if is_unasked_ollama(settings, id) else way
@@ -182,6 +187,17 @@ async def _findings(
     yield Check(status="ok", subject=id, detail=f"answers: {_models_of(cards)}, {took}")
     if (missing := _missing_model(id, table, provider, cards)) is not None:
         yield missing
+
+
+async def _problem_of_address_or_identity(id: str, provider: HttpProvider) -> Check | None:
+    """Why no request could be written: a part of its address is missing, or what stands for a key on a cloud."""
+    try:
+        await provider.check_credentials()
+    except ConfigError as error:
+        return Check(status="failure", subject=id, detail=error.message)
+    except SpineError as error:
+        return Check(status="failure", subject=id, detail=error.message, mend=f"check the credentials of {id}")
+    return None
 
 
 def _as_absent(way: Check) -> Check:

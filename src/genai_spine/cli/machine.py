@@ -28,6 +28,7 @@ _EXTRAS = {
     "aiohttp": ("aiohttp", "the second transport, and SOCKS proxies"),
     "brotli": ("compression", "answers packed with br"),
     "zstandard": ("compression", "answers packed with zstd"),
+    "cryptography": ("google", "service accounts of Google Cloud"),
 }
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

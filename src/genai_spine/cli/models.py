@@ -1,4 +1,7 @@
-"""`spine models`: what every provider offers, asked now, with what the catalog knows of it."""
+"""`spine models`: what every provider offers, asked now, with what the catalog knows of it.
+
+Its subcommands, for the models on the user's own machines, are in model_store.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from genai_spine.cli import model_matrix, model_store
 from genai_spine.cli.loop import run
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load_usable
@@ -22,21 +26,30 @@ TIMEOUT_S = 10.0
 _ABILITIES = ("tools", "images", "documents", "audio", "thinking", "structured_output")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @config_option
 @click.option("--provider", metavar="P", help="Ask this one only.")
+@click.option("--capabilities", "is_matrix", is_flag=True, help="What each can do, in place of what it costs.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
-@click.pass_obj
-def command(output: Output, config: Path | None, provider: str | None, is_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, config: Path | None, provider: str | None, is_matrix: bool, is_json: bool) -> None:
     """List the models of every provider.
 
-    A provider that does not answer is named on stderr; the exit code is 1 if none answers.
+    A provider that does not answer is named on stderr; the exit code is 1 if none answers. The commands
+    are for the models on your own machines, which Ollama keeps.
     """
+    if (subcommand := context.invoked_subcommand) is not None:
+        if config or provider or is_matrix or is_json:
+            raise click.UsageError(f"options stand behind the command: spine models {subcommand} …")
+        return
+    output = context.find_object(Output) or Output()
     settings = load_usable(output, config, provider)
     cards, failures = run(_ask_all(settings, provider))
     if is_json:
         said = [{"provider": name, "error": output.without_secrets(output.explain(error))} for name, error in failures]
         output.json({"models": [_for_programs(card) for card in cards], "failures": said})
+    elif cards and is_matrix:
+        output.table(list(model_matrix.HEADINGS), model_matrix.rows(cards), right=list(model_matrix.right()))
     elif cards:
         _print(output, cards)
     for name, error in failures:
@@ -45,6 +58,10 @@ def command(output: Output, config: Path | None, provider: str | None, is_json: 
         raise click.exceptions.Exit(1)
     if not cards:
         output.note("no provider lists a model")
+
+
+for _subcommand in model_store.COMMANDS:
+    command.add_command(_subcommand)
 
 
 async def _ask_all(settings: Settings, only: str | None) -> tuple[list[ModelCard], list[tuple[str, SpineError]]]:
@@ -84,7 +101,7 @@ def _named(error: SpineError, provider: LLMProvider) -> SpineError:
 
 def _for_programs(card: ModelCard) -> dict[str, object]:
     """As a caller may name it, with what is known; the provider's own list entry is left out."""
-    known: dict[str, object] = msgspec.to_builtins(msgspec.structs.replace(card, extra=None))
+    known: dict[str, object] = msgspec.to_builtins(msgspec.structs.replace(card, extra=None, prices=()))
     return {**known, "id": f"{card.provider}/{card.id}"}
 
 
@@ -108,7 +125,8 @@ def _number(value: int | None) -> str:
 
 
 def _prices(price: Price | None) -> tuple[str, str]:
-    return ("–", "–") if price is None else (f"{price.input:f}", f"{price.output:f}")
+    rates = (price.input, price.output) if price is not None else (None, None)
+    return tuple("–" if rate is None else f"{rate:f}" for rate in rates)  # type: ignore[return-value]  # two
 
 
 def _abilities(capabilities: Capabilities) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from genai_spine.catalog.rows import ProviderRow, find_row, load_planned, load_rows
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found
+from genai_spine.providers.address import known_of
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
 from genai_spine.settings import ProviderSettings, Settings
 
@@ -104,7 +105,7 @@ def _others(types: set[str]) -> Iterator[Listed]:
                 state="available",
                 base_url=_base_url(row, nothing),
                 dialects=row.dialects,
-                key={"none": "not needed", "optional-bearer": "optional"}.get(row.auth, "needed"),
+                key="not needed" if row.auth == "none" else "needed" if row.needs_key else "optional",
                 key_from=" or ".join(row.key_variables) or None,
                 default_model=row.default_model,
                 docs=row.docs,
@@ -137,7 +138,7 @@ def _base_url(row: ProviderRow | None, provider: ProviderSettings) -> str | None
     """Where it is, without whatever may be secret in a URL."""
     url = provider.base_url
     if row is not None:
-        url = row.base_url_for(provider.dialect or row.chat[0], provider.base_url)
+        url = known_of(row, provider, provider.dialect or row.chat[0], row.id)
     if not url:
         return None
     parts = urlsplit(url)
@@ -147,6 +148,6 @@ def _base_url(row: ProviderRow | None, provider: ProviderSettings) -> str | None
 def _key_state(row: ProviderRow | None, provider: ProviderSettings) -> str:
     if has_key(provider):
         return "set"
-    if row is None or row.auth == "optional-bearer":
+    if row is None:
         return "optional"
-    return "not needed" if row.auth == "none" else "missing"
+    return "not needed" if row.auth == "none" else "missing" if row.needs_key else "optional"

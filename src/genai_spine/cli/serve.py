@@ -18,6 +18,7 @@ from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.app import Gateway
 from genai_spine.gateway.server import run
 from genai_spine.model.errors import ConfigError
+from genai_spine.providers.address import known_of
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.presence import (
     OLLAMA_URL,
@@ -155,7 +156,7 @@ def _provider_lines(settings: Settings, probe: OllamaProbe) -> Iterator[str]:
         row = find_row(table.type)
         said = [f"default model {provider.default_model}" if provider.default_model else "no default model"]
         if isinstance(provider, HttpProvider) and (table.base_url or provider.is_local):
-            said.append(provider.row.base_url_for(provider.dialect, table.base_url))
+            said.append(known_of(provider.row, table, provider.dialect, provider.name))
         if is_unasked_ollama(settings, provider.name):
             said.append("running" if probe.answers else "does not answer")
         if row is not None and row.needs_key and not has_key(table) and not table.headers:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from genai_spine.dialects.limits import rate_limits, wait_s
 from genai_spine.model.errors import (
     AuthenticationError,
     BadReply,
@@ -58,8 +59,21 @@ CONTEXT_LENGTH = re.compile(
 )
 CONTENT_FILTER = re.compile(r"content (management )?(filter|policy)|responsible ai policy", re.IGNORECASE)
 
-_SECRET = re.compile(r"(?:sk|pk|gsk|xai|csk|pplx|r8|hf|AIza|fw|tgp|key|nvapi)[-_][\w*.-]{6,}|AIza[\w-]{10,}|Bearer \S+")
+_SECRET = re.compile(
+    r"(?:sk|pk|gsk|xai|csk|pplx|r8|hf|AIza|fw|tgp|key|nvapi)[-_][\w*.-]{6,}|AIza[\w-]{10,}|Bearer \S+"
+    r"|eyJ[\w-]{8,}\.[\w.-]+|ya29\.[\w-]+|A[KS]IA[A-Z0-9]{12,}"  # tokens of Entra and Google, AWS keys
+)
 _LONGEST_MESSAGE = 2000
+
+_REQUEST_IDS = (
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-amzn-requestid",
+    "x-debug-trace-id",
+    "x-ds-trace-id",
+)
+"""How OpenAI's followers, Anthropic, Azure, AWS, Cohere and DeepSeek call it (recorded 2026)."""
 
 
 def redact(text: str) -> str:
@@ -109,14 +123,19 @@ def failed(
 ) -> ProviderError:
     """The error for one answer. `headers` have lower-case names."""
     kind = error_class(status, code, message, codes)
+    limits = rate_limits(headers)
+    wanted_s = retry_after_s(headers)
     error = kind(
         redact(message) or f"HTTP {status}",
         code=code,
-        retry_after_s=retry_after_s(headers),
-        request_id=headers.get("x-request-id") or headers.get("request-id"),
+        retry_after_s=wait_s(limits) if wanted_s is None and status == 429 else wanted_s,
+        request_id=next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None),
+        rate_limits=limits,
     )
     if status is not None:
         error.status_code = status
+    if status == 501:  # what a server was not made for, no second try brings about
+        error.retryable = False
     if (should := headers.get("x-should-retry")) is not None and kind is not BadReply:
         error.retryable = should == "true"
     return error

@@ -21,6 +21,7 @@ from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.events import StreamEvent
 from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
 
 
@@ -76,6 +77,14 @@ class Relayed(Protocol):
 
     def concerns(self, members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
         """Whether a quirk changes a request with these top-level members: it is then not relayed."""
+        ...
+
+
+class InUrl(Protocol):
+    """A dialect whose URL says the model and whether to stream."""
+
+    def path(self, model: str, *, stream: bool) -> str:
+        """In place of `Relayed.PATH`."""
         ...
 
 
@@ -165,3 +174,18 @@ class Embeddings(Protocol):
     def decode_response(self, body: bytes, target: Target) -> EmbeddingResponse: ...
     def decode_request(self, body: bytes) -> EmbeddingRequest: ...
     def encode_response(self, response: EmbeddingResponse, request: EmbeddingRequest) -> bytes: ...
+
+
+class Splitting(Protocol):
+    """A dialect of embeddings whose services take so many inputs a request and no more."""
+
+    def most_inputs(self, target: Target) -> int: ...
+
+
+class Reranking(Protocol):
+    """A service that orders texts by how well they answer a query."""
+
+    def encode_request(self, request: RerankRequest, target: Target) -> Outgoing: ...
+    def decode_response(self, body: bytes, target: Target) -> RerankResponse:
+        """The results as they came. Raises: BadReply."""
+        ...

@@ -25,9 +25,10 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     developer_role: bool = False
     """Whether a message may have the role `developer`; where not, it is sent as `system`, its old name."""
 
-    reasoning_field: Literal["reasoning_content", "reasoning", "reasoning_details"] | None = None
-    """The field of an assistant message in which its earlier thinking is sent back. None: it is left out
-    with a Notice, since most services refuse or ignore a field that they do not know."""
+    reasoning_field: Literal["reasoning_content", "reasoning", "reasoning_details", "thinking_chunks"] | None = None
+    """The field of an assistant message in which its earlier thinking is sent back; `thinking_chunks` are entries of
+    its content, Mistral's form. None: it is left out with a Notice, since most services refuse or ignore a field
+    that they do not know."""
 
     effort: Literal["reasoning_effort", "reasoning", "thinking"] | None = "reasoning_effort"
     """How a request for thinking is said: OpenAI's word, OpenRouter's object, or DeepSeek's and Z.ai's switch
@@ -64,9 +65,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tool_result_images: bool = False
     """Whether a tool message may hold images. OpenAI's schema allows text only there."""
 
-    done_marker: bool = True
-    """Whether a stream ends with `data: [DONE]`. Where not, the body's end after a finish
-    reason is the end."""
+    message_form: Literal["openai", "mistral"] = "openai"
+    """Whose messages. Mistral's: tool call ids of nine letters or digits, `prefix` on a last assistant message,
+    documents as `document_url`, and no member beyond its own (`openai_chat/mistral.py`)."""
 
     temperature_max: float | None = None
     """The highest temperature taken, where it is below OpenAI's 2; a higher one is lowered, with a Notice."""

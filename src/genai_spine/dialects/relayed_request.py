@@ -21,6 +21,9 @@ ProviderHint = Literal["local_preferred", "cloud_preferred", "best_quality", "ch
 OURS = ("provider", "provider_hint", "cost_limit", "fallbacks")
 """Body fields for this gateway, never forwarded (CONTRACT)."""
 
+IN_URL = frozenset({"gemini"})
+"""Dialects that say the model and whether to stream in the URL: a body holds them on its way to us only."""
+
 
 class Peek(Struct, frozen=True, kw_only=True):
     """A caller's body: its members as bytes, without our own fields, and the values that routing reads.
@@ -98,6 +101,8 @@ def rewrite(request: Peek, *, model: str, dialect: str, force_usage: bool) -> by
     With `force_usage` an OpenAI stream is asked to report usage; give its tap `strip_usage` where the
     caller had not asked (`request.wants_usage`).
     """
+    if dialect in IN_URL:
+        return encode({name: value for name, value in request.members.items() if name not in ("model", "stream")})
     members = {**request.members, "model": Raw(encode(model))}
     if force_usage and request.stream and not request.wants_usage and dialect == "openai_chat":
         options = members.get("stream_options")

@@ -34,6 +34,9 @@ from genai_spine.providers.transport import HttpResponse
 from genai_spine.wire.http import Headers
 
 _DRAIN_S = 0.05
+_PROMISES = {"openai_chat": 1, "anthropic_messages": 1, "openai_responses": 2}
+"""With how many events a stream of the dialect begins that say nothing of the answer."""
+_LINES = ("ollama_chat", "ollama_generate")
 _ID_PREFIX = f"gen-{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
 _numbers = count()
 _Said = TypeVar("_Said", CompletionResponse, MessageStart)
@@ -143,11 +146,11 @@ class Exchange:
 
     async def _post(self, provider: HttpProvider, model: str) -> HttpResponse:
         """The caller's bytes sent on; the head of an answer of status 200."""
-        codec = codecs.relayed(self.dialect)
         body = relayed_request.rewrite(
             self.peek, model=model, dialect=self.dialect, force_usage=provider.quirks.stream_usage == "option"
         )
-        response = await provider.send(self.dialect, codec.PATH, body, self.headers)
+        path = codecs.path(self.dialect, model, stream=self.stream)
+        response = await provider.send(self.dialect, path, body, self.headers, model=model)
         if response.status != 200:
             raise await provider.error_of(response, self.dialect)
         return response
@@ -237,9 +240,7 @@ class Exchange:
     def _says_something(self, out: bytes) -> bool:
         """Whether a stream has begun for good: with Anthropic's and OpenAI's first event alone a provider
         promises nothing, and comments say that it is not yet ready. Until then another may take over."""
-        if self.dialect in ("ollama_chat", "ollama_generate"):
-            return bool(out)
-        return out.count(b"data:") > 1
+        return out.count(b"data:") > _PROMISES.get(self.dialect, 0) or (self.dialect in _LINES and bool(out))
 
     def _usage(self, raw: msgspec.Raw | None) -> TokenUsage | None:
         return codecs.relayed(self.dialect).decode_usage(raw) if raw is not None else None

@@ -14,16 +14,19 @@ import msgspec
 
 from genai_spine.engine.call import call
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
+from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.record import CallRecord
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import SpineError, StreamBroken
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, UsageTotals
 from genai_spine.policy.route import Candidate, Choice, RouteBook, Wanted, plan, unmet
 from genai_spine.providers import plugins
 from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.model_lists import ModelLists
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
 from genai_spine.providers.provider import LLMProvider, as_request
 from genai_spine.providers.registry import ProviderRegistry, build_providers, settings_of
@@ -81,6 +84,7 @@ class ProviderManager:
         self._fallbacks: list[str] = []
         self._book: RouteBook | None = None
         self._plans: dict[Wanted, tuple[Choice, ...]] = {}
+        self._lists = ModelLists()
 
     # ------------------------------------------------------------ making one
 
@@ -250,6 +254,24 @@ class ProviderManager:
         choices = self.plan(Wanted(model=wanted.model, provider=wanted.provider))
         return await call(send, choices[:1], self.retry, record or CallRecord())
 
+    async def rerank(self, request: Any = None, *, record: CallRecord | None = None, **options: Any) -> RerankResponse:
+        """The documents that answer a query, the best first: `rerank("…", documents=[…], model="cohere/rerank-v3.5")`.
+
+        `request` is the query or a `RerankRequest`. Raises: SpineError.
+        """
+        if not isinstance(request, RerankRequest):
+            request = RerankRequest(query=request, **options)
+        wanted: RerankRequest = request
+
+        async def send(choice: Choice) -> RerankResponse:
+            provider = self.registry.get(choice.provider)
+            model = choice.model if wanted.model is not None else None
+            return await provider.rerank(msgspec.structs.replace(wanted, model=model))
+
+        # Scores of two models cannot be compared: a named model is asked for where it is, or nowhere.
+        choices = self.plan(Wanted(model=wanted.model, provider=wanted.provider))
+        return await call(send, choices[:1], self.retry, record or CallRecord())
+
     generate = chat = complete
     chat_stream = stream
     stream_complete = text_stream
@@ -276,15 +298,23 @@ class ProviderManager:
 
     # ------------------------------------------------------------ what there is
 
-    async def list_models(self, provider: str | None = None) -> list[ModelCard]:
-        """The models of one provider, or of all that answer, each given `LISTING_S` seconds."""
+    @property
+    def local(self) -> LocalModels:
+        """The models on the user's own machines: pulled, updated, shown, removed."""
+        return LocalModels(self.registry)
+
+    async def list_models(self, provider: str | None = None, *, refresh: bool = False) -> list[ModelCard]:
+        """The models of one provider, or of all that answer, each given `LISTING_S` seconds.
+
+        A list is believed for some minutes; `refresh` asks for it anew.
+        """
         if provider is not None:
-            return await self.registry.get(provider).list_models()
+            return await self._lists.of(self.registry.get(provider), refresh=refresh)
 
         async def listed(provider: LLMProvider) -> list[ModelCard]:
             try:
                 async with asyncio.timeout(LISTING_S):
-                    return await provider.list_models()
+                    return await self._lists.of(provider, refresh=refresh)
             except (SpineError, TimeoutError) as error:
                 logger.info("%s does not list its models: %s", provider.name, error or "no answer in time")
                 return []

@@ -20,10 +20,13 @@ from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingResponse
 from genai_spine.model.events import StreamEvent
+from genai_spine.model.pull import PullProgress
+from genai_spine.model.rerank import RerankResponse
 from genai_spine.model.response import CompletionResponse
 from genai_spine.providers.status import ProviderStatus
 from genai_spine.settings import Settings
@@ -78,8 +81,12 @@ class SyncManager:
         """As `ProviderManager.embed`."""
         return self._run(partial(self.manager.embed, request, **options))
 
-    def list_models(self, provider: str | None = None) -> list[ModelCard]:
-        return self._run(self.manager.list_models, provider)
+    def rerank(self, request: Any = None, **options: Any) -> RerankResponse:
+        """As `ProviderManager.rerank`."""
+        return self._run(partial(self.manager.rerank, request, **options))
+
+    def list_models(self, provider: str | None = None, *, refresh: bool = False) -> list[ModelCard]:
+        return self._run(partial(self.manager.list_models, provider, refresh=refresh))
 
     def status(self) -> list[ProviderStatus]:
         return self._run(self.manager.status)
@@ -90,6 +97,11 @@ class SyncManager:
     generate = chat = complete
     chat_stream = stream
     stream_complete = text_stream
+
+    @property
+    def local(self) -> SyncLocalModels:
+        """As `ProviderManager.local`."""
+        return SyncLocalModels(self, self.manager.local)
 
     def _iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         async def following() -> T | None:
@@ -109,3 +121,31 @@ class SyncManager:
         if portals is not None and portal is not None:
             portal.call(self.manager.close)
             portals.__exit__(None, None, None)
+
+
+class SyncLocalModels:
+    """`LocalModels` for code that waits."""
+
+    def __init__(self, facade: SyncManager, models: LocalModels) -> None:
+        self._facade = facade
+        self._models = models
+
+    def pull(self, model: str) -> Iterator[PullProgress]:
+        """As `LocalModels.pull`; leaving the loop early stops the pull."""
+        return self._facade._iterate(self._models.pull(model))
+
+    def update(self, model: str | None = None) -> Iterator[PullProgress]:
+        return self._facade._iterate(self._models.update(model))
+
+    def show(self, model: str) -> ModelCard:
+        return self._facade._run(self._models.show, model)
+
+    def running(self) -> list[ModelCard]:
+        return self._facade._run(self._models.running)
+
+    def delete(self, model: str) -> None:
+        self._facade._run(self._models.delete, model)
+
+    def copy(self, source: str, destination: str) -> None:
+        """As `LocalModels.copy`."""
+        self._facade._run(self._models.copy, source, destination)

@@ -16,10 +16,10 @@ import msgspec
 
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
-from genai_spine.gateway import inbounds, listing
+from genai_spine.gateway import google, inbounds, listing, responses
 from genai_spine.gateway.chat import SHUTDOWN, chat
 from genai_spine.gateway.discretion import Discretion
-from genai_spine.gateway.keys import Keys
+from genai_spine.gateway.keys import Keys, is_google
 from genai_spine.gateway.origins import Origins
 from genai_spine.gateway.request import CallerGone, HeaderList, Receive, Request, Scope, Send, header_value
 from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
@@ -52,6 +52,9 @@ def _chat(dialect: str, *, streams_unasked: bool = False) -> Handler:
 ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/chat/completions", "openai_chat", _chat("openai_chat")),
     Route("POST", "/chat/completions", "openai_chat", _chat("openai_chat")),
+    Route("POST", "/v1/responses", "openai_responses", _chat("openai_responses")),
+    Route("POST", "/responses", "openai_responses", _chat("openai_responses")),
+    *(Route(method, "/v1/responses/", "openai_responses", responses.kept) for method in ("GET", "POST", "DELETE")),
     Route("POST", "/v1/messages", "anthropic_messages", _chat("anthropic_messages")),
     Route("POST", "/v1/messages/count_tokens", "anthropic_messages", listing.count_tokens),
     Route("POST", "/api/chat", "ollama_chat", _chat("ollama_chat", streams_unasked=True)),
@@ -60,6 +63,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/embeddings", "openai_chat", listing.embed("openai_embeddings")),
     Route("POST", "/api/embed", "ollama_chat", listing.embed("ollama_embed")),
     Route("POST", "/api/embeddings", "ollama_chat", listing.embed("ollama_embeddings")),
+    Route("POST", "/v1beta/models/", "gemini", google.method),
+    Route("POST", "/v1/models/", "gemini", google.method),
+    Route("GET", "/v1beta/models", "gemini", listing.models),
+    Route("GET", "/v1beta/models/", "gemini", listing.model),
     Route("GET", "/v1/models", "openai_chat", listing.models),
     Route("GET", "/models", "openai_chat", listing.models),
     Route("GET", "/v1/models/", "openai_chat", listing.model),
@@ -143,7 +150,7 @@ class Gateway:
             if not route.is_open:
                 if is_from_page:
                     self.origins.check(request.headers)
-                self.keys.check(request.headers)
+                self.keys.check(request.headers, request.scope["query_string"] if is_google(request) else b"")
             await route.handler(self, request, record)
         except SpineError as error:
             await self._refuse(request, error, record)
@@ -217,10 +224,14 @@ def _is_prefix(route: Route) -> bool:
 
 
 def _dialect_of(request: Request) -> str:
-    """In whose shape a request's errors are. /v1/models is two services' path."""
+    """In whose shape a request's errors are. /v1/models is three services' path."""
     path = request.path
+    if is_google(request):
+        return "gemini"
     if path.startswith("/v1/messages") or (path.startswith("/v1/models") and b"anthropic-version" in request.headers):
         return "anthropic_messages"
+    if path.startswith(("/v1/responses", "/responses")):
+        return "openai_responses"
     return "ollama_chat" if path.startswith("/api/") else "openai_chat"
 
 

@@ -28,10 +28,20 @@ class ShuttingDown(ProviderError):
     code = "shutting_down"
 
 
-async def chat(gateway: Gateway, request: Request, record: CallRecord, dialect: str, *, streams_unasked: bool) -> None:
-    """Answers one request of a dialect. Raises: SpineError, as long as nothing was written."""
+async def chat(
+    gateway: Gateway,
+    request: Request,
+    record: CallRecord,
+    dialect: str,
+    *,
+    streams_unasked: bool,
+    body: bytes | None = None,
+) -> None:
+    """Answers one request of a dialect; `body` where it was read already. Raises: SpineError, as long as nothing
+    was written."""
     inbound = inbounds.inbound(dialect)
-    body = await gateway.body_of(request)
+    if body is None:
+        body = await gateway.body_of(request)
     headers = request.values(inbound.FORWARDED_HEADERS)
     exchange = Exchange(dialect, inbound, body, headers=headers, stream=streams_unasked)
     request.cancel_when_gone()

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator
 
 from genai_spine.model.errors import ConfigError, SpineError
+from genai_spine.providers.address import base_url_of
 from genai_spine.providers.connect import proxies_of
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.registry import ProviderRegistry
-from genai_spine.settings import Secret, Settings
+from genai_spine.settings import ProviderSettings, Secret, Settings
 from genai_spine.wire.http import parse_url
 
 SHORTEST_SECRET = 8
@@ -55,22 +56,29 @@ def _secrets(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:
     yield from (key.reveal() for key in settings.server.api_keys)
     for provider in registry:
         if isinstance(provider, HttpProvider):
-            own = provider.settings
-            secrets: list[Secret | None] = [own.api_key, *own.api_keys, *own.headers.values(), own.proxy]
-            yield from (secret.reveal() for secret in secrets if secret is not None)
+            yield from _secrets_of(provider.settings)
+
+
+def _secrets_of(settings: ProviderSettings) -> Iterator[str]:
+    """Every secret in them, whatever it is for."""
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
+        yield from (one.reveal() for one in values if isinstance(one, Secret))
 
 
 def _places(registry: ProviderRegistry) -> Iterator[str]:
-    """Hosts with their ports, as the transports' messages name them."""
+    """Hosts with their ports, as the transports' messages name them, and files of credentials."""
     for provider in registry:
         if not isinstance(provider, HttpProvider):
             continue
         for dialect in provider.row.dialects:
             try:
-                base = provider.row.base_url_for(dialect, provider.settings.base_url)
-                yield parse_url(base).peer
+                yield parse_url(base_url_of(provider.row, provider.settings, dialect, provider.name)).peer
             except ValueError:
                 continue  # no address, or none that can be read: nothing is sent there
+        if provider.settings.credentials_file is not None:
+            yield provider.settings.credentials_file
         try:
             proxies = proxies_of(provider.settings)
         except ConfigError:

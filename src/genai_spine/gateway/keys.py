@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
+from urllib.parse import parse_qs
 
+from genai_spine.gateway.request import Request
 from genai_spine.model.errors import ErrorType, SpineError
 from genai_spine.settings import Secret
 
@@ -34,11 +36,11 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def check(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises: NotAllowed."""
+    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> None:
+        """`query` is that of a caller who may send the key in it, as Google's may. Raises: NotAllowed."""
         if not self._digests:
             return
-        presented = sha256(_presented(headers)).digest()
+        presented = sha256(_presented(headers) or _queried(query)).digest()
         allowed = False
         for digest in self._digests:
             allowed |= compare_digest(digest, presented)
@@ -54,6 +56,22 @@ def _presented(headers: Mapping[bytes, bytes]) -> bytes:
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip()
     return headers.get(b"x-api-key") or headers.get(b"x-goog-api-key") or b""
+
+
+def _queried(query: bytes) -> bytes:
+    """`?key=…`, beside `alt=sse`."""
+    given = parse_qs(query.decode("latin-1")).get("key", [""])
+    return given[0].encode("latin-1", "replace")
+
+
+def is_google(request: Request) -> bool:
+    """Whether a caller speaks as Google's clients do: by its path, or, where three services have the same one, by
+    the headers that only they send (google-genai 3.4, recorded 2026-11)."""
+    if request.path.startswith("/v1beta/"):
+        return True
+    by_headers = b"x-goog-api-client" in request.headers or b"x-goog-api-key" in request.headers
+    is_method = request.method == "POST" and request.path.startswith("/v1/models/")
+    return is_method or (by_headers and request.path.startswith("/v1/models"))
 
 
 def _digest(key: str) -> bytes:

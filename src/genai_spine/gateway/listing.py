@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from genai_spine.dialects import anthropic_models, relayed_request
+from genai_spine.dialects import anthropic_models, gemini_models, relayed_request
 from genai_spine.dialects.anthropic_messages import inbound as anthropic
 from genai_spine.dialects.anthropic_messages.schema import COUNT_PATH
 from genai_spine.dialects.ollama_chat import models as ollama_models
@@ -14,6 +14,7 @@ from genai_spine.dialects.openai_chat import models as openai_models
 from genai_spine.engine.call import call
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.chat import notices_value
+from genai_spine.gateway.keys import is_google
 from genai_spine.gateway.request import HeaderList, Request, header_value
 from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import ProviderError, ProviderNotFound
@@ -35,23 +36,27 @@ def embed(dialect: str) -> Handler:
     """The handler for one dialect of embeddings."""
 
     async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
-        codec = codecs.embeddings(dialect)
         body = await gateway.body_of(request)
         top_level(body)  # refuses members given twice
-        wanted = codec.decode_request(body)
-        request.cancel_when_gone()
-        response = await gateway.manager.embed(wanted, record=record)
-        request.notes = f"{response.provider} {response.model}"
-        headers: HeaderList = [
-            (b"x-spine-provider", header_value(response.provider or "")),
-            (b"x-spine-model", header_value(response.model)),
-            (b"x-spine-attempts", b"%d" % len(record.attempts)),
-        ]
-        if response.notices:
-            headers.append((b"x-spine-notices", notices_value(response.notices)))
-        await request.reply(200, codec.encode_response(response, wanted), headers)
+        await embed_body(gateway, request, record, dialect, body)
 
     return handler
+
+
+async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dialect: str, body: bytes) -> None:
+    codec = codecs.embeddings(dialect)
+    wanted = codec.decode_request(body)
+    request.cancel_when_gone()
+    response = await gateway.manager.embed(wanted, record=record)
+    request.notes = f"{response.provider} {response.model}"
+    headers: HeaderList = [
+        (b"x-spine-provider", header_value(response.provider or "")),
+        (b"x-spine-model", header_value(response.model)),
+        (b"x-spine-attempts", b"%d" % len(record.attempts)),
+    ]
+    if response.notices:
+        headers.append((b"x-spine-notices", notices_value(response.notices)))
+    await request.reply(200, codec.encode_response(response, wanted), headers)
 
 
 # ---------------------------------------------------------------- tokens
@@ -102,16 +107,20 @@ async def _count_relayed(provider: HttpProvider, choice: Choice, peek: relayed_r
 
 
 async def models(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """The models of every provider that answers, and the routes, in Anthropic's or OpenAI's shape."""
-    cards = await _all_cards(gateway)
-    shape: Any = anthropic_models if b"anthropic-version" in request.headers else openai_models
-    await request.reply(200, shape.encode_models(cards))
+    """The models of every provider that answers, and the routes, in Anthropic's, Google's or OpenAI's shape."""
+    await request.reply(200, _shape_of(request).encode_models(await _all_cards(gateway)))
 
 
 async def model(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    shape: Any = anthropic_models if b"anthropic-version" in request.headers else openai_models
-    card = await _card(gateway, request.path.removeprefix("/v1/models/"))
-    await request.reply(200, shape.encode_model(card))
+    card = await _card(gateway, request.path.partition("/models/")[2])
+    await request.reply(200, _shape_of(request).encode_model(card))
+
+
+def _shape_of(request: Request) -> Any:
+    """Three SDKs ask the same path for their models; they differ in their headers."""
+    if is_google(request):
+        return gemini_models
+    return anthropic_models if b"anthropic-version" in request.headers else openai_models
 
 
 async def ollama_tags(gateway: Gateway, request: Request, record: CallRecord) -> None:

@@ -32,7 +32,7 @@ Imports nothing of the project: any floor may raise these.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Fault = Literal["caller", "provider", "network", "operator"]
 
@@ -48,6 +48,18 @@ class ErrorType(StrEnum):
     NETWORK_ERROR = "network_error"
     TIMEOUT = "timeout"
     UNKNOWN = "unknown"
+
+
+class RateLimit(NamedTuple):
+    """One limit of the provider's, as its answer told it: `requests`, `tokens`, `input_tokens`, `req_minute` …
+
+    `reset_s` is seconds from then until it is whole again.
+    """
+
+    name: str
+    limit: int | None = None
+    remaining: int | None = None
+    reset_s: float | None = None
 
 
 class SpineError(Exception):
@@ -112,8 +124,9 @@ class InvalidRequest(SpineError, ValueError):
 class ProviderError(SpineError):
     """A call to a provider failed; the attributes are the specification's `ProviderError`.
 
-    `retry_after_s` is what the provider asked for, in seconds. `sent` says whether the provider may
-    have begun to work (and to bill): False only where no byte of the request left this machine.
+    `retry_after_s` is what the provider asked for, in seconds. `rate_limits` are the limits that its answer
+    told of, and `body` is the answer itself, without anything that looks like a key. `sent` says whether the
+    provider may have begun to work (and to bill): False only where no byte of the request left this machine.
     """
 
     fallback = True
@@ -133,8 +146,10 @@ class ProviderError(SpineError):
         request_id: str | None = None,
         sent: bool = True,
         body: Any = None,
+        rate_limits: tuple[RateLimit, ...] = (),
     ) -> None:
         super().__init__(message)
+        self.rate_limits = rate_limits
         self.provider = provider
         self.model = model
         self.retry_after_s = retry_after_s

@@ -43,6 +43,7 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `input_tokens` includes the cached ones: `cache_read_tokens` and `cache_write_tokens` are parts of it,
     `cache_write_1h_tokens` is a part of the writes. `output_tokens` includes `reasoning_tokens`.
+    `compute_s` is the seconds of computing that are charged, where models are priced by time.
     `reported_cost_usd` is what the provider itself says the call cost.
     """
 
@@ -54,6 +55,7 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+    compute_s: float | None = None
     reported_cost_usd: Decimal | None = None
     estimated: bool = False
     provider_metadata: Metadata | None = None

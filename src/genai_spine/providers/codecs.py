@@ -6,23 +6,53 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from genai_spine.dialects.interface import Counting, Embeddings, ModelList, Outbound, Relayed, Tapping
+from genai_spine.dialects.interface import (
+    Counting,
+    Embeddings,
+    InUrl,
+    ModelList,
+    Outbound,
+    Relayed,
+    Reranking,
+    Splitting,
+    Tapping,
+    Target,
+)
+from genai_spine.dialects.relayed_request import IN_URL
 
 OUTBOUND = {
     "openai_chat": "genai_spine.dialects.openai_chat.outbound",
+    "openai_responses": "genai_spine.dialects.openai_responses.outbound",
     "anthropic_messages": "genai_spine.dialects.anthropic_messages.outbound",
     "ollama_chat": "genai_spine.dialects.ollama_chat.outbound",
+    "gemini": "genai_spine.dialects.gemini.outbound",
+    "gemini_vertex": "genai_spine.dialects.gemini.vertex",
+    "replicate": "genai_spine.dialects.replicate.outbound",
+    "hf_text_generation": "genai_spine.dialects.hf_text_generation",
+    "tgi_generate": "genai_spine.dialects.tgi_generate",
+    "cohere_chat": "genai_spine.dialects.cohere_chat.outbound",
+    "bedrock_converse": "genai_spine.dialects.bedrock_converse.outbound",
+    "bedrock_invoke": "genai_spine.dialects.bedrock_invoke",
+    "vertex_anthropic": "genai_spine.dialects.vertex_anthropic",
 }
 RELAYED = {"ollama_generate": "genai_spine.dialects.ollama_chat.relay_generate"}
 TAPS = {
     "openai_chat": "genai_spine.dialects.openai_chat.tap",
+    "openai_responses": "genai_spine.dialects.openai_responses.tap",
     "anthropic_messages": "genai_spine.dialects.anthropic_messages.tap",
+    "gemini": "genai_spine.dialects.gemini.tap",
     "ollama_chat": "genai_spine.dialects.ollama_chat.tap",
     "ollama_generate": "genai_spine.dialects.ollama_chat.tap",
 }
 EMBEDDINGS = {
     "openai_embeddings": "genai_spine.dialects.openai_embeddings",
     "ollama_embed": "genai_spine.dialects.ollama_embed",
+    "gemini_embeddings": "genai_spine.dialects.gemini_embeddings",
+    "gemini_embed_content": "genai_spine.dialects.gemini_embed_content",  # inbound only: of one text
+    "vertex_embeddings": "genai_spine.dialects.vertex_embeddings",
+    "cohere_embed": "genai_spine.dialects.cohere_embed",
+    "hf_feature_extraction": "genai_spine.dialects.hf_feature_extraction",
+    "bedrock_embeddings": "genai_spine.dialects.bedrock_embeddings",
     "ollama_embeddings": "genai_spine.dialects.ollama_embeddings",  # inbound only: the older path
 }
 
@@ -31,8 +61,20 @@ MODEL_LISTS = {
     "openai_chat": "genai_spine.dialects.openai_chat.models",
     "anthropic_messages": "genai_spine.dialects.anthropic_models",
     "ollama_chat": "genai_spine.dialects.ollama_chat.models",
+    "gemini": "genai_spine.dialects.gemini_models",
+    "replicate": "genai_spine.dialects.replicate.outbound",
+    "cohere_chat": "genai_spine.dialects.cohere_models",
+    "bedrock_converse": "genai_spine.dialects.bedrock_models",
 }
-COUNTING = frozenset({"anthropic_messages"})
+SPLITTING = frozenset({"bedrock_embeddings"})
+"""Dialects of embeddings that have the function of `Splitting`."""
+RERANKING = {
+    "cohere_rerank": "genai_spine.dialects.cohere_rerank",
+    "jina_rerank": "genai_spine.dialects.jina_rerank",
+}
+COUNTING = frozenset(
+    ("anthropic_messages", "gemini", "gemini_vertex", "bedrock_converse", "bedrock_invoke", "vertex_anthropic")
+)
 """Dialects whose services count tokens: their outbound module has the functions of `Counting`."""
 
 
@@ -47,6 +89,12 @@ def relayed(dialect: str) -> Relayed:
     return cast("Relayed", import_module(RELAYED.get(dialect) or OUTBOUND[dialect]))
 
 
+def path(dialect: str, model: str, *, stream: bool) -> str:
+    """Where a request that is relayed goes, relative to the provider's base URL."""
+    codec = relayed(dialect)
+    return cast("InUrl", codec).path(model, stream=stream) if dialect in IN_URL else codec.PATH
+
+
 @cache
 def tapping(dialect: str) -> Tapping:
     """How the dialect's answers are read along while they are relayed."""
@@ -56,6 +104,18 @@ def tapping(dialect: str) -> Tapping:
 @cache
 def embeddings(dialect: str) -> Embeddings:
     return cast("Embeddings", import_module(EMBEDDINGS[dialect]))
+
+
+def most_inputs(dialect: str, target: Target) -> int | None:
+    """How many inputs one request for embeddings may hold; None where the service tells when it has enough."""
+    if dialect not in SPLITTING:
+        return None
+    return cast("Splitting", import_module(EMBEDDINGS[dialect])).most_inputs(target)
+
+
+@cache
+def reranking(dialect: str) -> Reranking:
+    return cast("Reranking", import_module(RERANKING[dialect]))
 
 
 @cache

@@ -12,26 +12,39 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.catalog.cards import card_of
-from genai_spine.catalog.rows import ProviderRow, find_row
+from genai_spine.catalog.cards import card_of, own_name, suggestion
+from genai_spine.catalog.places import fill_model
+from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
+from genai_spine.dialects.bedrock_ids import region_of
+from genai_spine.dialects.failure import redact
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.limits import rate_limits
+from genai_spine.dialects.rankings import ranked
 from genai_spine.dialects.vectors import matched
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError
+from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError, RateLimit
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice
+from genai_spine.policy.tokens import TokenCount
 from genai_spine.providers import codecs
+from genai_spine.providers.address import base_url_of
+from genai_spine.providers.authorize import Authorizer, authorizer_for
 from genai_spine.providers.connect import transport_for
+from genai_spine.providers.embed_parts import embed_in_parts
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, Transport
 from genai_spine.settings import ProviderSettings, TimeoutSettings
+from genai_spine.wire import eventstream
 from genai_spine.wire.http import Headers, Url, parse_url
 
 JSON_HEADERS: Headers = (("content-type", "application/json"), ("user-agent", "genai-spine"))
-STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream")
+_MOST_URLS = 1000
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream", eventstream.CONTENT_TYPE)
 
 
 class HttpProvider(LLMProvider):
@@ -61,11 +74,17 @@ class HttpProvider(LLMProvider):
         self._make_transport = transport
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._urls: dict[tuple[str, str], Url] = {}
+        self._urls: dict[tuple[str, str, str], Url] = {}
+        self._bases: dict[tuple[str, str | None], str] = {}
+        self._deployed = {deployment: model for model, deployment in settings.deployments.items()}
         self._targets: dict[str, Target] = {}
         self._headers = self._build_headers()
         self._merged: dict[Headers, Headers] = {}
         self._lacks_key = found.needs_key and self._key() is None and not settings.headers
+        self._thresholds = _thresholds_of(settings.safety_settings, self.name)
+        self._is_signed = found.is_cloud and self._key() is None and not _authorized(settings)
+        self._authorizer: Authorizer | None = None
+        self._told: list[tuple[bytes, bytes]] = []
 
     # ------------------------------------------------------------ who and where
 
@@ -99,8 +118,12 @@ class HttpProvider(LLMProvider):
         )
 
     def card(self, model: str | None = None) -> ModelCard:
+        """What is known of a model; its id is the name that is sent: on Azure, that of its deployment."""
         name = model or self.default_model or ""
-        return card_of(self.row.id, self.name, self.settings.custom_models.get(name, name))
+        name = own_name(self.row.id, self.settings.custom_models.get(name, name))
+        known = card_of(self.row.id, self.name, self._deployed.get(name, name))
+        sent = self.settings.deployments.get(name, name)
+        return known if known.id == sent else msgspec.structs.replace(known, id=sent)
 
     def target(self, model: str | None) -> Target:
         """Raises: InvalidRequest where no model is named and none is configured."""
@@ -117,14 +140,36 @@ class HttpProvider(LLMProvider):
                 self._targets[name] = found
         return found
 
-    def url(self, dialect: str, path: str) -> Url:
-        found = self._urls.get((dialect, path))
+    def url(self, dialect: str, path: str, model: str = "") -> Url:
+        """Where a request of this dialect goes: the base URL with its places filled, and the dialect's path.
+
+        `model` is the provider's own name of it, for addresses that hold it. Raises: ConfigError.
+        """
+        base = self._base_url(dialect, model)
+        key = (base, path, model if "{model}" in base else "")
+        found = self._urls.get(key)
         if found is None:
-            base = self.row.base_url_for(dialect, self.settings.base_url)
-            if not base:
-                raise ConfigError(f'"{self.name}" has no address: set providers.{self.name}.base_url')
-            found = self._urls[dialect, path] = parse_url(base).at(path)
+            found = parse_url(fill_model(base, model)).at(path)
+            if len(self._urls) < _MOST_URLS:  # paths may hold names that callers choose
+                self._urls[key] = found
         return found
+
+    def _base_url(self, dialect: str, model: str) -> str:
+        """A model that is bound to a region is asked there, whatever the settings' region is."""
+        is_bound = model.startswith("arn:") and "region" in self.row.settings_used
+        region = region_of(model) if is_bound else None
+        key = (dialect, region)
+        if (base := self._bases.get(key)) is None:
+            settings = self.settings if region is None else msgspec.structs.replace(self.settings, region=region)
+            base = base_url_of(self.row, settings, dialect, self.name)
+            if len(self._bases) < _MOST_URLS:  # a region is a part of a name that callers choose
+                self._bases[key] = base
+        return base
+
+    @property
+    def rate_limits(self) -> tuple[RateLimit, ...]:
+        """The provider's limits as its last answer told them; empty where it told none."""
+        return rate_limits({name.decode("latin-1"): value.decode("latin-1") for name, value in self._told})
 
     def _key(self) -> str | None:
         settings = self.settings
@@ -134,8 +179,8 @@ class HttpProvider(LLMProvider):
     def _build_headers(self) -> Headers:
         key = self._key()
         headers: list[tuple[str, str]] = [(name, value) for name, value in JSON_HEADERS]  # type: ignore[misc]
-        if key is not None and self.row.auth != "none":
-            headers.append(("x-api-key", key) if self.row.auth == "x-api-key" else ("authorization", f"Bearer {key}"))
+        if key is not None and (header := KEY_HEADERS.get(self.row.auth)) is not None:
+            headers.append((header[0], header[1] + key))
         headers.extend(self.row.headers.items())
         if self.settings.org_id is not None and self.row.organization_header is not None:
             headers.append((self.row.organization_header, self.settings.org_id))
@@ -174,7 +219,7 @@ class HttpProvider(LLMProvider):
         target = self.target(request.model)
         codec = codecs.outbound(self.dialect)
         outgoing = codec.encode_request(request, target, stream=False)
-        body = await self._answer(self.dialect, outgoing)
+        body = await self._answer(self.dialect, outgoing, target)
         response = codec.decode_response(body, target)
         if outgoing.notices:
             return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
@@ -186,7 +231,7 @@ class HttpProvider(LLMProvider):
         target = self.target(request.model)
         codec = codecs.outbound(self.dialect)
         outgoing = codec.encode_request(request, target, stream=True)
-        response = await self.send(self.dialect, outgoing.path, outgoing.body, outgoing.headers)
+        response = await self.send(self.dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
         try:
             if response.status != 200:
                 raise await self.error_of(response, self.dialect)
@@ -214,30 +259,50 @@ class HttpProvider(LLMProvider):
             raise InvalidRequest(
                 f'no model named, and "{self.name}" has no embed_model: name one, or set it', param="model"
             )
-        target = self.target(model)
-        codec = codecs.embeddings(self.row.embeddings)
+        dialect, target = self.row.embeddings, self.target(model)
+        codec = codecs.embeddings(dialect)
+
+        async def asked(part: EmbeddingRequest) -> EmbeddingResponse:
+            outgoing = codec.encode_request(part, target)
+            response = codec.decode_response(await self._answer(dialect, outgoing, target), target)
+            return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
+
+        most = codecs.most_inputs(dialect, target) or len(request.input) or 1
+        return matched(await embed_in_parts(request, most, asked), request)
+
+    async def rerank(self, request: RerankRequest) -> RerankResponse:
+        if self.row.rerank is None:
+            raise InvalidRequest(f"{self.name} does not rerank documents", param="model")
+        if request.model is None:
+            raise InvalidRequest("no model named: a chat model does not rerank", param="model")
+        target = self.target(request.model)
+        codec = codecs.reranking(self.row.rerank)
         outgoing = codec.encode_request(request, target)
-        body = await self._answer(self.row.embeddings, outgoing)
-        response = matched(codec.decode_response(body, target), request)
+        body = await self._answer(self.row.rerank, outgoing, target)
+        response = ranked(codec.decode_response(body, target), request)
         return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
 
-    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> int:
+    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> TokenCount:
         """Input tokens: counted by the provider where it does that, otherwise estimated."""
         if not self.counts_tokens:
             return await super().count_tokens(content, model)
         request = CompletionRequest(messages=content) if isinstance(content, str) else content  # type: ignore[arg-type]  # accept.py
         codec = codecs.counting(self.dialect)
-        outgoing = codec.encode_count_request(request, self.target(model or request.model))
-        return codec.decode_count_response(await self._answer(self.dialect, outgoing))
+        target = self.target(model or request.model)
+        outgoing = codec.encode_count_request(request, target)
+        return TokenCount(codec.decode_count_response(await self._answer(self.dialect, outgoing, target)), "provider")
+
+    def suggestion(self, model: str) -> str:
+        return suggestion(self.row.id, model)
 
     async def list_models(self) -> list[ModelCard]:
         """Live, from the provider's own list, with what the catalog knows of each."""
-        if self.settings.models:
-            return [self.card(model) for model in self.settings.models]
+        if told := self.settings.models or list(self.settings.deployments):
+            return [self.card(model) for model in told]
         if not self.row.models_path:
             return []
         self._check_key()
-        url = self.url(self.row.chat[0], self.row.models_path)
+        url = self.url(self.row.lists_at, self.row.models_path)
         response = await self._send(HttpRequest(method="GET", url=url, headers=self._headers, timeouts=self.timeouts))
         if response.status != 200:
             raise await self.error_of(response, self.dialect)
@@ -246,13 +311,15 @@ class HttpProvider(LLMProvider):
 
     # ------------------------------------------------------------ sending
 
-    async def send(self, dialect: str, path: str, body: bytes, headers: Headers = ()) -> HttpResponse:
-        """POST to the provider; the answer's head is there, its body still coming."""
+    async def send(
+        self, dialect: str, path: str, body: bytes, headers: Headers = (), *, model: str = ""
+    ) -> HttpResponse:
+        """POST to the provider; the answer's head is there, its body still coming. `model` is as in `url`."""
         self._check_key()
         return await self._send(
             HttpRequest(
                 method="POST",
-                url=self.url(dialect, path),
+                url=self.url(dialect, path, model),
                 headers=self._headers_with(headers),
                 body=body,
                 timeouts=self.timeouts,
@@ -263,15 +330,35 @@ class HttpProvider(LLMProvider):
         loop = asyncio.get_running_loop()
         if self._transport is None or self._loop is not loop:
             self._transport, self._loop = self._new_transport(), loop
-        return await self._transport.send(request)
+        if self._is_signed:
+            request = await self._authorized(request)
+        response = await self._transport.send(request)
+        self._told = response.headers
+        return response
+
+    async def check_credentials(self) -> None:
+        """Find what a request would be authorised with, as the first request would; the service is not asked.
+
+        Raises: ConfigError, AuthenticationError and what else finding it may come to.
+        """
+        self._check_key()
+        url = self.url(self.dialect, "/")
+        if self._is_signed:
+            await self._authorized(HttpRequest(method="GET", url=url, headers=self._headers))
+
+    async def _authorized(self, request: HttpRequest) -> HttpRequest:
+        if self._authorizer is None:
+            self._authorizer = authorizer_for(self.row, self.settings)
+        added = await self._authorizer.headers(request)
+        return msgspec.structs.replace(request, headers=(*request.headers, *added))
 
     def _new_transport(self) -> Transport:
         if self._make_transport is not None:
             return self._make_transport()
         return transport_for(self.settings)
 
-    async def _answer(self, dialect: str, outgoing: Outgoing) -> bytes:
-        response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers)
+    async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
+        response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
         if response.status != 200:
             raise await self.error_of(response, self.dialect)
         return await self.json_body(response)
@@ -299,7 +386,12 @@ class HttpProvider(LLMProvider):
             )
         body = await response.read(max_bytes=1_000_000)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
-        return codecs.relayed(dialect).decode_error(response.status, headers, body)
+        error = codecs.relayed(dialect).decode_error(response.status, headers, body)
+        if error.body is None:
+            error.body = redact(body.decode("utf-8", "replace"))
+        if self._authorizer is not None and response.status in (401, 403):
+            self._authorizer.refused(error)
+        return error
 
     async def close(self) -> None:
         transport, self._transport = self._transport, None
@@ -315,18 +407,47 @@ class HttpProvider(LLMProvider):
             changes["max_tokens"] = self.settings.max_tokens
         if request.temperature is None and self.settings.temperature is not None:
             changes["temperature"] = self.settings.temperature
-        return msgspec.structs.replace(request, **changes) if changes else request
+        request = msgspec.structs.replace(request, **changes) if changes else request
+        return self._with_safety(request) if self._thresholds else request
+
+    def _with_safety(self, request: CompletionRequest) -> CompletionRequest:
+        from genai_spine.dialects.gemini.safety import with_safety  # noqa: PLC0415  # Gemini's callers pay for it
+
+        return with_safety(request, self._thresholds)
 
     def has_defaults_for(self, members: Mapping[str, Any]) -> bool:
         """Whether the settings would add something to a request with these top-level members."""
         settings = self.settings
-        return (settings.max_tokens is not None and not ({"max_tokens", "max_completion_tokens"} & members.keys())) or (
+        if self._thresholds:
+            return True
+        return (settings.max_tokens is not None and members.keys().isdisjoint(_LIMITS)) or (
             settings.temperature is not None and "temperature" not in members
         )
 
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _thresholds_of(given: Any, name: str) -> dict[str, str]:
+    """`safety_settings` as a table of category and threshold, or as the list that Gemini's own clients take."""
+    if given is None:
+        return {}
+    if isinstance(given, list) and all(
+        isinstance(each, dict) and each.keys() == {"category", "threshold"} for each in given
+    ):
+        given = {each["category"]: each["threshold"] for each in given}
+    if isinstance(given, dict) and all(isinstance(text, str) for pair in given.items() for text in pair):
+        return given
+    raise ConfigError(
+        f"providers.{name}.safety_settings: expected a table such as "
+        '{ HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH" }, or a list of category and threshold'
+    )
+
+
+def _authorized(settings: ProviderSettings) -> bool:
+    """Whether the operator's own headers authorise."""
+    return not {name.lower() for name in settings.headers}.isdisjoint(name for name, _ in KEY_HEADERS.values())
 
 
 def is_stream(response: HttpResponse) -> bool:
@@ -349,6 +470,10 @@ def _joined(listed: ModelCard, known: ModelCard) -> ModelCard:
         provider=known.provider,
         context_window=listed.context_window or known.context_window,
         max_output_tokens=listed.max_output_tokens or known.max_output_tokens,
-        capabilities=known.capabilities,
+        capabilities=known.capabilities.over(listed.capabilities),
         price=known.price,
+        prices=known.prices,
+        deprecated=known.deprecated,
+        retired=known.retired,
+        successor=known.successor,
     )

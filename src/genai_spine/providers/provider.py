@@ -14,22 +14,26 @@ spellings.py. Must not know: HTTP, dialects, routing.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
 
+from genai_spine.catalog.names import did_you_mean
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
+from genai_spine.model.errors import InvalidRequest, ModelNotFound, ProviderError, SpineError
 from genai_spine.model.events import MessageEnd, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, TokenUsage, UsageTotals
 from genai_spine.policy import tokens
 from genai_spine.policy.cost import cost_of
@@ -73,6 +77,10 @@ class LLMProvider(Spellings, ABC):
         """Vectors for an `EmbeddingRequest`. Raises: InvalidRequest where there are none."""
         raise InvalidRequest(f"{self.name} makes no embeddings", param="model")
 
+    async def rerank(self, *args: Any, **options: Any) -> RerankResponse:
+        """The documents of a `RerankRequest` in order. Raises: InvalidRequest where it cannot be asked for."""
+        raise InvalidRequest(f"{self.name} does not rerank documents", param="model")
+
     async def list_models(self) -> list[ModelCard]:
         """The models on offer, as far as the provider tells."""
         return []
@@ -95,7 +103,21 @@ class LLMProvider(Spellings, ABC):
         return self.name
 
     async def is_model_available(self, model: str) -> bool:
-        return any(card.id == model for card in await self.list_models())
+        """Whether the provider lists the model now, by this name or by the one that it stands for."""
+        names = {model, self.card(model).id}
+        return any(card.id in names for card in await self.list_models())
+
+    async def check_model(self, model: str) -> ModelCard:
+        """The card of a model that the provider has. Raises: ModelNotFound, with the names that look like it."""
+        listed = await self.list_models()
+        if await self.is_model_available(model):
+            return self.card(model)
+        near = did_you_mean(model, [card.id for card in listed]) or self.suggestion(model)
+        raise ModelNotFound(f'"{self.name}" has no model "{model}"{near}', provider=self.name, model=model)
+
+    def suggestion(self, model: str) -> str:
+        """What may have been meant by a model that the provider does not have: the end of a sentence, or nothing."""
+        return ""
 
     def capabilities(self, model: str | None = None) -> Capabilities:
         return self.card(model).capabilities
@@ -104,16 +126,20 @@ class LLMProvider(Spellings, ABC):
         """The context window in tokens; None where it is not known."""
         return self.card(model).context_window
 
-    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> int:
-        """Input tokens, estimated from the length of the text unless the provider counts them itself."""
-        return tokens.estimate(content)
+    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> tokens.TokenCount:
+        """Input tokens. The number's `method` says how it came about: "exact", "provider" or "estimate"."""
+        named = model or (content.model if isinstance(content, CompletionRequest) else None) or self.default_model
+        meant = self.card(named).id if named is not None else None
+        if tokens.takes_long(content, meant):
+            return await asyncio.to_thread(tokens.estimate, content, meant)
+        return tokens.estimate(content, meant)
 
     def calculate_cost(
         self, model: str, input_tokens: int, output_tokens: int, usage: TokenUsage | None = None
     ) -> Decimal | None:
         """USD for these tokens; None where the price is not known."""
         counted = usage or TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens)
-        return cost_of(counted, self.card(model).price)
+        return cost_of(counted, self.card(model).price_at(datetime.now(UTC)))
 
     async def is_healthy(self) -> bool:
         """Whether the provider answers: its list of models is asked for, which costs nothing."""
@@ -164,6 +190,8 @@ class LLMProvider(Spellings, ABC):
         """The error with this provider's name on it, counted. `begun` is `time.perf_counter()` at the start."""
         error.provider = error.provider or self.name
         error.model = error.model or model
+        if model is not None and isinstance(error, ModelNotFound) and (near := self.suggestion(model)):
+            error.message = error.message.rstrip(". ").removesuffix(near) + near
         self.observe(model or "", None, time.perf_counter() - begun, error)
         return error
 
@@ -272,11 +300,30 @@ def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]
     return front
 
 
+def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]]) -> Any:
+    @functools.wraps(rerank)
+    async def front(self: LLMProvider, request: Any = None, **options: Any) -> RerankResponse:
+        if not isinstance(request, RerankRequest):
+            request = RerankRequest(**(options if request is None else {"query": request, **options}))
+        if not _is_outermost(self, owner, "rerank"):
+            return await rerank(self, request)
+        begun = time.perf_counter()
+        try:
+            response = await rerank(self, request)
+        except ProviderError as error:
+            raise self.failed(error, request.model, begun) from error.__cause__
+        self.observe(response.model, response.usage, time.perf_counter() - begun)
+        return msgspec.structs.replace(response, provider=self.name)
+
+    return front
+
+
 _FRONTS: dict[str, Callable[[type, Any], Any]] = {
     "complete": _front_complete,
     "stream": _front_stream,
     "batches": _front_batches,
     "embed": _front_embed,
+    "rerank": _front_rerank,
 }
 
 

@@ -6,16 +6,16 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from genai_spine.catalog.rows import find_planned, find_row
+from genai_spine.catalog.rows import ProviderRow, find_planned, find_row
 from genai_spine.model.errors import ConfigError, ProviderNotFound, SpineError
 from genai_spine.model.response import UsageTotals
 from genai_spine.providers import plugins
 from genai_spine.providers.agent import AgentProvider
 from genai_spine.providers.http_provider import HttpProvider
-from genai_spine.providers.ollama_provider import OllamaProvider
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.simulated import SimulatedProvider
 from genai_spine.settings import (
@@ -43,9 +43,25 @@ def build_provider(id: str, settings: ProviderSettings, timeouts: TimeoutSetting
         raise ConfigError(f'providers.{id}: no provider type "{kind}"')
     if row.id == "simulated" and settings.base_url is None:
         return SimulatedProvider(name=id)
-    if row.id == "ollama":
-        return OllamaProvider(row, settings, name=id, timeouts=timeouts)
-    return HttpProvider(row, settings, name=id, timeouts=timeouts)
+    if row.id == "litellm":
+        library = import_module("genai_spine.providers.litellm_provider")
+        return cast("LLMProvider", library.LiteLLMProvider(row, settings, name=id, timeouts=timeouts))
+    return _class_of(row)(row, settings, name=id, timeouts=timeouts)
+
+
+_CLASSES = {
+    "ollama_chat": ("ollama_provider", "OllamaProvider"),
+    "replicate": ("replicate_provider", "ReplicateProvider"),
+}
+"""By a row's first dialect: those whose calls are more than one exchange, or who can do more than answer."""
+
+
+def _class_of(row: ProviderRow) -> type[HttpProvider]:
+    """Imported when it is first wanted, as dialects are."""
+    if (home := _CLASSES.get(row.chat[0])) is None:
+        return HttpProvider
+    found: type[HttpProvider] = getattr(import_module(f"genai_spine.providers.{home[0]}"), home[1])
+    return found
 
 
 def build_providers(settings: Settings) -> dict[str, LLMProvider]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
+from genai_spine.catalog.places import places_of
 from genai_spine.catalog.rows import (
     ProviderRow,
     find_planned,
@@ -17,7 +19,8 @@ from genai_spine.catalog.rows import (
 )
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.errors import ConfigError
-from genai_spine.settings.discover import discover
+from genai_spine.settings.build import field_types, split
+from genai_spine.settings.discover import discover, first_set
 from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_key
 from genai_spine.settings.tree import (
     ProviderSettings,
@@ -26,6 +29,8 @@ from genai_spine.settings.tree import (
     Secret,
     Settings,
 )
+
+_SECRETS = frozenset(name for name, hint in field_types(ProviderSettings).items() if Secret in get_args(split(hint)[0]))
 
 
 def complete(
@@ -109,9 +114,11 @@ def _complete_provider(
         problems.append(Problem(at, f"unknown provider{_which_provider(type_, plugins)}"))
         return provider
     if row is not None:
+        row = _meant(provider, row, variables)
         type_ = row.id
         if row.needs_base_url and provider.base_url is None:
             problems.append(Problem(path, f"{row.id} needs base_url, the address of the service"))
+        provider = msgspec.structs.replace(provider, **_read(provider, row, variables))
     elif planned is not None:
         type_ = planned.id
     if provider.base_url is not None and (reason := _bad_url(provider.base_url)):
@@ -124,6 +131,25 @@ def _complete_provider(
     return msgspec.structs.replace(provider, type=type_, api_key=_key(provider, row, variables))
 
 
+def _meant(provider: ProviderSettings, row: ProviderRow, variables: Mapping[str, str]) -> ProviderRow:
+    """The row, or the one of the same models in its maker's cloud: `gemini` with a project and no key is `vertex`."""
+    if row.keyless is None or not (provider.project or provider.credentials_file):
+        return row
+    return row if provider.api_keys or _key(provider, row, variables) else load_rows()[row.keyless]
+
+
+def _read(provider: ProviderSettings, row: ProviderRow, variables: Mapping[str, str]) -> dict[str, str | Secret]:
+    """The settings that are not set and that a variable of the row tells."""
+    read: dict[str, str | Secret] = {}
+    placed = any(getattr(provider, place) for place in places_of(row.base_url) if place != "model")
+    for setting, names in row.variables.items():
+        text = first_set(names, variables)
+        if text is None or getattr(provider, setting) is not None or (setting == "base_url" and placed):
+            continue  # an address of which the settings tell a part is not that of the variable
+        read[setting] = Secret(text) if setting in _SECRETS else text
+    return read
+
+
 def _key(provider: ProviderSettings, row: ProviderRow | None, variables: Mapping[str, str]) -> Secret | None:
     """The configured key, else that of `api_key_env`, else that of the service's usual variable."""
     if provider.api_key:
@@ -131,7 +157,8 @@ def _key(provider: ProviderSettings, row: ProviderRow | None, variables: Mapping
     if provider.api_keys:
         return None
     names = (provider.api_key_env,) if provider.api_key_env else row.key_variables if row else ()
-    return next((Secret(variables[name].strip()) for name in names if variables.get(name, "").strip()), None)
+    text = first_set(names, variables)
+    return None if text is None else Secret(text)
 
 
 def _which_provider(type_: str, plugins: Collection[str]) -> str:

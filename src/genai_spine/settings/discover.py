@@ -5,9 +5,10 @@ Pure: whether an Ollama runs is for `genai_spine.providers` to find out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from genai_spine.catalog.places import places_of
 from genai_spine.catalog.rows import ProviderRow
 from genai_spine.settings.tree import ProviderSettings, Secret, ServerSettings
 
@@ -24,20 +25,40 @@ def discover(environ: Mapping[str, str], rows: Mapping[str, ProviderRow]) -> dic
                 type=row.id, base_url=ollama_url(environ.get("OLLAMA_HOST", "")), api_key=_key(environ, row)
             )
             continue
-        base_url = next((environ[name] for name in row.base_url_variables if environ.get(name)), None)
+        base_url = first_set((*row.base_url_variables, *row.variables.get("base_url", ())), environ)
         key = _key(environ, row)
         # A server on this machine says nothing by its key's variable; an address that is our own
         # gateway's is there for clients, and the key beside it is one of ours: taking either would
         # send the gateway's requests to itself.
-        if key is None or row.local or row.needs_base_url or (base_url is not None and _is_gateway(base_url)):
+        if row.local or row.needs_base_url or (base_url is not None and _is_gateway(base_url)):
+            continue
+        if key is None and not _has_identity(environ, row):
+            continue
+        if base_url is None and not _has_address(environ, row, has_key=key is not None):
             continue
         found[row.id] = ProviderSettings(type=row.id, base_url=base_url, api_key=key)
     return found
 
 
+def first_set(names: Iterable[str], variables: Mapping[str, str]) -> str | None:
+    """The text of the first of these variables that has one."""
+    return next((variables[name].strip() for name in names if variables.get(name, "").strip()), None)
+
+
 def _key(environ: Mapping[str, str], row: ProviderRow) -> Secret | None:
-    text = next((environ[name].strip() for name in row.key_variables if environ.get(name, "").strip()), None)
+    text = first_set(row.key_variables, environ)
     return None if text is None else Secret(text)
+
+
+def _has_identity(environ: Mapping[str, str], row: ProviderRow) -> bool:
+    return any(all(environ.get(name, "").strip() for name in names) for names in row.credential_variables)
+
+
+def _has_address(environ: Mapping[str, str], row: ProviderRow, *, has_key: bool) -> bool:
+    """Whether the variables tell every part of its address: on a cloud it is the user's own."""
+    told = {name: text for name, names in row.variables.items() if (text := first_set(names, environ)) is not None}
+    values = {**row.defaults, **told, **({"api_key": "*"} if has_key else {})}
+    return set(places_of(row.template_for(row.chat[0], values))) <= values.keys() | {"model"}
 
 
 def _is_gateway(url: str) -> bool:

@@ -154,14 +154,35 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     org_id: Annotated[str | None, doc("OpenAI's organization.")] = None
     project: Annotated[str | None, doc("The project that pays, where a service has projects.")] = None
     location: Annotated[str | None, doc("Where Google runs the model, such as `us-central1`.")] = None
+    credentials_file: Annotated[
+        str | None, doc("Google: the JSON file of a service account, or of another credential.")
+    ] = None
     region: Annotated[str | None, doc("Where AWS runs the model, such as `us-east-1`.")] = None
+    profile: Annotated[str | None, doc("AWS: the profile of `~/.aws` to take credentials from.")] = None
+    access_key_id: Annotated[str | None, doc("AWS: an access key; without one, the usual sources are asked.")] = None
+    secret_access_key: Annotated[Secret | None, doc("AWS: the access key's secret.")] = None
+    session_token: Annotated[Secret | None, doc("AWS: the session token of temporary credentials.")] = None
+    resource: Annotated[str | None, doc("Azure: the resource's name, as in `https://<resource>.openai.azure.com`.")] = (
+        None
+    )
+    api_version: Annotated[
+        str | None, doc("Azure: a dated version, such as `2024-10-21`, and its paths; none: the v1 paths.")
+    ] = None
+    deployments: Annotated[
+        dict[str, str], doc('Azure: model to deployment, where the names differ: `gpt-4o = "our-gpt"`.')
+    ] = {}
+    tenant_id: Annotated[str | None, doc("Azure: the Entra tenant that gives tokens.")] = None
+    client_id: Annotated[str | None, doc("Azure: the application or managed identity that asks for tokens.")] = None
+    client_secret: Annotated[Secret | None, doc("Azure: the application's secret.")] = None
     keep_alive: Annotated[
         str | float | None, doc("Ollama: how long a model stays loaded, such as `5m`; -1: for ever.")
     ] = None
     num_ctx: Annotated[int | None, doc("Ollama: size of the context window.", ge=1)] = None
     num_predict: Annotated[int | None, doc("Ollama: output limit; -1: none.", ge=-2)] = None
-    auto_pull: Annotated[bool, doc("Ollama: pull a model that is missing.")] = False
-    safety_settings: Annotated[Any, doc("Gemini: passed on as they are.")] = None
+    auto_pull: Annotated[bool, doc("Ollama: pull a model that is missing when it is first asked for.")] = False
+    safety_settings: Annotated[
+        Any, doc('Gemini: `HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"`, for requests that say nothing of it.')
+    ] = None
     timeouts: Annotated[TimeoutOverrides, doc("Timeouts of this provider.")] = TimeoutOverrides()
     headers: Annotated[dict[str, Secret], doc("Headers to send with every request; shown nowhere.")] = {}
     dialect: Annotated[str | None, doc("The wire format to speak, if not the row's first.")] = None

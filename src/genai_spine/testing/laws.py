@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.dialects.interface import Inbound, Outbound, Target
+from genai_spine.dialects.interface import Inbound, Outbound, Outgoing, Target
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import Part
 from genai_spine.model.errors import InvalidRequest, ProviderError
@@ -33,6 +33,10 @@ from genai_spine.model.request import CompletionRequest, Role
 from genai_spine.model.response import CompletionResponse, FinishReason
 
 _ASKED = CompletionRequest(messages=())
+
+
+def _body(outgoing: Outgoing) -> bytes:
+    return outgoing.body
 
 
 class Speech(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,8 @@ class Speech(msgspec.Struct, frozen=True, kw_only=True):
     """Those without which there is no request."""
     asked: CompletionRequest = _ASKED
     """What the answers are answers to: its options may bear on how they are written."""
+    arrives: Callable[[Outgoing], bytes] = _body
+    """What our own end is given of a request: with a service that has the model in its URL, more than the body."""
     losses: tuple[str, ...] = ()
 
 
@@ -161,7 +167,7 @@ def assert_request_survives(speech: Speech, request: CompletionRequest) -> None:
     """What is sent to a provider is read by our own end as what was asked, and nothing was left out."""
     outgoing = speech.outbound.encode_request(request, speech.target, stream=request.stream)
     assert outgoing.notices == (), f"not all could be said: {outgoing.notices}"
-    assert speech.inbound.decode_request(outgoing.body) == request
+    assert speech.inbound.decode_request(speech.arrives(outgoing)) == request
 
 
 # ---------------------------------------------------------------- garbage

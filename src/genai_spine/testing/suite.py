@@ -14,8 +14,12 @@ Without:
     report = await ProviderTestSuite.of(Parrot(), TestConfig(test_models=("parrot-1",))).run()
     assert report.ok, report
 
-A provider that costs money is called some twenty times, with short texts. What it says it cannot do (its
-`capabilities`, an embedding refused with InvalidRequest) is skipped.
+A provider that costs money is called some thirty times, with short texts. What it says it cannot do (its
+`capabilities`, an embedding refused with InvalidRequest) is skipped. The same suite runs offline, against the
+simulator, and live wherever a key is set:
+
+    class TestLive(ProviderTestSuite):
+        config = TestConfig(test_api_key=os.environ.get("PARROT_API_KEY"), needs_key=True, test_models=("grey",))
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, ClassVar
 from unittest import SkipTest
@@ -54,7 +59,9 @@ class TestConfig(msgspec.Struct, frozen=True, kw_only=True):
     __test__: ClassVar[bool] = False  # its name is the specification's, and not that of a test
 
     test_api_key: str | None = None
-    """For the fixture that makes the provider; the suite itself does not look at it."""
+    """For the fixture that makes the provider."""
+    needs_key: bool = False
+    """Whether all is skipped where `test_api_key` is empty: the provider is the service itself."""
     skip_cost_tests: bool = False
     timeout_s: float = 30.0
     """For each test."""
@@ -125,6 +132,8 @@ class ProviderTestSuite:
 
     async def _checked(self, test: Callable[[Any, LLMProvider], Awaitable[None]], provider: LLMProvider) -> None:
         try:
+            if self._settings.needs_key and not self._settings.test_api_key:
+                raise SkipTest("no test_api_key")
             async with asyncio.timeout(self._settings.timeout_s):
                 await test(self, provider)
         finally:
@@ -148,6 +157,12 @@ class ProviderTestSuite:
         response = await provider.complete(self.request("Hello, world!", max_tokens=100))
         _assert_response(response, provider)
         assert response.content, "the answer has no text"
+
+    @_waited
+    async def test_every_model_answers(self, provider: LLMProvider) -> None:
+        """Each of `test_models` answers."""
+        for model in self._settings.test_models or (None,):
+            _assert_response(await provider.complete("Hello", model=model, max_tokens=100), provider)
 
     @_waited
     async def test_both_call_forms(self, provider: LLMProvider) -> None:
@@ -214,6 +229,16 @@ class ProviderTestSuite:
             assert isinstance(event, MessageStart), f"the first event is {event!r}"
             break
         await stream.aclose()
+        _assert_response(await provider.complete(self.request()), provider)
+
+    @_waited
+    async def test_a_call_may_be_cancelled(self, provider: LLMProvider) -> None:
+        """A cancelled call ends as cancelled, if it had not ended, and leaves nothing behind."""
+        call = asyncio.create_task(provider.complete(self.request()))
+        await asyncio.sleep(0)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
         _assert_response(await provider.complete(self.request()), provider)
 
     # ------------------------------------------------------------ tools

@@ -363,7 +363,7 @@ def stream_encoder(request: CompletionRequest) -> MessagesStreamEncoder:
 
 
 def encode_count_response(input_tokens: int) -> bytes:
-    return json.encode({"input_tokens": input_tokens})
+    return json.encode({"input_tokens": int(input_tokens)})
 
 
 def encode_error(error: SpineError, request_id: str) -> tuple[int, bytes]:

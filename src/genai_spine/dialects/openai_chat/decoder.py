@@ -138,8 +138,12 @@ class ChatStreamDecoder:
                     self._delta(delta, data, events)
             else:
                 self._delta(delta, data, events)
+        elif not choice.finish_reason:
+            self._keep_extra(data)
         if choice.logprobs is not None:
             self._keep_logprobs(choice.logprobs)
+        if choice.content_filter_results:
+            self._keep_filter_results(choice.content_filter_results)
         if choice.finish_reason:
             self._finish = self._finish or choice.finish_reason
             self._keep_extra(data)
@@ -219,8 +223,11 @@ class ChatStreamDecoder:
         part = wire.part_of_chunk(chunk)
         if not isinstance(part, Text | Thinking):
             self._whole(part, events)
-        elif part.text:
+        elif part.text or part.provider_metadata is not None:
             self._write(type(part), part.text, events)
+            if part.provider_metadata is not None:
+                self._metadata = wire.joined(self._metadata, part.provider_metadata)
+                self._signature = getattr(part, "signature", None) or self._signature
 
     def _reasoning(self, delta: wire.ReplyMessage, details: list[dict[str, Any]], events: list[StreamEvent]) -> None:
         """OpenRouter's form: pieces of a thought, its signature in the last, all with the thought's index."""
@@ -361,12 +368,28 @@ class ChatStreamDecoder:
                 more = wire.extra_of_choice(choice)
                 if message := more.pop("message", None):
                     self._choice_extra.setdefault("message", {}).update(message)
+                self._keep_filter_results(more.pop("content_filter_results", None))
                 self._choice_extra.update(more)
+
+    def _keep_filter_results(self, results: Any) -> None:
+        """Azure's word on what came since its last one, by category: what was found once stays found."""
+        if isinstance(results, dict):
+            kept_results = self._choice_extra.setdefault("content_filter_results", {})
+            for category, result in results.items():
+                if not _is_finding(kept_results.get(category)):
+                    kept_results[category] = result
 
     def _keep_logprobs(self, logprobs: Any) -> None:
         for key, value in logprobs.items() if isinstance(logprobs, dict) else ():
             if isinstance(value, list):
                 self._logprobs.setdefault(key, []).extend(value)
+
+
+def _is_finding(result: Any) -> bool:
+    """`{"filtered": false, "severity": "safe"}` is none, nor is `{"filtered": false, "detected": false}`."""
+    return isinstance(result, dict) and bool(
+        result.get("filtered") or result.get("detected") or result.get("severity", "safe") != "safe"
+    )
 
 
 def detail_is_open(part: Thinking) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.metadata import keep, kept
+from genai_spine.dialects.openai_chat import functions
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_written
 from genai_spine.dialects.openai_chat.encoder import ChatStreamEncoder
@@ -78,8 +79,10 @@ _SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
 def decode_request(body: bytes) -> CompletionRequest:
     """Raises: InvalidRequest, naming the place."""
     request = Reader(json.decode_inbound(body, json.ANY), "")
-    items = enumerate(request.items("messages", required=True))
-    messages = tuple([_plain(item) or _message(Reader(item, f"messages[{index}]")) for index, item in items])
+    items = request.items("messages", required=True)
+    messages = tuple([_plain(item) or _message(Reader(item, f"messages[{index}]")) for index, item in enumerate(items)])
+    if any(["function_call" in item for item in items]):  # noqa: C419  # a list is faster here
+        messages = functions.told_apart(messages, items)
     fields = request.given(_SAME_NAMES)
     if isinstance(request.peek("provider"), str):  # an object is OpenRouter's own
         fields["provider"] = request.text("provider")
@@ -283,7 +286,7 @@ def _assistant(message: Reader) -> tuple[Part, ...]:
     if isinstance(message.peek("function_call"), dict):
         function = message.object("function_call", required=True)
         name, arguments = function.text("name", required=True), function.text("arguments") or ""
-        parts.append(ToolCall(id=f"call_{name}", name=name, arguments=arguments))
+        parts.append(ToolCall(id=functions.call_id_of(name), name=name, arguments=arguments))
     return tuple(parts)
 
 
@@ -310,7 +313,7 @@ def _tool_call(call: Reader) -> ToolCall:
 def _tool_result(message: Reader) -> ToolResult:
     name = message.text("name")
     if message.peek("role") == "function":
-        call_id = f"call_{name}"
+        call_id = functions.call_id_of(name)
     else:
         call_id = message.text("tool_call_id", required=True)
     content = _content(message)
@@ -367,6 +370,8 @@ def _image_part(part: Reader) -> Part:
 
 
 def _file_part(part: Reader) -> Part:
+    if part.has("file_id"):  # Mistral's
+        return Document(file_id=part.text("file_id"))
     file = part.object("file", required=True)
     name, data = file.text("filename"), file.text("file_data")
     file_id = file.text("file_id", required=data is None)
@@ -379,6 +384,23 @@ def _file_part(part: Reader) -> Part:
         return Document(url=data, name=name)
     media_type, data = split_data_url(data) or (None, data)
     return Document(data=data, media_type=media_type, name=name)
+
+
+def _document_url_part(part: Reader) -> Part:
+    """Mistral's."""
+    url, name = part.text("document_url", required=True), part.text("document_name")
+    if split := split_data_url(url):
+        return Document(media_type=split[0], data=split[1], name=name)
+    return Document(url=url, name=name)
+
+
+def _thinking_part(part: Reader) -> Part:
+    """Mistral's, in what the assistant said before."""
+    part.objects("thinking", required=True)
+    thought = wire.part_of_chunk({"type": "thinking", **part.members})
+    for name in part.rest():
+        part.take(name)  # it is in the thought's metadata
+    return thought
 
 
 def _audio_part(part: Reader) -> Part:
@@ -394,6 +416,8 @@ _PARTS: dict[str, Callable[[Reader], Part]] = {
     "file": _file_part,
     "input_audio": _audio_part,
     "refusal": _refusal_part,
+    "document_url": _document_url_part,
+    "thinking": _thinking_part,
 }
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.openai_chat import mistral
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.schema import DIALECT
-from genai_spine.dialects.openai_chat.thoughts import detail_of_thinking
+from genai_spine.dialects.openai_chat.thoughts import chunk_of_thinking, detail_of_thinking
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.content import (
     Audio,
@@ -79,6 +80,8 @@ class MessageWriter:
                 moved = []
         if moved:
             written.append({"role": "user", "content": self.content(moved, moved_from)})
+        if self.quirks.message_form == "mistral":
+            mistral.fit(written, self.notice)
         return written
 
     def system(self, message: Message, path: str) -> dict[str, Any]:
@@ -127,6 +130,8 @@ class MessageWriter:
             match part:
                 case ToolCall():
                     calls.append(self.tool_call(part))
+                case Thinking(redacted=None) if self.quirks.reasoning_field == "thinking_chunks":
+                    shown.append(part)
                 case Thinking():
                     thoughts.append(part)
                 case Refusal():
@@ -163,6 +168,8 @@ class MessageWriter:
         if not thoughts:
             return
         match self.quirks.reasoning_field:
+            case "thinking_chunks":  # the others stand in the content
+                self.notice("omitted_thinking", "redacted thoughts cannot be sent here", path)
             case None:
                 # Services that do not take thoughts back would refuse or ignore them.
                 self.notice("omitted_thinking", "the provider does not take earlier thoughts back", path)
@@ -199,6 +206,8 @@ class MessageWriter:
             if part.dialect == DIALECT:
                 return part.raw
             raise InvalidRequest(f"{path}: a {part.kind} part can only be said in {part.dialect}", param=path)
+        if isinstance(part, Thinking) and self.quirks.reasoning_field == "thinking_chunks":
+            return chunk_of_thinking(part)
         written = extend(self.bare_part(part, path), part.provider_metadata, DIALECT)
         if part.cache is not None:
             match self.quirks.cache_marks:
@@ -241,11 +250,15 @@ class MessageWriter:
             return {"type": "file", "file": {**name, "file_id": document.file_id}}
         if document.data is not None:
             kind = document.media_type or sniffed(document.data) or "application/pdf"
-            data = {"file_data": f"data:{kind};base64,{document.data}"}
-            return {"type": "file", "file": {"filename": document.name or "document.pdf", **data}}
+            data = f"data:{kind};base64,{document.data}"
+            if self.quirks.message_form == "mistral":
+                return mistral.document_url(data, document.name)
+            return {"type": "file", "file": {"filename": document.name or "document.pdf", "file_data": data}}
         if document.text is not None:
             self.notice("changed", "a text document is sent as text", path)
             return {"type": "text", "text": document.text}
+        if document.url is not None and self.quirks.message_form == "mistral":
+            return mistral.document_url(document.url, document.name)
         if document.url is not None and "file" in kept(document.provider_metadata, DIALECT):
             return {"type": "file", "file": name}
         raise InvalidRequest(f"{path}: a document by URL cannot be said here; send its bytes", param=path)

@@ -6,6 +6,7 @@ messages.py writes the messages, answer.py reads an answer, decoder.py a stream.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 from genai_spine.dialects import effort
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.openai_chat import mistral
 from genai_spine.dialects.openai_chat.answer import (
     decode_embedded_error,
     decode_error,
@@ -27,6 +29,7 @@ from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool, ThinkingConfig, Tool
 from genai_spine.model.response import Notice
+from genai_spine.wire import json
 
 __all__ = [
     "DIALECT",
@@ -222,6 +225,8 @@ class _Writer:
         if tool.kind == "function":
             if tool.parameters is not None:
                 inner["parameters"] = tool.parameters
+            elif self.quirks.message_form == "mistral":  # required there
+                inner["parameters"] = {"type": "object", "properties": {}}
             if tool.strict is not None:
                 inner["strict"] = tool.strict
         written: dict[str, Any] = {"type": tool.kind, tool.kind: inner}
@@ -272,6 +277,8 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
             and b"required" in bytes(members["tool_choice"])
         )
         or ("temperature" in names and quirks.temperature_max is not None)
+        or ("top_k" in names and not quirks.top_k)
+        or ("cache_control" in names and quirks.cache_marks != "cache_control")
         or not names.isdisjoint(quirks.drop)
         or _concerns_messages(bytes(members.get("messages", b"")), quirks)
     )
@@ -279,6 +286,46 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
 
 def _concerns_messages(messages: bytes, quirks: Quirks) -> bool:
     """By the words that would have to stand there: too often costs a translation, never a wrong request."""
-    return (not quirks.developer_role and b'"developer"' in messages) or (
-        "messages[].name" in quirks.drop and b'"name"' in messages
+    return (
+        (not quirks.developer_role and b'"developer"' in messages)
+        or ("messages[].name" in quirks.drop and b'"name"' in messages)
+        or (quirks.message_form == "mistral" and not mistral.fits(messages))
+        # Marks and images stand in a list of parts, and a byte is found at a tenth of the cost of a word.
+        or (messages.find(b"[", 1) >= 0 and _concerns_parts(messages, quirks))
     )
+
+
+def _concerns_parts(messages: bytes, quirks: Quirks) -> bool:
+    return (
+        (b"cache_" in messages and _has_other_marks(messages, quirks))
+        or (not quirks.image_urls and _BY_URL.search(messages) is not None)
+        or (not quirks.tool_result_images and b'"image_url"' in messages and _has_images_in_results(messages))
+    )
+
+
+_BY_URL = re.compile(rb'"(?:image_)?url"\s*:\s*"https?:')
+
+
+def _has_other_marks(messages: bytes, quirks: Quirks) -> bool:
+    """Cache marks that are not the provider's. OpenAI's own go to every provider that has not said it wants others:
+    whether its models take them is for their caller to know."""
+    if quirks.cache_marks == "cache_control":
+        return b'"prompt_cache_breakpoint"' in messages
+    return b'"cache_control"' in messages
+
+
+class _Said(msgspec.Struct, gc=False):
+    role: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_said = msgspec.json.Decoder(list[_Said])
+
+
+def _has_images_in_results(messages: bytes) -> bool:
+    if b'"tool"' not in messages:
+        return False
+    try:
+        return any(said.role == "tool" and b'"image_url"' in bytes(said.content) for said in _said.decode(messages))
+    except json.UNREADABLE:
+        return True  # it is refused with the place named

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from genai_spine.dialects.failure import failed
-from genai_spine.dialects.metadata import extend, keep, unknown
+from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.model.content import Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import (
     AuthenticationError,
@@ -64,6 +64,7 @@ ERROR_CODES: dict[str, type[ProviderError]] = {
     "billing_hard_limit_reached": QuotaExceeded,
     "insufficient_balance": QuotaExceeded,
     "model_not_found": ModelNotFound,
+    "invalid_model": ModelNotFound,  # Mistral, with status 400
     "invalid_api_key": AuthenticationError,
     "rate_limit_exceeded": RateLimitError,
     "engine_overloaded": Overloaded,
@@ -109,6 +110,8 @@ class Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     message: ReplyMessage | None = None
     logprobs: Any = None
+    content_filter_results: Any = None
+    """Azure's, on any chunk of a stream; of a whole answer it is among what is kept."""
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -184,9 +187,38 @@ def part_of_chunk(chunk: dict[str, Any]) -> Part:
     if kind == "text" and isinstance(text := chunk.get("text"), str):
         return Text(text=text, provider_metadata=keep(DIALECT, unknown(chunk, ("type", "text"))))
     if kind == "thinking" and isinstance(inner := chunk.get("thinking"), list):
-        texts = [item.get("text") for item in inner if isinstance(item, dict)]
-        return Thinking(text="".join(text for text in texts if isinstance(text, str)))
+        return _thinking_of_chunk(chunk, inner)
     return Opaque(dialect=DIALECT, kind=str(kind), raw=msgspec.Raw(msgspec.json.encode(chunk)))
+
+
+def _thinking_of_chunk(chunk: dict[str, Any], inner: list[Any]) -> Thinking:
+    """Its texts; what stands among them, references for one, is kept beside, as a signature is, and that the thought
+    goes on (`closed` is true otherwise)."""
+    texts: list[str] = []
+    others: list[Any] = []
+    for item in inner:
+        is_text = isinstance(item, dict) and item.keys() == {"type", "text"} and isinstance(item["text"], str)
+        texts.append(item["text"]) if is_text else others.append(item)
+    members = unknown(chunk, ("type", "thinking"))
+    if members.get("closed") is True:
+        del members["closed"]
+    if others:
+        members["references"] = others
+    signature = members.get("signature")
+    return Thinking(
+        text="".join(texts),
+        signature=signature if isinstance(signature, str) and signature else None,
+        provider_metadata=keep(DIALECT, members),
+    )
+
+
+def joined(before: Metadata | None, more: Metadata) -> Metadata:
+    """What two pieces of one part say beside their texts: lists grow, the rest is set."""
+    members = kept(before, DIALECT)
+    for name, value in kept(more, DIALECT).items():
+        known = members.get(name)
+        members[name] = [*known, *value] if isinstance(known, list) and isinstance(value, list) else value
+    return {DIALECT: msgspec.Raw(msgspec.json.encode(members))}
 
 
 # ---------------------------------------------------------------- endings

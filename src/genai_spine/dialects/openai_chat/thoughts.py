@@ -61,6 +61,17 @@ def detail_of_thinking(part: Thinking, index: int) -> dict[str, Any]:
     return extend(detail, part.provider_metadata, DIALECT)
 
 
+def chunk_of_thinking(part: Thinking) -> dict[str, Any]:
+    """A thought as an entry of the content, as Mistral writes it (docs.mistral.ai/capabilities/reasoning, 2026-11):
+    {"type": "thinking", "thinking": [{"type": "text", "text": "…"}]}. A signature goes back where it is Mistral's."""
+    own = kept(part.provider_metadata, DIALECT)
+    texts: list[Any] = [{"type": "text", "text": part.text}] if part.text else []
+    chunk: dict[str, Any] = {"type": "thinking", "thinking": [*texts, *(own.get("references") or ())]}
+    if "type" not in own:  # OpenRouter's detail, which has one
+        chunk.update({name: own[name] for name in ("signature", "closed") if name in own})
+    return chunk
+
+
 def needs_detail(part: Thinking) -> bool:
     """Whether `reasoning_content` alone would lose something of the thought."""
     own = part.provider_metadata is not None and DIALECT in part.provider_metadata

@@ -23,6 +23,7 @@ _USAGE_KNOWN = frozenset(
         "cost",
     }
 )
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")  # DeepSeek; Moonshot; Mistral
 _LARGEST_COUNT = 10**12
 
 
@@ -54,9 +55,7 @@ def usage_of(usage: Any) -> TokenUsage | None:
     return TokenUsage(
         input_tokens=count_of(usage.get("prompt_tokens")),
         output_tokens=count_of(usage.get("completion_tokens")),
-        cache_read_tokens=_first(
-            prompt.get("cached_tokens"), usage.get("prompt_cache_hit_tokens"), usage.get("cached_tokens")
-        ),
+        cache_read_tokens=_first(prompt.get("cached_tokens"), *(usage.get(name) for name in _CACHED)),
         cache_write_tokens=_first(prompt.get("cache_write_tokens"), usage.get("cache_creation_input_tokens")),
         reasoning_tokens=_first(completion.get("reasoning_tokens"), usage.get("reasoning_tokens")),
         audio_input_tokens=count_of(prompt.get("audio_tokens")),
@@ -134,6 +133,7 @@ class _Counts(msgspec.Struct):
     cost: float | dict[str, Any] | None = None
     prompt_cache_hit_tokens: int | None = None
     cached_tokens: int | None = None
+    num_cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
 
@@ -154,10 +154,11 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
         counts.cost,
         counts.prompt_cache_hit_tokens,
         counts.cached_tokens,
+        counts.num_cached_tokens,
         counts.reasoning_tokens,
         counts.cache_creation_input_tokens,
     )
-    if others != (None,) * 5:
+    if others != (None,) * 6:
         return _usage_in(raw)
     return TokenUsage(
         input_tokens=counts.prompt_tokens,

@@ -30,10 +30,9 @@ from genai_spine.testing.simulator.answers import Answer, Received, failure
 from genai_spine.testing.simulator.damage import damaged
 from genai_spine.testing.simulator.delivery import Broken, Wire, deliver, whole
 from genai_spine.testing.simulator.faults import HEADER, NO_FAULT, Fault, parse_fault, split_model
+from genai_spine.testing.simulator.routes import Asked, Route
 from genai_spine.testing.simulator.script import Script, Step, load_script
 from genai_spine.testing.simulator.services import (
-    Asked,
-    Route,
     check_key,
     fault_error,
     fault_headers,
@@ -65,8 +64,14 @@ class BaseUrls(msgspec.Struct, frozen=True, kw_only=True):
     def ollama(self) -> str:
         return self.root
 
+    @property
+    def gemini(self) -> str:
+        return f"{self.root}/v1beta"
+
     def of(self, dialect: str) -> str:
         """The base URL that a provider's row gives for this dialect."""
+        if dialect.startswith("gemini"):
+            return self.gemini
         return self.openai if dialect.startswith("openai") else self.root
 
 

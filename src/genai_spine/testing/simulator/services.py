@@ -15,14 +15,23 @@ from typing import Any, cast
 
 import msgspec
 
-from genai_spine.dialects import ollama_embed, ollama_embeddings, openai_embeddings
+from genai_spine.dialects import (
+    cohere_embed,
+    gemini_embed_content,
+    gemini_embeddings,
+    ollama_embed,
+    ollama_embeddings,
+    openai_embeddings,
+)
 from genai_spine.dialects.anthropic_messages import inbound as anthropic_messages
 from genai_spine.dialects.failure import BY_STATUS
+from genai_spine.dialects.gemini import inbound as gemini_content
 from genai_spine.dialects.interface import Inbound
 from genai_spine.dialects.ollama_chat import inbound as ollama_chat
 from genai_spine.dialects.ollama_chat import inbound_generate as ollama_generate
 from genai_spine.dialects.ollama_chat import models as ollama_models
 from genai_spine.dialects.openai_chat import inbound as openai_chat
+from genai_spine.dialects.openai_responses import inbound as openai_responses
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import Text
 from genai_spine.model.errors import (
@@ -47,6 +56,7 @@ from genai_spine.providers.simulated import (
     events_of,
 )
 from genai_spine.providers.simulated_usage import input_tokens_of
+from genai_spine.testing.simulator import bedrock, cohere, gemini, huggingface, ollama, replicate
 from genai_spine.testing.simulator.answers import (
     HTML_PAGE,
     TEXT_LINE,
@@ -56,27 +66,9 @@ from genai_spine.testing.simulator.answers import (
     failure,
 )
 from genai_spine.testing.simulator.faults import Fault
+from genai_spine.testing.simulator.routes import Asked, Route, Row, fixed
 
 OLLAMA_VERSION = "0.40.0"
-_FAR_AWAY = "2099-01-01T00:00:00Z"
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was understood. `answer(model, fault, words)` answers it in the name of that model;
-    `error(error)` is one event of its stream."""
-
-    answer: Callable[[str | None, Fault, str | None], Answer]
-    model: str | None = None
-    error: Callable[[SpineError], bytes] | None = None
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` ends in * where it stands for all that begins so. `ask` raises SpineError for a refusal."""
-
-    method: str
-    path: str
-    ask: Callable[[Received], Asked]
-    encode_error: EncodeError
 
 
 def find_route(received: Received) -> Route | None:
@@ -257,18 +249,6 @@ def _count_tokens(received: Received) -> bytes:
     return anthropic_messages.encode_count_response(input_tokens_of(request))
 
 
-def _fixed(
-    write: Callable[[Received], bytes], content_type: bytes = b"application/json"
-) -> Callable[[Received], Asked]:
-    """An answer without a model."""
-
-    def ask(received: Received) -> Asked:
-        body = write(received)
-        return Asked(answer=lambda model, fault, words: Answer(pieces=(body,), content_type=content_type))
-
-    return ask
-
-
 def _cards() -> list[ModelCard]:
     return [card_of(model) for model in MODELS]
 
@@ -286,6 +266,10 @@ def _model_written(card: ModelCard, anthropic: bool) -> dict[str, Any]:
 
 
 def _models(received: Received) -> bytes:
+    if "page_size=" in received.query:  # Cohere's path is OpenAI's; only Cohere counts by pages
+        return cohere.encode_models(_cards())
+    if gemini.is_asked_by(received):
+        return gemini.encode_models(received)
     anthropic = _is_anthropic(received)
     data = [_model_written(card, anthropic) for card in _cards()]
     if anthropic:
@@ -295,14 +279,12 @@ def _models(received: Received) -> bytes:
 
 
 def _model(received: Received) -> bytes:
+    if gemini.is_asked_by(received):
+        return gemini.encode_model(received)
     name = received.path.rpartition("/models/")[2]
     if name.startswith("no-such"):
         raise ModelNotFound(f"The model {name!r} does not exist.", code="model_not_found")
     return msgspec.json.encode(_model_written(card_of(name), _is_anthropic(received)))
-
-
-def _show(received: Received) -> bytes:
-    return ollama_models.encode_show(card_of(ollama_models.decode_model_name(received.body)))
 
 
 def _front_page(received: Received) -> bytes:
@@ -316,26 +298,34 @@ _OPENAI, _ANTHROPIC, _OLLAMA = (
     ollama_chat.encode_error,
 )
 
-_TABLE: tuple[tuple[str, str, Callable[[Received], Asked], EncodeError], ...] = (
+_TABLE: tuple[Row, ...] = (
     ("POST", "/v1/chat/completions", _chat(openai_chat), _OPENAI),
     ("POST", "/chat/completions", _chat(openai_chat), _OPENAI),
+    ("POST", "/v1/responses", _chat(openai_responses), openai_responses.encode_error),
+    ("POST", "/responses", _chat(openai_responses), openai_responses.encode_error),
     ("POST", "/v1/embeddings", _embeddings(openai_embeddings), _OPENAI),
     ("POST", "/embeddings", _embeddings(openai_embeddings), _OPENAI),
-    ("GET", "/v1/models", _fixed(_models), _OPENAI),
-    ("GET", "/models", _fixed(_models), _OPENAI),
-    ("GET", "/v1/models/*", _fixed(_model), _OPENAI),
-    ("GET", "/models/*", _fixed(_model), _OPENAI),
+    ("GET", "/v1/models", fixed(_models), _OPENAI),
+    ("GET", "/models", fixed(_models), _OPENAI),
+    ("GET", "/v1/models/*", fixed(_model), _OPENAI),
+    ("GET", "/models/*", fixed(_model), _OPENAI),
+    ("POST", "/v2/chat", _chat(cohere), cohere.encode_error),
+    ("POST", "/v2/embed", _embeddings(cohere_embed), cohere.encode_error),
+    *cohere.ROWS,
+    *gemini.rows(_chat(gemini_content), _embeddings(gemini_embeddings), _embeddings(gemini_embed_content)),
     ("POST", "/v1/messages", _chat(anthropic_messages, check=check_signatures), _ANTHROPIC),
-    ("POST", "/v1/messages/count_tokens", _fixed(_count_tokens), _ANTHROPIC),
+    ("POST", "/v1/messages/count_tokens", fixed(_count_tokens), _ANTHROPIC),
     ("POST", "/api/chat", _chat(ollama_chat, load="message"), _OLLAMA),
     ("POST", "/api/generate", _chat(ollama_generate, load="response"), _OLLAMA),
     ("POST", "/api/embed", _embeddings(ollama_embed), _OLLAMA),
     ("POST", "/api/embeddings", _embeddings(ollama_embeddings), _OLLAMA),
-    ("POST", "/api/show", _fixed(_show), _OLLAMA),
-    ("GET", "/api/tags", _fixed(lambda _: ollama_models.encode_models(_cards())), _OLLAMA),
-    ("GET", "/api/ps", _fixed(lambda _: ollama_models.encode_running(_cards()[:1], _FAR_AWAY)), _OLLAMA),
-    ("GET", "/api/version", _fixed(lambda _: ollama_models.encode_version(OLLAMA_VERSION)), _OLLAMA),
-    ("GET", "/", _fixed(_front_page, b"text/plain; charset=utf-8"), _OPENAI),
+    ("GET", "/api/tags", fixed(lambda _: ollama_models.encode_models(_cards())), _OLLAMA),
+    *ollama.ROWS,
+    *replicate.ROWS,
+    *huggingface.ROWS,
+    *bedrock.ROWS,
+    ("GET", "/api/version", fixed(lambda _: ollama_models.encode_version(OLLAMA_VERSION)), _OLLAMA),
+    ("GET", "/", fixed(_front_page, b"text/plain; charset=utf-8"), _OPENAI),
 )
 ROUTES = tuple(
     Route(method=method, path=path, ask=ask, encode_error=encode_error) for method, path, ask, encode_error in _TABLE
@@ -345,5 +335,8 @@ _EXACT = {(route.method, route.path): route for route in ROUTES}
 _SHAPES: tuple[tuple[str, EncodeError], ...] = (
     ("/api/", _OLLAMA),
     ("/v1/messages", _ANTHROPIC),
+    ("/model/", bedrock.encode_error),
+    ("/v2/", cohere.encode_error),
+    ("/v1beta/", gemini.encode_error),
     ("", _OPENAI),
 )
