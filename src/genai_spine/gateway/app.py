@@ -145,12 +145,14 @@ class Gateway:
                 request.extra_headers = self.origins.headers(request.headers)
             method = "GET" if request.method == "HEAD" else request.method
             route = self._exact.get((method, request.path)) or self._find(method, request.path)
-            if _dialect_of(request) == "anthropic_messages":
+            is_shared = request.path.startswith("/v1/models")
+            dialect = _dialect_of(request) if is_shared else route.dialect
+            if dialect == "anthropic_messages":
                 request.extra_headers = [*request.extra_headers, (b"request-id", request.id.encode())]
             if not route.is_open:
                 if is_from_page:
                     self.origins.check(request.headers)
-                self.keys.check(request.headers, request.scope["query_string"] if is_google(request) else b"")
+                self.keys.check(request.headers, request.scope["query_string"] if dialect == "gemini" else b"")
             await route.handler(self, request, record)
         except SpineError as error:
             await self._refuse(request, error, record)

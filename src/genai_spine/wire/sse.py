@@ -132,8 +132,11 @@ class SSEParser:
         if not whole.startswith(prefix) or len(whole) > self._max or _CR in whole:
             return None
         frames = whole[len(prefix) :].split(b"\n\n" + prefix)
-        lines = 1 if prefix == b"data: " else 2
-        if whole.count(b"\n") != (lines + 1) * len(frames) - 2:
+        if prefix == b"data: ":
+            has_more_lines = b"\n" in b"".join(frames)
+        else:
+            has_more_lines = whole.count(b"\n") != 3 * len(frames) - 2
+        if has_more_lines:
             return None
         self._fresh = False
         self.tail.clear()
