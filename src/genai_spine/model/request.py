@@ -135,7 +135,17 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     extra: Metadata | None = None
 
     def __post_init__(self) -> None:
-        for field, is_final, accepted in _ACCEPTED:
+        says_more = (
+            self.tools is not _NONE
+            or self.stop is not _NONE
+            or self.fallbacks is not _NONE
+            or self.tool_choice is not None
+            or self.output_schema is not None
+            or self.thinking is not None
+            or self.cost_limit is not None
+            or self.extra is not None
+        )
+        for field, is_final, accepted in _ACCEPTED if says_more else _ACCEPTED[:1]:
             value = getattr(self, field)
             if value is not None and value is not _NONE and not is_final(value):
                 msgspec.structs.force_setattr(self, field, accepted(value))

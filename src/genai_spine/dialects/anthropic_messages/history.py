@@ -29,6 +29,7 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     tool_use_block,
 )
 from genai_spine.dialects.metadata import extend
+from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.model.content import (
     Document,
     Image,
@@ -146,10 +147,10 @@ class HistoryWriter:
             match part:
                 case Text() | Refusal():
                     blocks.append(text_block(part.text, part))
-                case Thinking(signature=None, redacted=None):
-                    self.notice("omitted_thinking", "thoughts without a signature are not taken back", at)
-                case Thinking():
+                case Thinking() if is_proven_by(ANTHROPIC, part):
                     blocks.append(thinking_block(part))
+                case Thinking():
+                    self.notice("omitted_thinking", "thoughts without a signature of Claude's are not taken back", at)
                 case ToolCall():
                     blocks.append(self.tool_use(part, at))
                 case Opaque():

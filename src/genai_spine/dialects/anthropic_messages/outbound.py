@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.signatures import may_be_named
 from genai_spine.model.content import Part
 from genai_spine.model.errors import BadReply, InvalidRequest, ProviderError
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
@@ -254,11 +255,42 @@ class _Reply(msgspec.Struct):
     stop_sequence: str | None = None
 
 
+class _PlainReply(msgspec.Struct, forbid_unknown_fields=True):
+    """What nearly every answer is: wire.KNOWN_TOP_LEVEL and no more."""
+
+    id: str
+    type: Literal["message"]
+    role: str
+    model: str
+    content: list[msgspec.Raw]
+    stop_reason: str
+    stop_sequence: str | None
+    usage: dict[str, Any]
+
+
 _reply = msgspec.json.Decoder(_Reply)
+_plain_reply = msgspec.json.Decoder(_PlainReply)
 
 
 def decode_response(body: bytes, target: Target) -> CompletionResponse:
     """Raises: BadReply where it is none; the provider's error where a 200 carries one."""
+    try:
+        plain = json.decode_outbound(body, _plain_reply)
+    except BadReply:
+        return _decode_any(body, target)
+    return CompletionResponse(
+        id=plain.id,
+        model=plain.model or target.model,
+        parts=tuple([part_of_block(block) for block in plain.content]),
+        finish_reason=wire.finish_of(plain.stop_reason),
+        raw_finish_reason=plain.stop_reason or None,
+        stop_sequence=plain.stop_sequence,
+        usage=wire.usage_of(plain.usage),
+        raw=msgspec.Raw(body),
+    )
+
+
+def _decode_any(body: bytes, target: Target) -> CompletionResponse:
     reply = json.decode_outbound(body, _reply)
     members: dict[str, Any] = wire.read(body, json.ANY)
     if reply.type == "error" or (reply.content is None and "error" in members):
@@ -328,5 +360,7 @@ _UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 
 def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
     """No quirk is about this dialect. But thoughts that another provider had, which we showed to a caller of this
-    one without a signature, would be refused: written through the model, they are left out with a Notice."""
-    return _UNSIGNED.search(bytes(members.get("messages", b""))) is not None
+    one without a signature or with its maker's, would be refused: written through the model, they are left out with a
+    Notice."""
+    messages = bytes(members.get("messages", b""))
+    return _UNSIGNED.search(messages) is not None or may_be_named(messages)

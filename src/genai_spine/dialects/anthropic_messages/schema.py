@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -251,6 +252,7 @@ def cache_control(mark: CacheMark) -> dict[str, Any]:
 _SYSTEM_ANYWHERE = re.compile(r"claude-(?:opus-4-[89]\b|(?:opus|sonnet|haiku|fable|mythos)-(?:[5-9]|\d\d)\b)")
 
 
+@lru_cache(1000)
 def takes_system_anywhere(model: str) -> bool:
     """Whether a model takes system messages after the first turn: Opus 4.8 and all of generation 5.
 

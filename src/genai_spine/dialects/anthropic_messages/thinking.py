@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import effort as efforts
+from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.model.card import ThinkingStyle
 from genai_spine.model.content import Thinking, ToolCall, ToolResult
 from genai_spine.model.request import CompletionRequest, Message, ThinkingConfig
@@ -129,16 +130,12 @@ def _may_go_on(messages: Sequence[Message]) -> bool:
     has_calls = False
     for message in reversed(messages):
         if message.role == "assistant":
-            if any(isinstance(part, Thinking) and _is_signed(part) for part in message.content):
+            if any(isinstance(part, Thinking) and is_proven_by(ANTHROPIC, part) for part in message.content):
                 return True
             has_calls = has_calls or any(isinstance(part, ToolCall) for part in message.content)
         elif message.content and not any(isinstance(part, ToolResult) for part in message.content):
             break
     return not has_calls
-
-
-def _is_signed(part: Thinking) -> bool:
-    return part.signature is not None or part.redacted is not None
 
 
 def refused_sampling(name: str, value: float) -> bool:

@@ -86,9 +86,8 @@ def decode_request(body: bytes) -> CompletionRequest:
     fields = request.given(_SAME_NAMES)
     if isinstance(request.peek("provider"), str):  # an object is OpenRouter's own
         fields["provider"] = request.text("provider")
-    for names, field, read in _BY_GROUP:
-        if not names.isdisjoint(request.members):
-            fields[field] = read(request)
+    for field, read in dict.fromkeys([_BY_GROUP[key] for key in request.members if key in _BY_GROUP]):
+        fields[field] = read(request)
     if rest := request.rest():
         fields["extra"] = keep(DIALECT, rest)
     return CompletionRequest(messages=messages, **fields)
@@ -220,17 +219,18 @@ def _cost_limit(request: Reader) -> Decimal | None:
     return Decimal(str(limit)) if limit is not None else None
 
 
-_BY_GROUP: tuple[tuple[frozenset[str], str, Callable[[Reader], Any]], ...] = (
-    (frozenset({"stream"}), "stream", lambda request: request.boolean("stream") or False),
-    (frozenset({"max_completion_tokens", "max_tokens"}), "max_tokens", _max_tokens),
-    (frozenset({"tools", "functions"}), "tools", _tools),
-    (frozenset({"tool_choice", "function_call"}), "tool_choice", _tool_choice),
-    (frozenset({"response_format"}), "output_schema", _output_schema),
-    (frozenset({"reasoning_effort", "reasoning", "thinking"}), "thinking", _thinking),
-    (frozenset({"cache_control"}), "cache", _cache),
-    (frozenset({"cost_limit"}), "cost_limit", _cost_limit),
+_GROUPS: tuple[tuple[tuple[str, ...], str, Callable[[Reader], Any]], ...] = (
+    (("stream",), "stream", lambda request: request.boolean("stream") or False),
+    (("max_completion_tokens", "max_tokens"), "max_tokens", _max_tokens),
+    (("tools", "functions"), "tools", _tools),
+    (("tool_choice", "function_call"), "tool_choice", _tool_choice),
+    (("response_format",), "output_schema", _output_schema),
+    (("reasoning_effort", "reasoning", "thinking"), "thinking", _thinking),
+    (("cache_control",), "cache", _cache),
+    (("cost_limit",), "cost_limit", _cost_limit),
 )
-"""What several members, or an object, say of one field."""
+_BY_GROUP = {name: (field, read) for names, field, read in _GROUPS for name in names}
+"""Of which field a member says something, with others or as an object, and how they are read together."""
 
 
 # ---------------------------------------------------------------- messages
