@@ -49,6 +49,7 @@ FIRST: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "ollama": ("http://localhost:11434/api/chat", BEARER, {"options": {"num_predict": 50}}),
     "groq": ("https://api.groq.com/openai/v1" + CHAT, BEARER, {"max_completion_tokens": 50}),
     "together": ("https://api.together.xyz/v1" + CHAT, BEARER, {"max_tokens": 50}),
+    "github": ("https://models.github.ai/inference" + CHAT, BEARER, {"max_tokens": 50}),
     "anyscale": (GIVEN_BASE + CHAT, BEARER, {"max_tokens": 50}),
     "vllm": ("http://localhost:8000/v1" + CHAT, BEARER, {"max_tokens": 50}),
     "llamacpp": ("http://localhost:8080/v1" + CHAT, BEARER, {"max_tokens": 50}),

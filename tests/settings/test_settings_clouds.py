@@ -24,8 +24,7 @@ AWS_KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
         (AZURE_APPLICATION, []),
         ({"AZURE_OPENAI_API_KEY": "k", "AZURE_OPENAI_ENDPOINT": "http://localhost:8100"}, []),  # our own gateway
         ({"AWS_BEARER_TOKEN_BEDROCK": "k"}, ["bedrock"]),
-        ({**AWS_KEYS, "AWS_REGION": "us-east-1"}, ["bedrock"]),
-        ({**AWS_KEYS, "AWS_DEFAULT_REGION": "us-east-1"}, ["bedrock"]),
+        ({**AWS_KEYS, "AWS_REGION": "us-east-1"}, []),  # there for other things
         (AWS_KEYS, []),
         ({"AWS_PROFILE": "p", "AWS_REGION": "us-east-1"}, []),
         ({"GEMINI_API_KEY": "k"}, ["gemini"]),
