@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from answers import EVENTS, LAST_WORD, MARKER
 from client import Load
 from measure import drain, read_cpu, read_memory
 from peers import (
@@ -33,7 +34,7 @@ from peers import (
     run_quietly,
     spine_environment,
 )
-from upstream import EVENTS, LAST_WORD, MARKER, Ports
+from upstream import Ports
 
 Figures = dict[str, float]
 
@@ -84,6 +85,18 @@ CELLS = [
         call=Call(upstream="stream", dialect="anthropic", stream=True),
         count=4_000,
         quick=200,
+    ),
+    *(
+        Cell(
+            name=dialect + suffix,
+            title=f"OpenAI in, {title} out, {'100 events' if suffix else 'plain'}",
+            kind="cpu",
+            call=Call(upstream="stream" if suffix else "plain", dialect=dialect, stream=bool(suffix)),
+            count=4_000 if suffix else 20_000,
+            quick=200 if suffix else 1_000,
+        )
+        for dialect, title in (("gemini", "Gemini"), ("bedrock", "Bedrock Converse"))
+        for suffix in ("", "_stream")
     ),
     Cell(
         name="relay_tls",
@@ -202,7 +215,7 @@ def load_for(cell: Cell, ask: Ask, count: int, warmup: int) -> Load:
     """The load of a cell: the peer's request, and what every right answer has."""
     markers, events = [MARKER], 0
     if cell.call.stream:
-        markers, events = [LAST_WORD], EVENTS - 5  # Anthropic's 100 events carry 95 words
+        markers, events = [LAST_WORD], EVENTS - 5  # of 100 events Anthropic's carry 95 words, the others' more
         if cell.call.dialect == "openai":
             markers, events = ["data: [DONE]", '"finish_reason":"stop"'], EVENTS - 3
     return Load(
@@ -215,6 +228,7 @@ def load_for(cell: Cell, ask: Ask, count: int, warmup: int) -> Load:
         concurrency=min(cell.concurrency, count),
         markers=markers,
         events=events,
+        event_mark=ask.event_mark,
     )
 
 

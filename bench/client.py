@@ -32,7 +32,8 @@ class Load:
     warmup: int = 0
     concurrency: int = 32
     markers: list[str] = field(default_factory=list)  # texts that every answer contains
-    events: int = 0  # least number of `data:` lines; 0: a plain answer
+    events: int = 0  # least number of events; 0: a plain answer
+    event_mark: str = "data: "  # what every event of a stream has in it
     mode: str = "requests"  # or "open": open `count` streams and hold them until a line comes
 
     def request(self) -> bytes:
@@ -90,7 +91,7 @@ class Caller(asyncio.Protocol):
     def __init__(self, load: Load, on_answer: Callable[[Caller, int], None], on_error: Callable[[str], None]) -> None:
         self.request = load.request()
         self.markers = [marker.encode() for marker in load.markers]
-        self.events = load.events
+        self.events, self.event_mark = load.events, load.event_mark.encode()
         self.on_answer, self.on_error = on_answer, on_error
         self.latencies_us: list[float] = []
         self.idle = True
@@ -152,7 +153,7 @@ class Caller(asyncio.Protocol):
         missing = [marker for marker in self.markers if marker not in content]
         if missing:
             raise WrongAnswer(f"answer without {missing}: {content[:400]!r} … {content[-200:]!r}")
-        if self.events and (found := content.count(b"data: ")) < self.events:
+        if self.events and (found := content.count(self.event_mark)) < self.events:
             raise WrongAnswer(f"{found} events instead of {self.events}: {content[:400]!r} … {content[-200:]!r}")
         return True
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from upstream import MARKER, OPENAI_MODEL, QUESTION, SYSTEM
+from answers import MARKER, OPENAI_MODEL, QUESTION, SYSTEM
 
 Complete = Callable[[], Awaitable[tuple[str, int]]]  # gives the answer's text and its output tokens
 MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}]

@@ -15,7 +15,7 @@ from typing import cast
 
 import uvloop
 
-from upstream import openai_events
+from answers import openai_events
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"

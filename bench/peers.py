@@ -23,7 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-from upstream import ANTHROPIC_MODEL, OPENAI_MODEL, Ports, chat_request
+from answers import MODELS, chat_request, path_of
+from upstream import Ports
 
 BENCH = Path(__file__).resolve().parent
 ENVS = BENCH / ".envs"
@@ -32,10 +33,9 @@ LITELLM_KEY = "sk-bench-key"
 
 # Every (dialect, upstream) that a gateway is configured with.
 ROUTES = [("openai", name) for name in ("plain", "stream", "tls", "paced", "trickle")] + [
-    ("anthropic", "plain"),
-    ("anthropic", "stream"),
+    (dialect, name) for dialect in ("anthropic", "gemini", "bedrock") for name in ("plain", "stream")
 ]
-MODELS = {"openai": OPENAI_MODEL, "anthropic": ANTHROPIC_MODEL}
+BASES = {"openai": "/v1", "gemini": "/v1beta"}  # what a provider's base URL has after its origin
 
 
 class Unavailable(Exception):
@@ -59,6 +59,7 @@ class Ask:
     path: str
     headers: dict[str, str]
     body: bytes
+    event_mark: str = "data: "  # what every event of its stream has in it
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -196,6 +197,12 @@ def venv_version(python: Path, distribution: str) -> str:
     return run_quietly([python, "-c", code]).strip()
 
 
+def refuse_others(call: Call) -> None:
+    """For peers that are set up for OpenAI's and Anthropic's upstreams only. Raises: Unavailable."""
+    if call.dialect not in ("openai", "anthropic"):
+        raise Unavailable(f"not set up for {call.dialect}")
+
+
 class Peer(Protocol):
     """A gateway under measurement."""
 
@@ -212,7 +219,7 @@ class Peer(Protocol):
         ...
 
     def ask(self, call: Call, port: int, ports: Ports) -> Ask:
-        """The call as this peer wants it."""
+        """The call as this peer wants it. Raises: Unavailable where it is not measured with such a call."""
         ...
 
     def is_ready(self, port: int) -> bool:
@@ -236,9 +243,10 @@ class Nginx:
         return ["nginx", "-c", str(folder / "floor.conf")], clean_environment()
 
     def ask(self, call: Call, port: int, ports: Ports) -> Ask:
-        path = "/v1/messages" if call.dialect == "anthropic" else "/v1/chat/completions"
+        path = path_of(call.dialect, stream=call.stream)
         body = chat_request(MODELS[call.dialect], stream=call.stream)
-        return Ask(port=port, path=f"/{call.upstream}{path}", headers={}, body=body)
+        mark = ":event-type" if call.dialect == "bedrock" else "data: "
+        return Ask(port=port, path=f"/{call.upstream}{path}", headers={}, body=body, event_mark=mark)
 
     def is_ready(self, port: int) -> bool:
         return answers(port, "/health")
@@ -260,9 +268,12 @@ class Spine:
         """The gateway's settings: one provider per upstream and dialect."""
         lines = ["[server]", f'api_keys = ["{KEY}"]', "access_log = false", "workers = 1"]
         for dialect, upstream in ROUTES:
-            base = ports.origin(upstream) + ("/v1" if dialect == "openai" else "")
-            lines += [f"[providers.{dialect}_{upstream}]", f'type = "{dialect}"', 'api_key = "k"']
-            lines += [f'base_url = "{base}"']
+            lines += [f"[providers.{dialect}_{upstream}]", f'type = "{dialect}"']
+            lines += [f'base_url = "{ports.origin(upstream)}{BASES.get(dialect, "")}"']
+            if dialect == "bedrock":  # no key but credentials: every request is signed
+                lines += ['access_key_id = "AKIABENCH"', 'secret_access_key = "s"', 'region = "us-east-1"']
+            else:
+                lines += ['api_key = "k"']
             if upstream == "tls":
                 lines += [f'ca_file = "{folder / "ca.pem"}"']
         return "\n".join(lines) + "\n"
@@ -298,7 +309,9 @@ class LiteLLM:
     def command(self, port: int, ports: Ports, folder: Path) -> tuple[list[str], dict[str, str]]:
         models = []
         for dialect, upstream in ROUTES:
-            base = ports.origin(upstream) + ("/v1" if dialect == "openai" else "")
+            if dialect not in ("openai", "anthropic"):
+                continue
+            base = ports.origin(upstream) + BASES.get(dialect, "")
             target = {"model": f"{dialect}/{MODELS[dialect]}", "api_base": base, "api_key": "k"}
             models.append({"model_name": f"{dialect}-{upstream}", "litellm_params": target})
         config = {
@@ -319,6 +332,7 @@ class LiteLLM:
         )
 
     def ask(self, call: Call, port: int, ports: Ports) -> Ask:
+        refuse_others(call)
         return Ask(
             port=port,
             path="/v1/chat/completions",
@@ -362,6 +376,7 @@ class Portkey:
         return command, clean_environment(NODE_ENV="production", NODE_EXTRA_CA_CERTS=str(folder / "ca.pem"))
 
     def ask(self, call: Call, port: int, ports: Ports) -> Ask:
+        refuse_others(call)
         headers = {
             "Authorization": "Bearer k",
             "x-portkey-provider": call.dialect,

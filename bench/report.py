@@ -113,8 +113,8 @@ COLUMNS: dict[str, list[tuple[str, str]]] = {
     ],
     "size": [("size_mb", "MB"), ("source_mb", "MB without bytecode"), ("packages", "packages")],
 }
-COLUMNS |= {"cross": COLUMNS["relay"], "relay_tls": COLUMNS["relay"]}
-COLUMNS |= {"cross_stream": COLUMNS["relay_stream"], "trickle": COLUMNS["relay_stream"]}
+COLUMNS |= dict.fromkeys(("cross", "gemini", "bedrock", "relay_tls"), COLUMNS["relay"])
+COLUMNS |= dict.fromkeys(("cross_stream", "gemini_stream", "bedrock_stream", "trickle"), COLUMNS["relay_stream"])
 
 
 def number(value: float) -> str:
@@ -180,7 +180,7 @@ def goals_table(results: Results) -> list[str]:
 def cell_table(cell: str, results: Results) -> list[str]:
     """A cell's figures, one line per peer; with nginx in it, the ratio to nginx in the same round."""
     peers = results[cell]
-    has_floor = cell in ("relay", "relay_stream", "cross", "cross_stream", "relay_tls", "trickle")
+    has_floor = COLUMNS[cell] in (COLUMNS["relay"], COLUMNS["relay_stream"])
     columns = [one for one in COLUMNS[cell] if any(values_of(results, cell, peer, one[0]) for peer in peers)]
     heads = ["", *(title for _, title in columns), *(["× nginx"] if has_floor else [])]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
