@@ -11,6 +11,7 @@ import pytest
 
 from genai_spine.dialects.anthropic_messages import inbound, outbound
 from genai_spine.dialects.interface import Target
+from genai_spine.dialects.metadata import keep
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import (
     CacheMark,
@@ -18,6 +19,7 @@ from genai_spine.model.content import (
     Image,
     Opaque,
     Part,
+    Refusal,
     Text,
     Thinking,
     ToolCall,
@@ -36,6 +38,8 @@ from genai_spine.model.errors import (
     RateLimitError,
     SpineError,
 )
+from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart
+from genai_spine.model.fold import collect, replay
 from genai_spine.model.request import (
     CompletionRequest,
     Message,
@@ -45,7 +49,7 @@ from genai_spine.model.request import (
     Tool,
     ToolChoice,
 )
-from genai_spine.model.response import CompletionResponse, TokenUsage
+from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 
 HERE = "anthropic_messages"
 HI = [{"role": "user", "content": "Hi"}]
@@ -411,3 +415,37 @@ def test_errors_have_anthropics_shape(error: SpineError, status: int, kind: str)
 def test_the_headers_of_the_dialect_are_forwarded() -> None:
     assert {b"anthropic-beta", b"anthropic-version"} == inbound.FORWARDED_HEADERS
     assert inbound.STREAM_CONTENT_TYPE.startswith(b"text/event-stream")
+
+
+def test_empty_texts_are_not_shown_for_they_could_not_come_back() -> None:
+    """Gemini signs an empty text; Anthropic answers one in a later request with 400."""
+    signed = keep("gemini", {"thoughtSignature": "AAAA"})
+    parts = (
+        Text(text=""),
+        Thinking(text="Hm", signature="c2ln"),
+        Text(text="", provider_metadata=signed),
+        Refusal(text=""),
+        Text(text="Hello"),
+    )
+    response = CompletionResponse(model="m", parts=parts, finish_reason=FinishReason.STOP)
+    plain = json.loads(inbound.encode_response(response, CompletionRequest(messages=())))
+    assert [block["type"] for block in plain["content"]] == ["thinking", "text"]
+    encoder = inbound.stream_encoder(CompletionRequest(messages=()))
+    stream = b"".join(encoder.encode(event) for event in replay(response))
+    assert stream.count(b'"content_block_start"') == stream.count(b'"content_block_stop"') == 2
+    decoder = outbound.stream_decoder(Target(card=ModelCard(id="m")))
+    assert collect([*decoder.feed(stream), *decoder.close()]).parts == (parts[1], parts[4])
+
+
+def test_a_text_that_is_empty_but_for_its_citations_is_shown() -> None:
+    citation = {"type": "char_location", "cited_text": "a"}
+    events = [
+        MessageStart(model="m"),
+        PartStart(index=0, part=Text(text="")),
+        PartDelta(0, ""),
+        PartEnd(index=0, provider_metadata=keep("anthropic_messages", {"citations": [citation]})),
+        MessageEnd(finish_reason=FinishReason.STOP),
+    ]
+    encoder = inbound.stream_encoder(CompletionRequest(messages=()))
+    stream = b"".join(map(encoder.encode, events))
+    assert stream.count(b'"content_block_start"') == stream.count(b'"citations_delta"') == 1

@@ -373,7 +373,6 @@ def test_a_stream_has_usage_even_where_nobody_counted() -> None:
 
 PARTS: list[tuple[Part, ...]] = [
     (),
-    (Text(text=""),),
     (Text(text="a"), Text(text="b")),
     (Thinking(text="Hm", signature="c2ln"), Text(text="a")),
     (Thinking(signature="c2ln"),),

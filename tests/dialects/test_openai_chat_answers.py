@@ -15,6 +15,7 @@ from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat import inbound, outbound
 from genai_spine.dialects.openai_chat.usage import usage_of
+from genai_spine.dialects.openai_responses import inbound as responses
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import Opaque, Part, Text, Thinking, ToolCall
@@ -22,6 +23,7 @@ from genai_spine.model.errors import (
     AuthenticationError,
     BadReply,
     BadRequest,
+    ConfigError,
     ContentFiltered,
     ContextLengthExceeded,
     InvalidRequest,
@@ -552,3 +554,11 @@ def test_a_quirk_that_concerns_a_request_keeps_it_from_being_relayed(
     assert outbound.concerns(raw, Quirks(**quirks))
     harmless = {name: msgspec.Raw(b'"x"') for name in ("model", "messages", "temperature", "max_tokens", "tools")}
     assert not outbound.concerns(harmless, Quirks(**{**quirks, "temperature_max": None}))
+
+
+def test_faulty_settings_are_no_fault_of_the_caller() -> None:
+    """Of whatever kind the class says it is: 500 and `invalid_request_error` would have him search his request."""
+    for encode in (inbound.encode_error, responses.encode_error):
+        status, body = encode(ConfigError('no API key for "gemini": set GEMINI_API_KEY'), "req_1")
+        error = json.loads(body)["error"]
+        assert (status, error["type"], error["code"]) == (500, "server_error", "config_error")

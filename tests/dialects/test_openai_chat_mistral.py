@@ -204,7 +204,7 @@ def test_thinking_chunks_are_thoughts_plain_and_streamed() -> None:
     whole = plain([CHUNK, {"type": "text", "text": "44"}, reference])
     thought, text, opaque = whole.parts
     assert isinstance(thought, Thinking) and isinstance(opaque, Opaque)
-    assert (thought.text, thought.signature, text) == ("Let me count.", "sig", Text(text="44"))
+    assert (thought.text, thought.signature, text) == ("Let me count.", "mistral:sig", Text(text="44"))
     pieces = [
         [{"type": "thinking", "thinking": [CHUNK["thinking"][0]]}],
         [{"type": "thinking", "thinking": [REFERENCE], "signature": "sig"}],

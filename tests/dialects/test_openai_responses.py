@@ -221,15 +221,16 @@ def test_texts_and_refusals_in_a_row_are_one_message() -> None:
 
 
 def test_a_signature_that_comes_at_the_end_is_the_encrypted_thought() -> None:
-    response = answer(Thinking(text="Hm", signature="sig"), Thinking(signature="sig2"), Thinking(redacted="data"))
+    signed = Thinking(text="Hm", signature="openai:sig")
+    response = answer(signed, Thinking(signature="sig2"), Thinking(redacted="data"))
     written = streamed(replay(response))
     output = written[-1]["response"]["output"]
-    assert [item["encrypted_content"] for item in output] == ["sig", "sig2", "redacted:data"]
+    assert [item["encrypted_content"] for item in output] == ["sig", "anthropic:sig2", "redacted:data"]
     assert output[0]["summary"] == [{"type": "summary_text", "text": "Hm"}]
     assert output == plain(response)["output"]
     back = inbound.decode_request(encoded({"input": output})).messages[0].content
     assert [(p.text, p.signature, p.redacted) for p in back if isinstance(p, Thinking)] == [
-        ("Hm", "sig", None),
+        ("Hm", "openai:sig", None),
         ("", "sig2", None),
         ("", None, "data"),
     ]

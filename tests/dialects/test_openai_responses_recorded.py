@@ -174,7 +174,9 @@ def test_every_recorded_answer_carries_all_that_it_said(exchange: Exchange) -> N
     full = [part for item in items if item["type"] == "reasoning" for part in item.get("content") or ()]
     assert sorted(response.thinking) == sorted("".join(part["text"] for part in (*thoughts, *full)))
     encrypted = [item["encrypted_content"] for item in items if item.get("encrypted_content")]
-    assert [part.signature for part in response.parts if isinstance(part, Thinking) and part.signature] == encrypted
+    assert [part.signature for part in response.parts if isinstance(part, Thinking) and part.signature] == [
+        f"openai:{text}" for text in encrypted
+    ]
     calls = [item for item in items if item["type"] == "function_call"]
     assert [(call.id, call.name, call.arguments) for call in response.tool_calls] == [
         (item["call_id"], item["name"], item["arguments"]) for item in calls

@@ -110,7 +110,7 @@ def test_what_came_is_sent_back_and_understood(client: openai.OpenAI, simulator:
     understood = json.loads(mirrored.output_text)["messages"]
     thought, said = understood[1]["content"]
     (reasoning,) = [item for item in first.output if item.type == "reasoning"]
-    assert thought["signature"] == reasoning.encrypted_content
+    assert "anthropic:" + thought["signature"] == reasoning.encrypted_content
     assert said["id"] == call.call_id
     assert understood[2]["role"] == "tool"
 

@@ -160,7 +160,7 @@ def test_thoughts_of_responses_go_to_a_caller_of_anthropics_and_come_back() -> N
     response = to_responses.decode_response(json.dumps(reply).encode(), TARGETS[to_responses])
     asked = from_anthropic.decode_request(b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"Hi"}]}')
     (block,) = json.loads(from_anthropic.encode_response(response, asked))["content"]
-    assert (block["type"], block["thinking"], block["signature"]) == ("thinking", "Hm", "gAAA")
+    assert (block["type"], block["thinking"], block["signature"]) == ("thinking", "Hm", "openai:gAAA")
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [block]}]
     back, _ = trip(from_anthropic, to_responses, {"messages": talk, "max_tokens": 5})
     assert back["input"][1] == item

@@ -11,6 +11,7 @@ Source: docs.aws.amazon.com/bedrock/latest/userguide/{models-supported,inference
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 _ARN = re.compile(r"arn:aws[a-z-]*:[a-z-]+:([a-z0-9-]*):")
@@ -35,6 +36,7 @@ def region_of(model: str) -> str | None:
     return (found[1] or None) if found else None
 
 
+@lru_cache(maxsize=1000)
 def path_of(model: str, operation: str) -> str:
     """`/model/us.amazon.nova-lite-v1%3A0/converse`"""
     return f"/model/{quote(model, safe='')}/{operation}"

@@ -22,8 +22,9 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.failure import failed, unreadable
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
-from genai_spine.dialects.metadata import extend, keep, kept
+from genai_spine.dialects.metadata import extend, keep
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.turns import Writer
 from genai_spine.model.content import Metadata, Text
@@ -102,10 +103,8 @@ def written(request: CompletionRequest, writer: Writer) -> dict[str, Any]:
     for param in ("presence_penalty", "thinking", "user", "cache"):
         if getattr(request, param) is not None:
             writer.notice("dropped", f"text generation has no {param}", param)
-    for dialect in request.extra or ():
-        if dialect != DIALECT:
-            for name in kept(request.extra, dialect):
-                writer.notice("dropped", f"{name} is known to {dialect} only", name)
+    for found in foreign_to(DIALECT, request):
+        writer.notice(found.code, found.message, found.param)
     return {"inputs": "\n\n".join(filter(None, (talk.system, talk.prompt))), "parameters": parameters}
 
 

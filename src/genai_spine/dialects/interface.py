@@ -17,6 +17,7 @@ import msgspec
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.relay import Answer, StreamTap
 from genai_spine.model.card import ModelCard
+from genai_spine.model.content import Part
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.events import StreamEvent
@@ -161,6 +162,11 @@ class Inbound(Protocol):
     def encode_response(self, response: CompletionResponse, request: CompletionRequest) -> bytes: ...
 
     def stream_encoder(self, request: CompletionRequest) -> StreamEncoder: ...
+
+    def shows(self, part: Part) -> bool:
+        """Whether clients of this dialect are shown this part of an answer: they know nothing of another service's
+        searches, for one."""
+        ...
 
     def encode_error(self, error: SpineError, request_id: str) -> tuple[int, bytes]:
         """Status and body, in the shape that this dialect's clients read."""

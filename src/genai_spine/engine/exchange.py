@@ -21,6 +21,7 @@ import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
+from genai_spine.model.content import Opaque, Refusal, Text, ToolCall
 from genai_spine.model.errors import BadReply, InvalidRequest, ProviderError, SpineError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart
 from genai_spine.model.fold import replay
@@ -40,6 +41,8 @@ _LINES = ("ollama_chat", "ollama_generate")
 _ID_PREFIX = f"gen-{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
 _numbers = count()
 _Said = TypeVar("_Said", CompletionResponse, MessageStart)
+_SHOWN = (Text, Refusal, ToolCall)
+"""The parts that every dialect shows."""
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +132,7 @@ class Exchange:
             provider=provider.name,
             model=response.model,
             cost_usd=response.cost_usd,
-            notices=response.notices,
+            notices=(*response.notices, *_unshown(self.inbound, response)),
         )
 
     async def _relay(self, provider: HttpProvider, choice: Choice) -> Answered:
@@ -142,7 +145,8 @@ class Exchange:
         except ProviderError as error:
             raise provider.failed(_classified(error, self.dialect), model, begun) from error.__cause__
         cost = provider.observe(model, self._usage(said.usage), time.perf_counter() - begun)
-        return Answered(body=body, provider=provider.name, model=said.model or model, cost_usd=cost)
+        notices = provider.standing(choice.model).notices
+        return Answered(body=body, provider=provider.name, model=said.model or model, cost_usd=cost, notices=notices)
 
     async def _post(self, provider: HttpProvider, model: str) -> HttpResponse:
         """The caller's bytes sent on; the head of an answer of status 200."""
@@ -203,6 +207,7 @@ class Exchange:
     async def _relayed(self, provider: HttpProvider, choice: Choice) -> AsyncIterator[bytes]:
         begun = time.perf_counter()
         model = provider.target(choice.model).model
+        self._notices = provider.standing(choice.model).notices
         tap = codecs.tapping(self.dialect).open_tap(model=model, strip_usage=not self.peek.wants_usage)
         feed = tap.feed
         held: bytes | None = b""
@@ -258,6 +263,17 @@ class Exchange:
         """The end of a stream that broke, as the caller's dialect says it."""
         encoder = self._encoder or self.inbound.stream_encoder(CompletionRequest(messages=()))
         return encoder.error(error, request_id)
+
+
+def _unshown(inbound: Inbound, response: CompletionResponse) -> list[Notice]:
+    """What the answer holds and its caller does not see. The head of a stream goes out before this is known."""
+    notices: list[Notice] = []
+    for index, part in enumerate(response.parts):
+        if not isinstance(part, _SHOWN) and not inbound.shows(part):
+            kind = part.kind if isinstance(part, Opaque) else type(part).__name__.lower()
+            message = f"a part of the answer, {kind}, cannot be shown to clients of this API"
+            notices.append(Notice(code="dropped", message=message, param=f"content[{index}]"))
+    return notices
 
 
 def _identified(said: _Said) -> _Said:

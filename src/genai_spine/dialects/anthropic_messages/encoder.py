@@ -42,6 +42,7 @@ class MessagesStreamEncoder:
         self._custom: list[str] = []
         self._waiting: dict[int, list[StreamEvent]] = {}
         self._seen: list[Part] = []
+        self._held = b""  # how a text begins that is still empty: text blocks must not be, when they come back
 
     def encode(self, event: StreamEvent) -> bytes:
         if type(event) is PartDelta:
@@ -87,10 +88,20 @@ class MessagesStreamEncoder:
         kind, field = _DELTAS.get(type(part), ("", ""))
         head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
         self._before = head % at + f'{{"type":"{kind}","{field}":'.encode()
-        return written + self._delta(text) if text else written
+        if text:
+            return written + self._delta(text)
+        if isinstance(part, Text | Refusal):
+            self._held = written
+            return b""
+        return written
 
     def _delta(self, text: str) -> bytes:
         part = self._part
+        if self._held:
+            if not text:
+                return b""
+            begun, self._held = self._held, b""
+            return begun + self._delta(text)
         if type(part) is ToolCall and part.kind == "custom":
             self._custom.append(text)  # free text is no JSON: it is said as a whole at the end
             return b""
@@ -115,6 +126,12 @@ class MessagesStreamEncoder:
             case _:
                 pass
         self._index, self._part = -1, None
+        if self._held:
+            begun, self._held = self._held, b""
+            if not written:
+                self._count -= 1
+                return b""
+            written = begun + written
         return written + _event("content_block_stop", {"index": self._count - 1})
 
     def _go_on(self) -> bytes:

@@ -329,12 +329,23 @@ def encode_response(response: CompletionResponse, request: CompletionRequest) ->
         "type": "message",
         "role": "assistant",
         "model": response.model,
-        "content": [block for part in parts if (block := _block(part)) is not None],
+        "content": [block for part in parts if not _is_empty(part) and (block := _block(part)) is not None],
         "stop_reason": wire.stop_written(finish, response.raw_finish_reason, response.stop_sequence, parts),
         "stop_sequence": response.stop_sequence,
         "usage": wire.usage_written(response.usage),
     }
     return json.encode({**written, **kept(response.extra, DIALECT)})
+
+
+def shows(part: Part) -> bool:
+    return _block(part) is not None
+
+
+def _is_empty(part: Part) -> bool:
+    """Anthropic refuses an empty text when the answer comes back ("text content blocks must be non-empty", 400)."""
+    return (
+        isinstance(part, Text | Refusal) and not part.text and "citations" not in kept(part.provider_metadata, DIALECT)
+    )
 
 
 def _block(part: Part) -> Block | None:

@@ -19,6 +19,7 @@ from genai_spine.dialects.anthropic_messages.history import HistoryWriter
 from genai_spine.dialects.anthropic_messages.json_schema import fitted
 from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, thinking_of
 from genai_spine.dialects.failure import unreadable
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.quirks import Quirks
@@ -230,10 +231,8 @@ class _Writer:
         betas = body.pop("betas", None)  # the SDKs' name for the header
         if isinstance(betas, list):
             self.betas[:0] = [str(beta) for beta in betas if beta not in self.betas]
-        for dialect in request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, request):
+            self.notice(found.code, found.message, found.param)
 
 
 def _input_schema(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:

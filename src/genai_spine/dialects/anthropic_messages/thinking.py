@@ -67,8 +67,10 @@ def thinking_of(
         if effort is None and wanted.budget_tokens is not None:
             effort = efforts.effort_of(wanted.budget_tokens)
             notice("changed", f"the model takes no thinking budget: asked for effort {effort}", "thinking")
-    if config is not None and wanted.display is not None:
+    if wanted.display is not None and config is not None:
         config["display"] = wanted.display
+    elif wanted.display is not None:
+        notice("dropped", "whether thoughts are shown is said only with how to think", "thinking.display")
     return Thought(config=config, effort=effort, max_tokens=max_tokens)
 
 

@@ -35,7 +35,18 @@ class Payload(msgspec.Struct):
     stopReason: str | None = None
 
 
+class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _TextDelta(msgspec.Struct, gc=False):
+    delta: _Text
+    contentBlockIndex: int = 0
+
+
 _payload = msgspec.json.Decoder(Payload)
+_text_delta = msgspec.json.Decoder(_TextDelta)
+_NO_TEXT = Text(text="")
 _PADDING = "p"
 
 
@@ -69,8 +80,28 @@ class ConverseStreamDecoder:
     def feed(self, data: bytes) -> list[StreamEvent]:
         events: list[StreamEvent] = []
         for message in self._parser.feed(data):
-            self._take(message, events)
+            if message.headers.get(":event-type") != "contentBlockDelta" or not self._take_text(message, events):
+                self._take(message, events)
         return events
+
+    def _take_text(self, message: EventMessage, events: list[StreamEvent]) -> bool:
+        """Text of a block that is open, the bulk of every stream, with as little done for each piece as can be;
+        whether it was that."""
+        payload = message.payload
+        try:
+            if not payload.isascii():
+                payload.decode()
+            piece = _text_delta.decode(payload)
+        except json.UNREADABLE:
+            return False
+        block = self._open.get(piece.contentBlockIndex)
+        if block is None or block.kind != "text" or block.index is None or not (text := piece.delta.text):
+            return False
+        if self._done or message.headers.get(":message-type") != "event":
+            return False
+        block.changed = True
+        events.append(PartDelta(block.index, text))
+        return True
 
     def close(self) -> list[StreamEvent]:
         self._parser.close()
@@ -87,10 +118,13 @@ class ConverseStreamDecoder:
     def _take(self, message: EventMessage, events: list[StreamEvent]) -> None:
         if self._done:
             return
-        kind = checked(message).text(":event-type")
+        if message.headers.get(":message-type") != "event":
+            checked(message)
+        kind = message.headers.get(":event-type")
         if kind not in _EVENTS:
             return
-        payload = json.decode_outbound(message.payload, _payload)
+        decode = json.decode_frame if len(message.payload) <= json.SHORT_FRAME else json.decode_outbound
+        payload = decode(message.payload, _payload)
         if not self._started:
             self._started = True
             events.append(MessageStart(model=self._model))
@@ -134,10 +168,10 @@ class ConverseStreamDecoder:
         for kind, value in (payload.delta or {}).items():
             match kind:
                 case "text":
-                    block = self._shown(payload, "text", Text(text=""), events)
+                    block = self._shown(payload, "text", _NO_TEXT, events)
                     self._grow(block, value, events)
                 case "citation":
-                    block = self._shown(payload, "text", Text(text=""), events)
+                    block = self._shown(payload, "text", _NO_TEXT, events)
                     block.members.setdefault("citations", []).append(value)
                 case "reasoningContent":
                     self._reasoning(payload, _object(value), events)

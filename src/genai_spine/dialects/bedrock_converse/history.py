@@ -29,6 +29,7 @@ from genai_spine.dialects.bedrock_converse.blocks import (
     tool_use_block,
 )
 from genai_spine.dialects.metadata import extend
+from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.model.content import (
     Audio,
     CacheMark,
@@ -159,11 +160,11 @@ class HistoryWriter:
         match part:
             case Text() | Refusal():
                 return text_block(part.text, part)
-            case Thinking(signature=None, redacted=None):
-                self.notice("omitted_thinking", "thoughts without a signature are not taken back", path)
-                return None
-            case Thinking():
+            case Thinking() if is_proven_by(ANTHROPIC, part):
                 return thinking_block(part)
+            case Thinking():
+                self.notice("omitted_thinking", "thoughts without a signature of Claude's are not taken back", path)
+                return None
             case ToolCall():
                 return self.tool_use(part, path)
             case Image():

@@ -19,8 +19,9 @@ from genai_spine.dialects.bedrock_converse.blocks import part_of_block
 from genai_spine.dialects.bedrock_converse.decoder import ConverseStreamDecoder
 from genai_spine.dialects.bedrock_converse.history import HistoryWriter
 from genai_spine.dialects.bedrock_ids import bare_id, maker_of, path_of
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
-from genai_spine.dialects.metadata import extend, keep, kept, unknown
+from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.errors import BadReply, InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
@@ -170,10 +171,8 @@ class _Writer:
 
     def extra(self, request: CompletionRequest, body: dict[str, Any]) -> None:
         extend(body, request.extra, DIALECT)
-        for dialect in request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, request):
+            self.notice(found.code, found.message, found.param)
 
     # ------------------------------------------------------------ tools
 

@@ -23,6 +23,7 @@ from genai_spine.dialects.cohere_chat.answer import (
 from genai_spine.dialects.cohere_chat.decoder import CohereStreamDecoder
 from genai_spine.dialects.cohere_chat.messages import MessageWriter
 from genai_spine.dialects.cohere_chat.schema import DIALECT
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.quirks import Quirks
@@ -103,10 +104,8 @@ class _Writer:
         if documents:
             body["documents"] = [*(given if isinstance(given, list) else ()), *documents]
         extend(body, self.request.extra, DIALECT)
-        for dialect in self.request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(self.request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, self.request):
+            self.notice(found.code, found.message, found.param)
 
     def sampling(self, body: dict[str, Any]) -> None:
         request = self.request

@@ -16,7 +16,7 @@ from genai_spine.dialects.gemini.parts import part_of
 from genai_spine.dialects.gemini.schema import DIALECT, finish_name, minted_call_id
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.reading import Reader
-from genai_spine.model.content import Metadata, Part, ToolCall
+from genai_spine.model.content import Metadata, Part, Text, ToolCall
 from genai_spine.model.errors import BadReply, ContentFiltered, InvalidRequest
 from genai_spine.wire import json
 
@@ -30,6 +30,7 @@ class Chunk(msgspec.Struct):
 
     id: str | None
     model: str | None
+    created: str | None
     created_s: int | None
     parts: list[dict[str, Any]]
     arguments: list[str | None]
@@ -64,10 +65,18 @@ _calls = msgspec.json.Decoder(_Calls)
 
 
 def read_chunk(data: bytes | msgspec.Raw) -> Chunk:
-    """Raises: BadReply; the provider's error where the chunk is one; ContentFiltered where the prompt was blocked."""
+    """One chunk of a stream. Raises: as `read_answer`."""
     data = bytes(data)
     decode = json.decode_frame if len(data) <= json.SHORT_FRAME else json.decode_outbound
-    members = decode(data, json.ANY)
+    return _chunk_of(data, decode(data, json.ANY))
+
+
+def read_answer(body: bytes) -> Chunk:
+    """Raises: BadReply; the provider's error where the answer is one; ContentFiltered where the prompt was blocked."""
+    return _chunk_of(body, json.decode_outbound(body, json.ANY))
+
+
+def _chunk_of(data: bytes, members: Any) -> Chunk:
     if not isinstance(members, dict):
         raise BadReply("an answer that is no object")
     if members.get("error"):
@@ -87,6 +96,7 @@ def read_chunk(data: bytes | msgspec.Raw) -> Chunk:
     return Chunk(
         id=_text(members, "responseId"),
         model=_text(members, "modelVersion"),
+        created=_text(members, "createTime"),
         created_s=created_s,
         parts=parts,
         arguments=_arguments_of(data, parts),
@@ -161,6 +171,8 @@ def parts_of_chunk(chunk: Chunk) -> list[Part]:
 
 def answer_part(members: dict[str, Any], response_id: str | None, place: int, arguments: str | None) -> Part:
     """One part; `place` is how many calls came before it, of which the id of one without is made. Raises: BadReply."""
+    if len(members) == 1 and isinstance(text := members.get("text"), str):
+        return Text(text=text)
     try:
         return part_of(Reader(members, "part"), lambda: minted_call_id(response_id, place), arguments)
     except InvalidRequest as error:

@@ -9,7 +9,7 @@ A text with a signature is a part of its own, never joined with one without (…
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,6 +26,34 @@ from genai_spine.wire import json
 from genai_spine.wire.sse import SSEParser
 
 
+class _Piece(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    thought: bool = False
+
+
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    parts: list[_Piece]
+    role: str | None = None
+
+
+class _Candidate(msgspec.Struct, forbid_unknown_fields=True):
+    content: _Content
+    index: Literal[0] = 0
+
+
+class _TextChunk(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """A chunk that says nothing new but text and counts, as nearly all do."""
+
+    candidates: tuple[_Candidate]
+    usage_metadata: msgspec.Raw = msgspec.Raw(b"")
+    model_version: str | None = None
+    response_id: str | None = None
+    create_time: str | None = None
+
+
+_text_chunk = msgspec.json.Decoder(_TextChunk)
+
+
 class GeminiStreamDecoder:
     def __init__(self, target: Target) -> None:
         self._model = target.model
@@ -40,9 +68,15 @@ class GeminiStreamDecoder:
         self._usage: dict[str, Any] = {}
         self._rest: dict[str, Any] = {}
         self._candidate: dict[str, Any] = {}
+        self._created: str | None = None  # the `createTime` that was read last
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         events: list[StreamEvent] = []
+        data = data.replace(b"\r\n", b"\n")  # the service's line ends; JSON has no others in it
+        frames = self._parser.plain_frames(data, b"data: ")
+        if frames is not None:
+            self._take_plain(frames, events)
+            return events
         for raw, event in self._parser.frames(data):
             if event is not None:
                 self.take(event.data, events)
@@ -61,6 +95,45 @@ class GeminiStreamDecoder:
 
     # ------------------------------------------------------------ one chunk
 
+    def _take_plain(self, frames: list[bytes], events: list[StreamEvent]) -> None:
+        """Text, the bulk of every stream, with as little done for each piece as can be."""
+        decode = _text_chunk.decode
+        counts: list[msgspec.Raw] = []
+        for frame in frames:
+            try:
+                if not frame.isascii():
+                    frame.decode()
+                chunk = decode(frame)
+            except json.UNREADABLE:
+                chunk = None
+            if chunk is None or not self._started or chunk.create_time not in (None, self._created):
+                self._count(counts)
+                self.take(frame, events)
+                continue
+            self._id = self._id or chunk.response_id
+            counts.append(chunk.usage_metadata)
+            for piece in chunk.candidates[0].content.parts:
+                kind = Thinking if piece.thought else Text
+                if piece.text and type(self._open) is kind:
+                    events.append(PartDelta(self._next, piece.text))
+                else:
+                    self._text(kind(text=piece.text), events)
+        self._count(counts)
+
+    def _count(self, raws: list[msgspec.Raw]) -> None:
+        """What these chunks counted, one after the other. All before the last total is of no more use."""
+        counts: list[dict[str, Any]] = []
+        for raw in reversed(raws):
+            decode = json.decode_frame if len(raw) <= json.SHORT_FRAME else json.decode_outbound
+            usage = decode(bytes(raw), json.ANY) if raw else None
+            if isinstance(usage, dict):
+                counts.append(usage)
+                if "totalTokenCount" in usage:
+                    break
+        raws.clear()
+        for usage in reversed(counts):
+            self._usage = newer_usage(self._usage, usage)
+
     def take(self, data: bytes | msgspec.Raw, events: list[StreamEvent]) -> None:
         """Raises: BadReply; the provider's error."""
         if not data or bytes(data).strip() == b"[DONE]":  # of a proxy that speaks OpenAI's format, too
@@ -70,6 +143,7 @@ class GeminiStreamDecoder:
         self._rest |= chunk.rest
         self._candidate = merged(self._candidate, chunk.candidate)
         self._id = self._id or chunk.id
+        self._created = chunk.created or self._created
         if not self._started:
             self._started = True
             events.append(

@@ -227,6 +227,7 @@ class HistoryWriter:
         if isinstance(part, Document) and part.name is not None:
             self.notice("dropped", "documents have no names here", f"{path}.name")
         if isinstance(part, Document) and part.text is not None:
+            self.notice("changed", "a text document is sent as text", path)
             return text_part(part.text, part)
         written = media_part(part)
         if written is None:

@@ -276,6 +276,10 @@ def encode_response(response: CompletionResponse, request: CompletionRequest) ->
     return json.encode({**written, **extra})
 
 
+def shows(part: Part) -> bool:
+    return written_part(part) is not None
+
+
 def stream_encoder(request: CompletionRequest) -> GeminiStreamEncoder:
     return GeminiStreamEncoder()
 

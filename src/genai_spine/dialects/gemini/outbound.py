@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.failure import unreadable
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini import schema as wire
-from genai_spine.dialects.gemini.answer import extra_of, parts_of_chunk, read_chunk
+from genai_spine.dialects.gemini.answer import extra_of, parts_of_chunk, read_answer
 from genai_spine.dialects.gemini.decoder import GeminiStreamDecoder
 from genai_spine.dialects.gemini.history import HistoryWriter
 from genai_spine.dialects.gemini.json_schema import fitted
@@ -214,10 +215,8 @@ class Writer:
         functions = (tool for tool in request.tools if isinstance(tool, Tool))
         if request.cache is not None or any(each.cache is not None for each in (*parts, *functions)):
             self.notice("dropped", "prompts are cached unasked here, or by their name", "cache_control")
-        for dialect in request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, request):
+            self.notice(found.code, found.message, found.param)
 
 
 def _has_mode(own: Mapping[str, Any]) -> bool:
@@ -238,8 +237,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
     """
     if body.lstrip()[:1] == b"[":
         return _of_array(body, target)
-    json.decode_outbound(body, json.ANY)  # the depth too
-    chunk = read_chunk(body)
+    chunk = read_answer(body)
     if not chunk.has_candidate:
         raise BadReply("an answer without candidates")
     parts = parts_of_chunk(chunk)

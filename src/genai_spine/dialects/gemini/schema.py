@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ def resource_of(model: str) -> str:
     return f"{collection}/{quote(name, safe='')}"
 
 
+@lru_cache(maxsize=1000)
 def method_path(model: str, method: str) -> str:
     return f"/{resource_of(model)}:{method}"
 
@@ -57,6 +59,7 @@ def generation(model: str) -> tuple[int, int] | None:
     return (3, 0) if _LATEST.search(model) else None
 
 
+@lru_cache(maxsize=1000)
 def is_since_3(model: str) -> bool:
     """Gemini 3 and later: levels of thinking, calls that must be signed, media in a function's response."""
     return (generation(model) or (0, 0)) >= (3, 0)

@@ -17,7 +17,7 @@ from genai_spine.dialects.ollama_chat import schema as wire
 from genai_spine.dialects.ollama_chat.encoder import OllamaStreamEncoder, answer, chat_shape
 from genai_spine.dialects.reading import Reader, kind_of
 from genai_spine.model.accept import split_data_url
-from genai_spine.model.content import Image, Metadata, Part, Text, Thinking, ToolCall, ToolResult
+from genai_spine.model.content import Image, Metadata, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 from genai_spine.model.errors import SpineError
 from genai_spine.model.request import CompletionRequest, Message, OutputSchema, ThinkingConfig, Tool
 from genai_spine.model.response import CompletionResponse
@@ -258,6 +258,11 @@ def _images(message: Reader) -> Sequence[Image]:
 
 def encode_response(response: CompletionResponse, request: CompletionRequest) -> bytes:
     return answer(response, chat_shape)
+
+
+def shows(part: Part) -> bool:
+    is_readable = isinstance(part, Thinking) and part.redacted is None
+    return is_readable or isinstance(part, Text | Refusal | ToolCall) or (isinstance(part, Image) and bool(part.data))
 
 
 def stream_encoder(request: CompletionRequest) -> OllamaStreamEncoder:

@@ -21,6 +21,7 @@ FORWARDED_HEADERS = inbound.FORWARDED_HEADERS
 _OWN = ("raw", "template", "suffix", "context")
 
 encode_error = inbound.encode_error
+shows = inbound.shows
 
 
 def decode_request(body: bytes) -> CompletionRequest:

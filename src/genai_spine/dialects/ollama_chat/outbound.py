@@ -15,8 +15,9 @@ import msgspec
 
 from genai_spine.dialects import effort, rfc3339
 from genai_spine.dialects.failure import unreadable
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
-from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.metadata import extend
 from genai_spine.dialects.ollama_chat import schema as wire
 from genai_spine.dialects.ollama_chat.decoder import OllamaStreamDecoder
 from genai_spine.dialects.quirks import Quirks
@@ -87,10 +88,8 @@ class _Writer:
         if request.cache is not None:
             self.cache_mark()
         extend(body, request.extra, DIALECT)
-        for dialect in request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, request):
+            self.notice(found.code, found.message, found.param)
         return body
 
     def options(self, request: CompletionRequest) -> dict[str, Any]:

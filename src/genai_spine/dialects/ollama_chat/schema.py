@@ -152,8 +152,11 @@ def arguments_text(raw: msgspec.Raw) -> str:
 
 
 def object_of(arguments: str) -> msgspec.Raw | None:
-    """The arguments as the object that they are on this wire; None where they are not one."""
-    text = (arguments or "{}").encode(errors="replace")
+    """The arguments as the object that they are on this wire; None where they are not one.
+
+    No arguments are an empty object, and so is `null` (recorded: Llama models on Groq).
+    """
+    text = b"{}" if arguments.strip() in ("", "null") else arguments.encode(errors="replace")
     try:
         json.OBJECT.decode(text)
     except json.UNREADABLE:

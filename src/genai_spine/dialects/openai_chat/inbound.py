@@ -476,6 +476,10 @@ def _message_written(response: CompletionResponse) -> dict[str, Any]:
     return message
 
 
+def shows(part: Part) -> bool:
+    return isinstance(part, Text | Refusal | Thinking | ToolCall | Audio)
+
+
 def stream_encoder(request: CompletionRequest) -> ChatStreamEncoder:
     options = kept(request.extra, DIALECT).get("stream_options")
     return ChatStreamEncoder(include_usage=isinstance(options, dict) and options.get("include_usage") is True)

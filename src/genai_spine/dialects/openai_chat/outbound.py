@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import effort
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat import mistral
@@ -97,10 +98,8 @@ class _Writer:
             else:
                 self.notice("dropped", "a cache mark for the whole request has no place here", "cache_control")
         extend(body, {DIALECT: msgspec.Raw(msgspec.json.encode(own))} if own else None, DIALECT)
-        for dialect in request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, request):
+            self.notice(found.code, found.message, found.param)
         self.drop(body)
         return body
 

@@ -13,9 +13,11 @@ import msgspec
 
 from genai_spine.dialects.failure import failed
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
+from genai_spine.dialects.signatures import MISTRAL, named
 from genai_spine.model.content import Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import (
     AuthenticationError,
+    ConfigError,
     ContentFiltered,
     ContextLengthExceeded,
     ErrorType,
@@ -207,7 +209,7 @@ def _thinking_of_chunk(chunk: dict[str, Any], inner: list[Any]) -> Thinking:
     signature = members.get("signature")
     return Thinking(
         text="".join(texts),
-        signature=signature if isinstance(signature, str) and signature else None,
+        signature=named(MISTRAL, signature) if isinstance(signature, str) and signature else None,
         provider_metadata=keep(DIALECT, members),
     )
 
@@ -286,7 +288,8 @@ def error_written(error: SpineError, request_id: str) -> dict[str, Any]:
     return {
         "error": {
             "message": error.message,
-            "type": ERROR_TYPES[error.type],
+            # What is wrong is the gateway's settings; a caller who reads of an invalid request would look at his own.
+            "type": ERROR_TYPES[ErrorType.SERVER_ERROR if isinstance(error, ConfigError) else error.type],
             "param": getattr(error, "param", None),
             "code": _code_written(error),
             "request_id": request_id,

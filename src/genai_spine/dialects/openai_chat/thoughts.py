@@ -14,20 +14,32 @@ from typing import Any
 
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.openai_chat.schema import DIALECT
+from genai_spine.dialects.signatures import ANTHROPIC, GOOGLE, MISTRAL, OPENAI, XAI, named, split
 from genai_spine.model.content import Thinking
+
+_MAKERS = {
+    "openai-responses-v1": OPENAI,
+    "azure-openai-responses-v1": OPENAI,
+    "xai-responses-v1": XAI,
+    "google-gemini-v1": GOOGLE,
+}
+"""Whose proof a detail holds, by its `format`: else Anthropic's, as the page says."""
+
+_FORMATS = {maker: name for name, maker in reversed(_MAKERS.items())}
 
 
 def thinking_of_detail(detail: Mapping[str, Any]) -> Thinking:
     """One entry; a kind that we do not know is a thought without a text, kept whole."""
+    maker = _MAKERS.get(_text(detail, "format") or "", ANTHROPIC)
     match detail.get("type"):
         case "reasoning.encrypted" if isinstance(data := detail.get("data"), str):
-            return Thinking(redacted=data, provider_metadata=_kept(detail, "type", "data"))
+            return Thinking(redacted=named(maker, data), provider_metadata=_kept(detail, "type", "data"))
         case "reasoning.text":
-            metadata = _kept(detail, "type", "text", "signature")
+            signature = _text(detail, "signature")
             return Thinking(
                 text=_text(detail, "text") or "",
-                signature=_text(detail, "signature") or None,
-                provider_metadata=metadata,
+                signature=named(maker, signature) if signature else None,
+                provider_metadata=_kept(detail, "type", "text", "signature"),
             )
         case "reasoning.summary":
             # Its type is kept, which tells a summary from a text on the way back.
@@ -46,9 +58,13 @@ def thinking_of(details: Sequence[Mapping[str, Any]] | None, text: str | None) -
 
 def detail_of_thinking(part: Thinking, index: int) -> dict[str, Any]:
     own = kept(part.provider_metadata, DIALECT)
+    proof = part.redacted if part.redacted is not None else part.signature or ""
+    maker, bare = split(proof)
+    if maker in _FORMATS:
+        proof = bare
     detail: dict[str, Any]
     if part.redacted is not None:
-        detail = {"type": "reasoning.encrypted", "data": part.redacted}
+        detail = {"type": "reasoning.encrypted", "data": proof}
     elif own.get("type") == "reasoning.summary":
         detail = {"type": "reasoning.summary", "summary": part.text}
     elif "type" in own:
@@ -56,9 +72,12 @@ def detail_of_thinking(part: Thinking, index: int) -> dict[str, Any]:
     else:
         detail = {"type": "reasoning.text", "text": part.text}
         if part.signature is not None:
-            detail["signature"] = part.signature
+            detail["signature"] = proof
     detail["index"] = index
-    return extend(detail, part.provider_metadata, DIALECT)
+    extend(detail, part.provider_metadata, DIALECT)
+    if maker in _FORMATS:
+        detail.setdefault("format", _FORMATS[maker])
+    return detail
 
 
 def chunk_of_thinking(part: Thinking) -> dict[str, Any]:
@@ -67,6 +86,9 @@ def chunk_of_thinking(part: Thinking) -> dict[str, Any]:
     own = kept(part.provider_metadata, DIALECT)
     texts: list[Any] = [{"type": "text", "text": part.text}] if part.text else []
     chunk: dict[str, Any] = {"type": "thinking", "thinking": [*texts, *(own.get("references") or ())]}
+    maker, proof = split(part.signature or "")
+    if maker == MISTRAL:
+        chunk["signature"] = proof
     if "type" not in own:  # OpenRouter's detail, which has one
         chunk.update({name: own[name] for name in ("signature", "closed") if name in own})
     return chunk

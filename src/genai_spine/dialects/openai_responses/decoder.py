@@ -3,8 +3,9 @@
 Source: developers.openai.com/api/reference/resources/responses/streaming-events (2026-11). An item is added, its
 texts and arguments come in deltas, and `response.output_item.done` says it whole: that word is the last one, so
 that the stream makes what the plain answer says. Items are told by `output_index`: their ids may change on the
-way (GitHub Copilot, recorded). What services do besides, each seen in recordings: an empty `output` at the end
-(Codex), items that are added and never done (OpenRouter), comments before the first event, [DONE] after the last.
+way (GitHub Copilot, recorded); where there is none, by their ids (llama.cpp's server of 2026-11). What services do
+besides, each seen in recordings: an empty `output` at the end (Codex), items that are added and never done
+(OpenRouter), comments before the first event, [DONE] after the last.
 Progress of the service's own tools, and events to come, say nothing that their items do not say at the end.
 """
 
@@ -31,7 +32,8 @@ from genai_spine.wire.sse import SSEEvent, SSEParser
 
 class Event(msgspec.Struct, gc=False):
     type: str | None = None
-    output_index: int = 0
+    output_index: int | None = None
+    item_id: str | None = None
     content_index: int = 0
     summary_index: int = 0
     delta: str | None = None
@@ -107,6 +109,7 @@ class ResponsesStreamDecoder:
         self._done = False
         self._next = 0  # index of the next part
         self._items: dict[int, _OpenItem] = {}
+        self._indexes: dict[str, int] = {}  # of items that are told by their ids
         self._parts: list[Part] = []  # as they began
 
     def feed(self, data: bytes) -> list[StreamEvent]:
@@ -139,11 +142,13 @@ class ResponsesStreamDecoder:
             case "response.created" | "response.in_progress" | "response.queued":
                 self._start(_members(data).get("response"), events)
             case "response.output_item.added":
-                self._added(event.output_index, _members(data).get("item"), events)
+                item = _members(data).get("item")
+                self._added(self._index(event, item), item, events)
             case "response.content_part.added":
                 self._content_added(event, _members(data).get("part"), events)
             case "response.output_item.done":
-                self._item_done(event.output_index, _members(data).get("item"), events)
+                item = _members(data).get("item")
+                self._item_done(self._index(event, item), item, events)
             case "response.completed" | "response.incomplete":
                 self._end(_members(data).get("response"), events)
             case "response.failed" | "error":
@@ -165,6 +170,15 @@ class ResponsesStreamDecoder:
         )
 
     # ------------------------------------------------------------ items
+
+    def _index(self, event: Event, item: Any = None) -> int:
+        """Which item an event is about: by its id where no index is said, the next where the id is new."""
+        item_id = wire.text_of(item.get("id")) if isinstance(item, dict) else event.item_id
+        if event.output_index is None:
+            return self._indexes.setdefault(item_id, len(self._items)) if item_id else 0
+        if item is not None and item_id:
+            self._indexes[item_id] = event.output_index
+        return event.output_index
 
     def _added(self, output_index: int, item: Any, events: list[StreamEvent]) -> None:
         if not isinstance(item, dict):
@@ -188,7 +202,7 @@ class ResponsesStreamDecoder:
 
     def _content_added(self, event: Event, part: Any, events: list[StreamEvent]) -> None:
         kind = part.get("type") if isinstance(part, dict) else None
-        item, place = self._item(event.output_index), ("content", event.content_index)
+        item, place = self._item(self._index(event)), ("content", event.content_index)
         if kind in ("output_text", "refusal") and place not in item.parts:
             self._open(item, place, Text if kind == "output_text" else Refusal, events)
 
@@ -236,7 +250,7 @@ class ResponsesStreamDecoder:
         part_type: type[Text] | type[Refusal] | type[Thinking] | type[ToolCall],
         events: list[StreamEvent],
     ) -> None:
-        item = self._item(event.output_index)
+        item = self._item(self._index(event))
         if part_type is ToolCall:
             place = ("call", 0)
             if place not in item.parts:

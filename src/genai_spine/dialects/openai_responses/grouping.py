@@ -20,7 +20,7 @@ from genai_spine.dialects.openai_responses.schema import (
     ITEM,
     OURS,
     REASONING_TEXT,
-    REDACTED,
+    encrypted_of,
 )
 from genai_spine.model.content import Part, Refusal, Text, Thinking, ToolCall
 
@@ -93,9 +93,7 @@ def reasoning_item(pieces: Iterable[Piece]) -> dict[str, Any]:
         thought = piece.part
         if not isinstance(thought, Thinking):
             continue
-        if thought.redacted is not None:
-            encrypted = REDACTED + thought.redacted
-        encrypted = thought.signature or encrypted
+        encrypted = encrypted_of(thought) or encrypted
         if thought.text and piece.own.get(REASONING_TEXT):
             content.append({"type": "reasoning_text", "text": thought.text})
         elif thought.text:

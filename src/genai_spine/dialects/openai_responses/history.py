@@ -15,7 +15,7 @@ from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat.messages import sniffed
 from genai_spine.dialects.openai_chat.schema import has_empty_arguments
 from genai_spine.dialects.openai_responses.grouping import Group, Piece, bare, call_item, grouped, reasoning_item
-from genai_spine.dialects.openai_responses.schema import DIALECT, IN_MESSAGE, REDACTED, STATE
+from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, IN_MESSAGE, STATE
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.content import (
     Document,
@@ -135,7 +135,7 @@ class HistoryWriter:
         """A thought goes back where the service can tell that it is its own: by what it encrypted, or by an id."""
         item = reasoning_item(group.pieces)
         encrypted = item.get("encrypted_content")
-        if (group.members is None and encrypted is None) or (encrypted or "").startswith(REDACTED):
+        if (group.members is None and encrypted is None) or (encrypted or "").startswith(FOREIGN):
             self.notice("omitted_thinking", "thoughts of another service are not taken here", path)
             return None
         return {**item, **(group.members or {})}

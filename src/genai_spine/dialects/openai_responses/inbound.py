@@ -15,7 +15,7 @@ import msgspec
 
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_responses import schema as wire
-from genai_spine.dialects.openai_responses.answer import answer_written
+from genai_spine.dialects.openai_responses.answer import answer_written, shown
 from genai_spine.dialects.openai_responses.encoder import ResponsesStreamEncoder
 from genai_spine.dialects.openai_responses.errors import encode_error
 from genai_spine.dialects.openai_responses.grouping import joins, kind_of_item
@@ -50,6 +50,7 @@ __all__ = [
     "decode_request",
     "encode_error",
     "encode_response",
+    "shows",
     "stream_encoder",
 ]
 
@@ -291,6 +292,10 @@ def _message(item: Reader) -> Message:
 
 def encode_response(response: CompletionResponse, request: CompletionRequest) -> bytes:
     return json.encode(answer_written(response, request))
+
+
+def shows(part: Part) -> bool:
+    return shown(part) is not None
 
 
 def stream_encoder(request: CompletionRequest) -> ResponsesStreamEncoder:

@@ -25,6 +25,7 @@ from genai_spine.dialects.openai_responses.schema import (
     OURS,
     REASONING_TEXT,
     REDACTED,
+    signature_of,
 )
 from genai_spine.dialects.reading import Reader, kind_of
 from genai_spine.model.accept import split_data_url
@@ -181,7 +182,7 @@ def _reasoning(item: Reader) -> list[Part]:
     own = {ITEM: rest} if rest or encrypted is None else {}
     parts = [with_members(first, own), *(with_members(piece, {CONTINUES: True}) for piece in others)]
     if encrypted is not None:
-        parts[-1] = msgspec.structs.replace(parts[-1], signature=encrypted)
+        parts[-1] = msgspec.structs.replace(parts[-1], signature=signature_of(encrypted))
     return [*parts]
 
 

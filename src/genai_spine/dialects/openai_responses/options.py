@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import effort
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
@@ -45,10 +46,8 @@ class OptionsWriter:
         for name in self.quirks.drop:
             if body.pop(name, None) is not None:
                 self.notice("dropped", f"the provider refuses {name}", name)
-        for dialect in self.request.extra or ():
-            if dialect != DIALECT:
-                for name in kept(self.request.extra, dialect):
-                    self.notice("dropped", f"{name} is known to {dialect} only", name)
+        for found in foreign_to(DIALECT, self.request):
+            self.notice(found.code, found.message, found.param)
 
     def sampling(self, body: dict[str, Any]) -> None:
         request = self.request

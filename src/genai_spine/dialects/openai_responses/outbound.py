@@ -19,7 +19,7 @@ from genai_spine.dialects.openai_responses.errors import decode_embedded_error, 
 from genai_spine.dialects.openai_responses.history import HistoryWriter
 from genai_spine.dialects.openai_responses.items import parts_of_item
 from genai_spine.dialects.openai_responses.options import OptionsWriter
-from genai_spine.dialects.openai_responses.schema import DIALECT, PATH, decode_usage
+from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, PATH, decode_usage
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import Part
@@ -98,7 +98,13 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
 
 
 def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
-    """Quirks are about OpenAI's chat; these few bear on a request in this dialect, too."""
-    return not members.keys().isdisjoint(quirks.drop) or (
-        "temperature" in members and quirks.temperature_max is not None
+    """Quirks are about OpenAI's chat; these few bear on a request in this dialect, too. And another service's thoughts,
+    which we showed to a caller of this one, would be refused: written through the model, they are left out."""
+    return (
+        not members.keys().isdisjoint(quirks.drop)
+        or ("temperature" in members and quirks.temperature_max is not None)
+        or any(name in bytes(members.get("input", b"")) for name in _FOREIGN)
     )
+
+
+_FOREIGN = tuple(f'"{name}'.encode() for name in FOREIGN)

@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects import signatures
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.openai_chat.usage import count_of
-from genai_spine.model.content import Part, ToolCall
+from genai_spine.model.content import Part, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, InvalidRequest
 from genai_spine.model.response import FinishReason, TokenUsage
 from genai_spine.wire import json
@@ -32,8 +33,11 @@ ITEM, REASONING_TEXT, CONTINUES, IN_MESSAGE = "item", "reasoning_text", "continu
 
 OURS = frozenset({ITEM, REASONING_TEXT, CONTINUES, IN_MESSAGE})
 
-REDACTED = "redacted:"
-"""Begins the `encrypted_content` that we write for a thought which another service has redacted."""
+REDACTED, SIGNED = "redacted:", f"{signatures.ANTHROPIC}:"
+"""Begin the `encrypted_content` that we write for a thought which another service has redacted, or signed."""
+
+FOREIGN = (REDACTED, *(f"{maker}:" for maker in (signatures.ANTHROPIC, *signatures.OTHERS)))
+"""Begins what a service that speaks this dialect has not encrypted, and would refuse."""
 
 STATE = frozenset({"previous_response_id", "conversation", "prompt"})
 """Members of a request that stand for a conversation which the service keeps: content, which is never dropped."""
@@ -71,6 +75,26 @@ def seconds_of(created: Any) -> int | None:
 
 def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def encrypted_of(thought: Thinking) -> str | None:
+    """`encrypted_content`: what the service encrypted as it gave it, another's with a name before it."""
+    proof = thought.signature or thought.redacted
+    if proof is None:
+        return None
+    maker, bare = signatures.split(proof)
+    if maker == signatures.OPENAI:
+        return bare
+    if thought.signature is None:
+        return REDACTED + proof
+    return SIGNED + bare if maker == signatures.ANTHROPIC else proof
+
+
+def signature_of(encrypted: str) -> str:
+    """The other way, but for what is redacted."""
+    if encrypted.startswith(FOREIGN):
+        return encrypted.removeprefix(SIGNED)
+    return signatures.named(signatures.OPENAI, encrypted)
 
 
 # ---------------------------------------------------------------- endings

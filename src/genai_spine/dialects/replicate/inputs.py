@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import effort
+from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.turns import Talk, Writer, data_url
 from genai_spine.model.card import ModelCard
@@ -144,12 +145,10 @@ def written(request: CompletionRequest, inputs: Inputs, writer: Writer) -> dict[
     for param in ("output_schema", "user", "cache"):
         if getattr(request, param) is not None:
             writer.notice("dropped", f"Replicate has no {param}", param)
-    for dialect in request.extra or ():
-        for name, value in kept(request.extra, dialect).items():
-            if dialect == DIALECT:
-                body.setdefault(name, value)
-            else:
-                writer.notice("dropped", f"{name} is known to {dialect} only", name)
+    for name, value in kept(request.extra, DIALECT).items():
+        body.setdefault(name, value)
+    for found in foreign_to(DIALECT, request):
+        writer.notice(found.code, found.message, found.param)
     return body
 
 
