@@ -14,7 +14,7 @@ import pytest
 from genai_spine.catalog import cards, prices
 from genai_spine.catalog.cards import card_of, known_models, own_name, rows_knowing, suggestion
 from genai_spine.catalog.names import alike, did_you_mean, plain
-from genai_spine.catalog.rows import load_planned, load_rows
+from genai_spine.catalog.rows import load_rows
 from genai_spine.model.card import ModelCard, Price, Tier
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_every_price_says_when_and_where_it_was_read() -> None:
 
 
 def test_no_row_is_described_that_does_not_exist() -> None:
-    known = load_rows().keys() | load_planned().keys() | prices.rows_with_prices()
+    known = load_rows().keys() | prices.rows_with_prices()
     assert cards.load_entries().keys() - {cards.FAMILY} <= known
 
 

@@ -56,6 +56,11 @@ def test_text_for_openai_is_counted_with_its_own_vocabulary() -> None:
     assert old != new
 
 
+def test_text_for_a_model_of_which_nothing_is_known_is_an_estimate() -> None:
+    for model in ("tiny", "gpt-oss-20b", None):
+        assert tokens.estimate(PANGRAM, model).method == "estimate"
+
+
 @pytest.mark.parametrize("name", ranks.SHA256)
 def test_the_vocabularies_are_those_that_openai_publishes(name: str) -> None:
     assert hashlib.sha256(ranks.as_tiktoken(name)).hexdigest() == ranks.SHA256[name]

@@ -3,6 +3,7 @@
 llama_plain, llama_tools          type llamacpp: it speaks OpenAI's and Anthropic's dialect, both are relayed
 compatible_plain, …_tools         openai_compatible: OpenAI's is relayed, Anthropic's translated
 messages_plain, …_tools           llamacpp in Anthropic's dialect: that is relayed, OpenAI's translated
+responses_plain, …_tools          llamacpp in OpenAI's Responses, which its row leaves out: that is relayed
 locked                            with a wrong key
 """
 
@@ -51,6 +52,15 @@ def tool_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServe
         yield server
 
 
+@pytest.fixture(scope="session")
+def rank_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
+    """Ranks, as it can with any weights; started for that it does nothing else."""
+    folder = built()
+    assert folder is not None
+    with running(folder, tmp_path_factory.mktemp("llama") / "rank.log", "--reranking") as server:
+        yield server
+
+
 def provider_tables(plain: LlamaServer, tools: LlamaServer) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
     for kind, server in (("plain", plain), ("tools", tools)):
@@ -61,6 +71,7 @@ def provider_tables(plain: LlamaServer, tools: LlamaServer) -> dict[str, dict[st
             "base_url": f"{server.url}/v1",
             "dialect": "anthropic_messages",
         }
+        tables[f"responses_{kind}"] = {**tables[f"llama_{kind}"], "dialect": "openai_responses"}
     for table in tables.values():
         table.update(api_key=KEY, model=MODEL, embed_model=MODEL)
     tables["locked"] = {**tables["llama_plain"], "api_key": "wrong-key-0123456789"}

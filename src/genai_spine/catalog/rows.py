@@ -55,6 +55,10 @@ class BaseUrlVariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         )
 
 
+_VERSIONED = ("gemini", "gemini_embeddings")
+"""Dialects whose own clients are given a host alone (GOOGLE_GEMINI_BASE_URL) and add the version's path."""
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider, as its documentation tells it."""
 
@@ -63,12 +67,15 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     docs: str
     aliases: tuple[str, ...] = ()
     note: str | None = None
-    """What a user should know before using it; shown by `spine providers` and in the docs."""
+    """A caution, such as an end that was announced: a warning at every start, and in `spine providers --all`."""
     chat: tuple[str, ...]
     """The dialects it speaks, the best first; a caller's own dialect comes before that (relay)."""
     embeddings: str | None = None
     rerank: str | None = None
     """The dialect in which it orders texts by a query."""
+    counts: str | None = None
+    """The dialect that it counts tokens in where the one spoken has no word for it. A server too old for that
+    answers 404, and tokens are estimated."""
     base_url: str = ""
     """Of the first dialect in `chat`; empty where the user must give it, or where there is no network."""
     base_urls: dict[str, str] = {}
@@ -165,6 +172,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             given = given.removesuffix(tail) + there.removeprefix(root)
         elif there != home and there.startswith(home):
             given = given.removesuffix("/v1") + there.removeprefix(home)
+        if dialect in _VERSIONED and not urlsplit(given).path:
+            return given + urlsplit(there).path
         # Its path begins with /v1, and many people write the base with it.
         return given.removesuffix("/v1") if dialect == "anthropic_messages" else given
 
@@ -175,14 +184,6 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return msgspec.convert({**msgspec.structs.asdict(self.quirks), **quirk_values(overrides)}, Quirks)
 
 
-class PlannedRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A provider that settings may name and that this version does not speak yet."""
-
-    id: str
-    name: str
-    aliases: tuple[str, ...] = ()
-
-
 def quirk_values(table: Mapping[str, Any]) -> dict[str, Any]:
     """TOML has no null: "none" stands for it in the fields where None is a value and "none" is no word."""
     nullable = ("reasoning_field", "effort", "cache_marks")
@@ -190,33 +191,17 @@ def quirk_values(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _catalog() -> tuple[Mapping[str, ProviderRow], Mapping[str, PlannedRow]]:
+def load_rows() -> Mapping[str, ProviderRow]:
+    """Every row by its id, in the order of the file; read once."""
     text = resources.files("genai_spine.catalog").joinpath("providers.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)
-    planned = {id: msgspec.convert({"id": id, **table}, PlannedRow) for id, table in tables.pop("planned", {}).items()}
     for id, table in tables.items():
         table["id"] = id
         table["quirks"] = quirk_values(table.get("quirks", {}))
-    rows = {id: msgspec.convert(table, ProviderRow) for id, table in tables.items()}
-    return MappingProxyType(rows), MappingProxyType(planned)
-
-
-def load_rows() -> Mapping[str, ProviderRow]:
-    """Every row by its id, in the order of the file; read once."""
-    return _catalog()[0]
-
-
-def load_planned() -> Mapping[str, PlannedRow]:
-    """The providers that settings understand and this version does not speak, by id."""
-    return _catalog()[1]
+    return MappingProxyType({id: msgspec.convert(table, ProviderRow) for id, table in tables.items()})
 
 
 def find_row(name: str) -> ProviderRow | None:
     """The row of that id or alias."""
     rows = load_rows()
     return rows.get(name) or next((row for row in rows.values() if name in row.aliases), None)
-
-
-def find_planned(name: str) -> PlannedRow | None:
-    planned = load_planned()
-    return planned.get(name) or next((row for row in planned.values() if name in row.aliases), None)

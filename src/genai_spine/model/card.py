@@ -84,7 +84,7 @@ class Tier(Rates, frozen=True, kw_only=True, omit_defaults=True):
     above: int
 
 
-class Price(Rates, frozen=True, kw_only=True, omit_defaults=True):
+class Price(Rates, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True):
     """Rates, and when they are in force: from `since` on, and where `hours` are given only between them (UTC).
 
     `service` None is the ordinary price. "batch", "flex", "priority" … are what another way of asking

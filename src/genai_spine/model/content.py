@@ -64,7 +64,11 @@ class Document(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="docume
 
 
 class Thinking(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="thinking"):
-    """What the model thought. `signature` proves it to the provider; `redacted` is a thought we may not read."""
+    """What the model thought. `signature` proves it to the provider; `redacted` is a thought we may not read.
+
+    Both are good only where they were made: those of other makers than Anthropic begin with a name, as in
+    "openai:gAAAAAB…", which their maker does not see.
+    """
 
     text: str = ""
     signature: str | None = None

@@ -96,7 +96,8 @@ def collect(events: Iterable[StreamEvent]) -> CompletionResponse:
 
 def replay(response: CompletionResponse) -> Iterator[StreamEvent]:
     """The stream that makes this answer: one delta for each part that has text."""
-    yield MessageStart(id=response.id, model=response.model, created_s=response.created_s)
+    # Notices first: a caller of the gateway hears of them in the head of the answer.
+    yield MessageStart(id=response.id, model=response.model, created_s=response.created_s, notices=response.notices)
     for index, part in enumerate(response.parts):
         yield from replay_part(index, part)
     yield MessageEnd(
@@ -104,7 +105,6 @@ def replay(response: CompletionResponse) -> Iterator[StreamEvent]:
         raw_finish_reason=response.raw_finish_reason,
         stop_sequence=response.stop_sequence,
         usage=response.usage,
-        notices=response.notices,
         extra=response.extra,
     )
 

@@ -28,9 +28,10 @@ class FinishReason(StrEnum):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that could not be said to the provider as the caller said it.
+    """Something that could not be said to the provider as the caller said it, or that the caller should know.
 
-    `code` is for programs (`dropped`, `changed`, `omitted_thinking` …), `param` is the caller's name of it.
+    `code` is for programs (`dropped`, `changed`, `omitted_thinking`, `retired_model` …), `param` is the caller's
+    name of it.
     """
 
     code: str

@@ -105,8 +105,13 @@ def load_weights() -> _Fitted:
 
 
 def family_of(model: str | None) -> str:
+    """The family of a model; for one that no name tells, OpenAI's."""
+    return _told_family(model) or "openai"
+
+
+def _told_family(model: str | None) -> str | None:
     name = plain(model or "")
-    return next((family for family, pattern in FAMILIES.items() if re.search(pattern, name)), "openai")
+    return next((family for family, pattern in FAMILIES.items() if re.search(pattern, name)), None)
 
 
 def vocabulary_of(family: str) -> str:
@@ -118,7 +123,8 @@ def estimate(content: str | CompletionRequest, model: str | None = None) -> Toke
     """Input tokens of a text or a request: exact where that can be, else an estimate; `method` says which."""
     family = family_of(model or (content.model if isinstance(content, CompletionRequest) else None))
     if isinstance(content, str):
-        if family.startswith("openai") and model and (known := exact_tokens.count(content, vocabulary_of(family))):
+        is_openais = (_told_family(model) or "").startswith("openai")
+        if is_openais and (known := exact_tokens.count(content, vocabulary_of(family))):
             return TokenCount(known, "exact", family)
         return TokenCount(_round(_text_tokens(content, family)), "estimate", family)
     spent = quantities(content, family)

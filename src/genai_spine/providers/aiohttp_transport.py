@@ -42,7 +42,7 @@ from genai_spine.providers.connection import MAX_HEAD_BYTES, MAX_HEADERS, STALE_
 from genai_spine.providers.pool import PoolLimits, closed_error
 from genai_spine.providers.proxies import NO_PROXIES, Proxies, Proxy
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts
-from genai_spine.wire.http import encode_head
+from genai_spine.wire.http import encode_head, encode_headers
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -105,7 +105,9 @@ class AiohttpTransport:
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """`Transport.send`."""
-        encode_head(request.method, request.url, request.headers)  # the same checks as ours
+        stable = len(request.headers) - request.unique
+        encode_head(request.method, request.url, request.headers[:stable])  # the same checks as ours
+        encode_headers(request.headers[stable:])
         timeouts = request.timeouts
         now = asyncio.get_running_loop().time()
         deadline = inf if timeouts.total_s is None else now + timeouts.total_s

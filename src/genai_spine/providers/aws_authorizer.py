@@ -22,6 +22,7 @@ from genai_spine.wire.sigv4 import sign
 
 SERVICE = "bedrock"
 DEFAULT_REGION = "us-east-1"
+_MOST_HOSTS = 100
 
 _REGION_IN_HOST = re.compile(r"(?:^|\.)bedrock(?:-[a-z]+)*\.([a-z]{2,}(?:-[a-z]+)+-\d+)\.")
 
@@ -37,19 +38,26 @@ class AwsAuthorizer:
 
     def __init__(self, settings: ProviderSettings, environ: Mapping[str, str] = os.environ) -> None:
         self._credentials = AwsCredentialSource(settings, environ)
+        self._regions: dict[str, str] = {}  # by host
 
     async def headers(self, request: HttpRequest) -> Headers:
-        found = _REGION_IN_HOST.search(request.url.host)
         return sign(
             request.method,
             request.url,
             request.headers,
             request.body,
             credentials=await self._credentials.current(),
-            region=found[1] if found else self._credentials.region() or DEFAULT_REGION,
+            region=self._regions.get(request.url.host) or self._region_of(request.url.host),
             service=SERVICE,
             now=datetime.now(UTC),
         )
+
+    def _region_of(self, host: str) -> str:
+        found = _REGION_IN_HOST.search(host)
+        region = found[1] if found else self._credentials.region() or DEFAULT_REGION
+        if len(self._regions) < _MOST_HOSTS:  # an ARN names a region, and callers name ARNs
+            self._regions[host] = region
+        return region
 
     def refused(self, error: ProviderError) -> None:
         if error.code in _STALE:

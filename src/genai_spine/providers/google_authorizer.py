@@ -83,17 +83,7 @@ class GoogleAuthorizer:
         )
 
     async def _from_file(self, file: Path, source: str) -> Token:
-        info = _read(file, source)
-        match info.get("type"):
-            case "service_account":
-                fields = {"grant_type": JWT_BEARER, "assertion": signed_jwt(info, time.time(), source)}
-            case "authorized_user":
-                names = ("client_id", "client_secret", "refresh_token")
-                fields = {"grant_type": "refresh_token", **{name: _text(info, name, source) for name in names}}
-            case other:
-                raise ConfigError(
-                    f'{source}: its type is "{str(other)[:40]}"; understood are service_account and authorized_user'
-                )
+        info, fields = token_form(file, source)
         quota_project = info.get("quota_project_id")
         self._quota_project = quota_project if isinstance(quota_project, str) else None
         url = info.get("token_uri") or TOKEN_URL
@@ -115,6 +105,21 @@ def _gcloud_file(environ: Mapping[str, str]) -> Path:
         return Path(environ.get("APPDATA", "C:/")) / "gcloud" / "application_default_credentials.json"
     home = Path(environ.get("HOME") or Path.home())
     return home / ".config" / "gcloud" / "application_default_credentials.json"
+
+
+def token_form(file: Path, source: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """A credentials file, and the form that is posted for its token. Raises: ConfigError that begins with `source`."""
+    info = _read(file, source)
+    match info.get("type"):
+        case "service_account":
+            return info, {"grant_type": JWT_BEARER, "assertion": signed_jwt(info, time.time(), source)}
+        case "authorized_user":
+            names = ("client_id", "client_secret", "refresh_token")
+            return info, {"grant_type": "refresh_token", **{name: _text(info, name, source) for name in names}}
+        case other:
+            raise ConfigError(
+                f'{source}: its type is "{str(other)[:40]}"; understood are service_account and authorized_user'
+            )
 
 
 def _read(file: Path, source: str) -> dict[str, Any]:

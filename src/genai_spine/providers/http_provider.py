@@ -24,18 +24,20 @@ from genai_spine.dialects.vectors import matched
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError, RateLimit
-from genai_spine.model.events import MessageStart, StreamEvent
+from genai_spine.model.events import StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
-from genai_spine.model.response import CompletionResponse, Notice
+from genai_spine.model.response import CompletionResponse
+from genai_spine.policy.standing import Standing
 from genai_spine.policy.tokens import TokenCount
 from genai_spine.providers import codecs
 from genai_spine.providers.address import base_url_of
 from genai_spine.providers.authorize import Authorizer, authorizer_for
 from genai_spine.providers.connect import transport_for
 from genai_spine.providers.embed_parts import embed_in_parts
-from genai_spine.providers.provider import LLMProvider
+from genai_spine.providers.provider import LLMProvider, with_notices
+from genai_spine.providers.standings import Standings
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, Transport
 from genai_spine.settings import ProviderSettings, TimeoutSettings
 from genai_spine.wire import eventstream
@@ -44,6 +46,7 @@ from genai_spine.wire.http import Headers, Url, parse_url
 JSON_HEADERS: Headers = (("content-type", "application/json"), ("user-agent", "genai-spine"))
 _MOST_URLS = 1000
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+_NOT_THERE = frozenset({404, 405, 501})
 STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream", eventstream.CONTENT_TYPE)
 
 
@@ -78,6 +81,7 @@ class HttpProvider(LLMProvider):
         self._bases: dict[tuple[str, str | None], str] = {}
         self._deployed = {deployment: model for model, deployment in settings.deployments.items()}
         self._targets: dict[str, Target] = {}
+        self._standings = Standings(self.card)
         self._headers = self._build_headers()
         self._merged: dict[Headers, Headers] = {}
         self._lacks_key = found.needs_key and self._key() is None and not settings.headers
@@ -104,9 +108,9 @@ class HttpProvider(LLMProvider):
         return dialect in self.row.chat if self.settings.dialect is None else dialect == self.settings.dialect
 
     @property
-    def counts_tokens(self) -> bool:
-        """Whether `count_tokens` asks the provider; otherwise it estimates."""
-        return self.dialect in codecs.COUNTING
+    def counting_dialect(self) -> str | None:
+        """The dialect in which the provider is asked to count tokens; None where they are estimated."""
+        return self.dialect if self.dialect in codecs.COUNTING else self.row.counts
 
     def relays(self, dialect: str, members: Mapping[str, msgspec.Raw]) -> bool:
         """Whether a caller's bytes can go to this provider as they are: it speaks their dialect, and neither
@@ -139,6 +143,9 @@ class HttpProvider(LLMProvider):
             if len(self._targets) < 1000:
                 self._targets[name] = found
         return found
+
+    def standing(self, model: str | None) -> Standing:
+        return self._standings.of(model or self.default_model or "")
 
     def url(self, dialect: str, path: str, model: str = "") -> Url:
         """Where a request of this dialect goes: the base URL with its places filled, and the dialect's path.
@@ -238,16 +245,16 @@ class HttpProvider(LLMProvider):
             if not is_stream(response):
                 # Some servers answer a stream's request at once, and proxies with a page of their own.
                 answer = codec.decode_response(await self.json_body(response), target)
-                yield _with_notices(list(replay(answer)), outgoing.notices)
+                yield with_notices(list(replay(answer)), outgoing.notices)
                 return
             decoder = codec.stream_decoder(target)
             notices = outgoing.notices
             async for data in response.chunks():
                 if events := decoder.feed(data):
-                    yield _with_notices(events, notices) if notices else events
+                    yield with_notices(events, notices) if notices else events
                     notices = ()
             if events := decoder.close():
-                yield _with_notices(events, notices) if notices else events
+                yield with_notices(events, notices) if notices else events
         finally:
             await response.aclose()
 
@@ -284,13 +291,31 @@ class HttpProvider(LLMProvider):
 
     async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> TokenCount:
         """Input tokens: counted by the provider where it does that, otherwise estimated."""
-        if not self.counts_tokens:
+        if (dialect := self.counting_dialect) is None:
             return await super().count_tokens(content, model)
         request = CompletionRequest(messages=content) if isinstance(content, str) else content  # type: ignore[arg-type]  # accept.py
-        codec = codecs.counting(self.dialect)
+        codec = codecs.counting(dialect)
         target = self.target(model or request.model)
-        outgoing = codec.encode_count_request(request, target)
-        return TokenCount(codec.decode_count_response(await self._answer(self.dialect, outgoing, target)), "provider")
+        try:
+            outgoing = codec.encode_count_request(request, target)
+        except InvalidRequest:
+            if dialect == self.dialect:
+                raise
+            return await super().count_tokens(content, model)  # the dialect that is spoken may well say it
+        counted = await self.counted(dialect, target, outgoing.path, outgoing.body, outgoing.headers)
+        if counted is None:
+            return await super().count_tokens(content, model)
+        return TokenCount(codec.decode_count_response(counted), "provider")
+
+    async def counted(self, dialect: str, target: Target, path: str, body: bytes, headers: Headers) -> bytes | None:
+        """The provider's answer to a request for a count; None from a server that is too old to count."""
+        response = await self.send(dialect, path, body, headers, model=target.model)
+        if self.row.counts is not None and response.status in _NOT_THERE:
+            await response.aclose()
+            return None
+        if response.status != 200:
+            raise await self.error_of(response, dialect)
+        return await self.json_body(response)
 
     def suggestion(self, model: str) -> str:
         return suggestion(self.row.id, model)
@@ -350,7 +375,7 @@ class HttpProvider(LLMProvider):
         if self._authorizer is None:
             self._authorizer = authorizer_for(self.row, self.settings)
         added = await self._authorizer.headers(request)
-        return msgspec.structs.replace(request, headers=(*request.headers, *added))
+        return msgspec.structs.replace(request, headers=(*request.headers, *added), unique=len(added))
 
     def _new_transport(self) -> Transport:
         if self._make_transport is not None:
@@ -454,13 +479,6 @@ def is_stream(response: HttpResponse) -> bool:
     """By its content type; a stream whose type is missing is taken for one."""
     kind = response.header("content-type")
     return kind is None or kind.lower().startswith(STREAM_TYPES)
-
-
-def _with_notices(events: list[StreamEvent], notices: tuple[Notice, ...]) -> list[StreamEvent]:
-    """The first events of a stream, and what could not be said: callers hear of it before the answer."""
-    if isinstance(first := events[0], MessageStart):
-        events[0] = msgspec.structs.replace(first, notices=(*notices, *first.notices))
-    return events
 
 
 def _joined(listed: ModelCard, known: ModelCard) -> ModelCard:

@@ -21,7 +21,7 @@ from genai_spine.providers.dial import Dialer, Resolve, resolve
 from genai_spine.providers.pool import Lane, PoolLimits, closed_error
 from genai_spine.providers.proxies import NO_PROXIES, Proxies
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts
-from genai_spine.wire.http import Url, encode_head, finish_head
+from genai_spine.wire.http import Url, encode_head, encode_headers, finish_head
 
 TICK_S = 0.25
 CLOSE_S = 2.0
@@ -96,9 +96,12 @@ class HttpTransport:
     def _encode_head(self, request: HttpRequest) -> bytes:
         url = request.url
         proxy = self._dialer.proxies.find(url) if url.scheme == "http" else None
+        headers, unique = request.headers, b""
+        if request.unique:
+            headers, unique = headers[: -request.unique], encode_headers(headers[-request.unique :])
         if proxy is None:
-            return encode_head(request.method, url, request.headers)
-        head = encode_head(request.method, url, request.headers, absolute=True)
+            return encode_head(request.method, url, headers) + unique
+        head = encode_head(request.method, url, headers, absolute=True) + unique
         if proxy.authorization is not None:
             head += f"proxy-authorization: {proxy.authorization}\r\n".encode()
         return head

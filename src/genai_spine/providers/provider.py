@@ -20,7 +20,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
@@ -30,13 +29,14 @@ from genai_spine.catalog.names import did_you_mean
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import InvalidRequest, ModelNotFound, ProviderError, SpineError
-from genai_spine.model.events import MessageEnd, StreamEvent
+from genai_spine.model.events import MessageEnd, MessageStart, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
-from genai_spine.model.response import CompletionResponse, TokenUsage, UsageTotals
+from genai_spine.model.response import CompletionResponse, Notice, TokenUsage, UsageTotals
 from genai_spine.policy import tokens
 from genai_spine.policy.cost import cost_of
+from genai_spine.policy.standing import Standing, standing_of
 from genai_spine.providers.spellings import Spellings
 from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
 
@@ -139,7 +139,11 @@ class LLMProvider(Spellings, ABC):
     ) -> Decimal | None:
         """USD for these tokens; None where the price is not known."""
         counted = usage or TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens)
-        return cost_of(counted, self.card(model).price_at(datetime.now(UTC)))
+        return cost_of(counted, self.standing(model).price)
+
+    def standing(self, model: str | None) -> Standing:
+        """What holds of a model now: the price in force, and what its answers say beside where it is retired."""
+        return standing_of(self.card(model), time.time())
 
     async def is_healthy(self) -> bool:
         """Whether the provider answers: its list of models is asked for, which costs nothing."""
@@ -235,7 +239,10 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
             raise self.failed(error, request.model, begun) from error.__cause__
         duration_s = time.perf_counter() - begun
         cost = self.observe(response.model, response.usage, duration_s)
-        return msgspec.structs.replace(response, provider=self.name, cost_usd=cost, duration_s=duration_s)
+        notices = (*self.standing(request.model).notices, *response.notices)
+        return msgspec.structs.replace(
+            response, provider=self.name, cost_usd=cost, duration_s=duration_s, notices=notices
+        )
 
     return front
 
@@ -266,10 +273,13 @@ def _front_batches(
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> AsyncGenerator[list[StreamEvent], None]:
         request = as_request(request, options)
         is_outermost = _is_outermost(self, owner, method)
+        notices = self.standing(request.model).notices if is_outermost else ()
         begun = time.perf_counter()
         try:
             async with aclosing(batches(self, request)) as groups:
                 async for events in groups:
+                    if notices:
+                        events, notices = with_notices(events, notices), ()
                     if is_outermost and type(end := events[-1]) is MessageEnd:
                         self.observe(request.model or "", end.usage, time.perf_counter() - begun)
                     yield events
@@ -316,6 +326,13 @@ def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]])
         return msgspec.structs.replace(response, provider=self.name)
 
     return front
+
+
+def with_notices(events: list[StreamEvent], notices: tuple[Notice, ...]) -> list[StreamEvent]:
+    """The first events of a stream, and what is said beside: callers hear of it before the answer."""
+    if isinstance(first := events[0], MessageStart):
+        events[0] = msgspec.structs.replace(first, notices=(*notices, *first.notices))
+    return events
 
 
 _FRONTS: dict[str, Callable[[type, Any], Any]] = {

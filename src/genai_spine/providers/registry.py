@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from genai_spine.catalog.rows import ProviderRow, find_planned, find_row
+from genai_spine.catalog.rows import ProviderRow, find_row
 from genai_spine.model.errors import ConfigError, ProviderNotFound, SpineError
 from genai_spine.model.response import UsageTotals
 from genai_spine.providers import plugins
@@ -65,13 +65,8 @@ def _class_of(row: ProviderRow) -> type[HttpProvider]:
 
 
 def build_providers(settings: Settings) -> dict[str, LLMProvider]:
-    """All providers of the settings by id, but for those of services that are not spoken yet, of which
-    `warnings_of` tells. Raises: ConfigError."""
-    return {
-        id: build_provider(id, table, settings.timeouts)
-        for id, table in settings.providers.by_id.items()
-        if find_planned(table.type or id) is None
-    }
+    """All providers of the settings by id. Raises: ConfigError."""
+    return {id: build_provider(id, table, settings.timeouts) for id, table in settings.providers.by_id.items()}
 
 
 class ProviderRegistry:

@@ -54,7 +54,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Answers come unpacked where content-encoding says that they are packed. Packed ones are only
     asked for when `headers` has an `accept-encoding` (see `wire.codings.accept_encoding`).
-    Headers that are the same from call to call are best kept as one tuple: their bytes are cached.
+    Headers that are the same from call to call are best kept as one tuple: their bytes are cached. The last
+    `unique` of them are of this request alone, as a signature is, and not worth caching.
     """
 
     method: str
@@ -62,6 +63,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers = ()
     body: bytes = b""
     timeouts: Timeouts = DEFAULT_TIMEOUTS
+    unique: int = 0
 
     def __repr__(self) -> str:
         """Without headers, query and body: they hold keys and people's words."""
