@@ -30,11 +30,11 @@ import provider_sections  # noqa: E402
 import translations  # noqa: E402
 
 from genai_spine import __version__  # noqa: E402
-from genai_spine.catalog.rows import ProviderRow, load_planned, load_rows  # noqa: E402
+from genai_spine.catalog.rows import ProviderRow, load_rows  # noqa: E402
 from genai_spine.cli.main import COMMANDS, spine  # noqa: E402
 from genai_spine.dialects import failure  # noqa: E402
 from genai_spine.dialects.quirks import Quirks  # noqa: E402
-from genai_spine.gateway import inbounds  # noqa: E402
+from genai_spine.gateway import google, inbounds  # noqa: E402
 from genai_spine.gateway.app import ROUTES  # noqa: E402
 from genai_spine.model import errors  # noqa: E402
 from genai_spine.providers import codecs  # noqa: E402
@@ -96,14 +96,6 @@ def _key_of(row: ProviderRow) -> str:
 
 
 @block
-def planned() -> str:
-    names = [f"{row.name} ({code([row.id, *row.aliases])})" for row in load_planned().values()]
-    if not names:
-        return "Every provider that settings know is spoken."
-    return f"Settings know these and this version does not speak them yet: {', '.join(names)}."
-
-
-@block
 def provider_rows() -> str:
     return "\n\n".join(provider_sections.section(row) for row in load_rows().values())
 
@@ -146,7 +138,7 @@ def dialects() -> str:
     chat = sorted({*codecs.OUTBOUND, *inbounds.INBOUND, *codecs.EMBEDDINGS}, key=_order)
     rows = []
     for dialect in chat:
-        paths = [route.path for route in ROUTES if _dialect_behind(route) == dialect]
+        paths = [route.path for route in ROUTES if _dialect_behind(route) == dialect] + _methods_behind(dialect)
         users = [row.id for row in load_rows().values() if dialect in row.dialects]
         rows.append([f"`{dialect}`", code(paths), code(users)])
     return table(["dialect", "a caller speaks it at", "providers that speak it"], rows)
@@ -154,6 +146,12 @@ def dialects() -> str:
 
 def _order(dialect: str) -> int:
     return [*codecs.OUTBOUND, *inbounds.INBOUND, *codecs.EMBEDDINGS].index(dialect)
+
+
+def _methods_behind(dialect: str) -> list[str]:
+    """Google's paths name a method, and one handler answers them all."""
+    methods = dict.fromkeys(google._CHATS, "gemini") | google._EMBEDDINGS
+    return [f"/v1beta/models/{{id}}:{method}" for method, behind in methods.items() if behind == dialect]
 
 
 def _dialect_behind(route: Any) -> str | None:

@@ -59,7 +59,7 @@ def _tables(text: str) -> list[tuple[str, list[str]]]:
             tables.append(("", []))  # what stands between rows is of none
         elif tables:
             tables[-1][1].append(line)
-    return [(name, lines) for name, lines in tables if name and not name.startswith("planned")]
+    return [(name, lines) for name, lines in tables if name]
 
 
 def _said(lines: list[str]) -> list[tuple[tuple[str, ...], str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import genai_spine
-from genai_spine.catalog.rows import load_planned, load_rows
+from genai_spine.catalog.rows import load_rows
 
 ROOT = Path(genai_spine.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py"))
@@ -137,7 +137,7 @@ KNOWN_BY_NAME = {
 
 
 def provider_names_compared(path: Path) -> list[int]:
-    names = {*load_rows(), *load_planned()} - {"simulated"}  # which is ours
+    names = {*load_rows()} - {"simulated"}  # which is ours
     names |= {alias for row in load_rows().values() for alias in row.aliases}
     about = re.compile(r"\b(provider|provider_id|provider_type|row|name|id|kind)\b")
     return [

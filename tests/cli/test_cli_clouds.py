@@ -47,7 +47,7 @@ def test_the_list_shows_an_address_as_far_as_it_is_known(place: Place) -> None:
     )
     listed = {one["id"]: one for one in json.loads(place.run("providers", "--json").out)["providers"]}
     assert listed["azure"]["base_url"] == "https://ours.openai.azure.com/openai/v1"
-    assert listed["azure"]["key"] == "optional"
+    assert listed["azure"]["key"] == "cloud"
     assert listed["mine"]["base_url"] == "https://{resource}.openai.azure.com/openai/v1"
     assert listed["mine"]["key"] == "set"
     assert "/projects/{project}/locations/global/" in listed["vertex"]["base_url"]

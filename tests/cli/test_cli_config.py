@@ -102,3 +102,50 @@ def test_show_has_no_secret_and_can_be_loaded_again(place: Place) -> None:
     file = place.write(result.out, "again.yaml")
     assert load_settings(file, environ={}, cwd=place.path).providers["openai"].model == "m"
     assert json.loads(place.run("config", "show", "--json").out) == yaml.safe_load(result.out)
+
+
+def test_what_keeps_a_provider_from_being_asked_is_one_line_each(place: Place) -> None:
+    lacking = {
+        "gemini": ("", "has no key: set GEMINI_API_KEY or GOOGLE_API_KEY"),
+        "azure": ("", "needs resource, a part of its address: set AZURE_OPENAI_ENDPOINT or providers.azure.resource"),
+        "vertex_anthropic": ('project = "p"', "needs location, a part of its address: set CLOUD_ML_REGION"),
+        "vertex": (
+            'project = "p"\ncredentials_file = "no-such.json"',
+            "has no credentials: credentials file no-such.json: No such file or directory",
+        ),
+    }
+    place.write("\n".join(f"[providers.{id}]\n{line}" for id, (line, _) in lacking.items()))
+    result = place.run("config", "check")
+    assert result.code == 0, "it may be set where the settings are used"
+    told = result.err.splitlines()
+    assert len(told) == len(lacking)
+    for line, (id, (_, words)) in zip(told, lacking.items(), strict=True):
+        assert line.startswith(f"warning: providers.{id} {words}")
+    warnings = json.loads(place.run("config", "check", "--json").out)["warnings"]
+    assert [f"warning: {warning}" for warning in warnings] == told
+
+
+def test_what_only_making_a_provider_finds_is_a_problem(place: Place) -> None:
+    place.write('[providers.gemini]\napi_key = "k"\nsafety_settings = "none"')
+    result = place.run("config", "check")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("Error: providers.gemini.safety_settings: expected a table such as")
+
+
+def test_the_file_may_be_named_as_everywhere_else(place: Place) -> None:
+    place.write(GOOD, "other.toml")
+    assert "settings from other.toml" in place.run("config", "check", "-c", "other.toml", OPENAI_API_KEY="k").out
+    assert "providers:" in place.run("config", "show", "--config", "other.toml", OPENAI_API_KEY="k").out
+
+
+def test_a_safety_setting_that_gemini_is_not_known_to_have_is_a_warning(place: Place) -> None:
+    place.write('[providers.gemini]\napi_key = "k"\nsafety_settings = { HARM_CATEGORY_RUDE = "BLOCK_NONE" }')
+    told = place.run("config", "check").err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("warning: providers.gemini.safety_settings: Gemini is not known to have")
+    assert '"HARM_CATEGORY_RUDE", but HARM_CATEGORY_' in told[0]
+    listed = '[{ category = "HARM_CATEGORY_HARASSMENT", threshold = "BLOCK_SOME" }]'
+    place.write(f'[providers.gemini]\napi_key = "k"\nsafety_settings = {listed}')
+    result = place.run("config", "check")
+    assert result.code == 0, "Google may know more than we do"
+    assert 'have "BLOCK_SOME", but BLOCK_LOW_AND_ABOVE, ' in result.err

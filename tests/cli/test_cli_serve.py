@@ -73,6 +73,7 @@ def test_the_banner_names_the_providers_and_the_lines_to_copy(configured: Place,
         assert simulator.urls.ollama in out
         assert f"  export OPENAI_BASE_URL={root}/v1\n" in out
         assert f"  export ANTHROPIC_BASE_URL={root}\n" in out
+        assert f"  export GOOGLE_GEMINI_BASE_URL={root}\n" in out
         assert f"  export OLLAMA_HOST={root}\n" in out
         assert "CANNED" not in out
 

@@ -41,7 +41,7 @@ def test_skipped_examples_are_few_and_known() -> None:
     examples = [example for page in pages() for example in examples_of(page)]
     assert {f"{e.page}: {e.argument}" for e in examples if e.option == "skip"} == set(SKIPS)
     elsewhere = [example for example in examples if example.option == "elsewhere"]
-    assert len(elsewhere) <= 5
+    assert len(elsewhere) <= 6
     assert all((ROOT / example.argument).is_file() for example in elsewhere)
 
 

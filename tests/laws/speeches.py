@@ -177,13 +177,16 @@ def item(**more: object) -> st.SearchStrategy[object]:
     )
 
 
+openais = names.map("openai:".__add__)
+"""Signatures that OpenAI made."""
+
 OPENAI_RESPONSES = Speech(
     name="openai_responses",
     inbound=responses_inbound,
     outbound=responses_outbound,
     target=Target(card=ModelCard(id="gpt"), quirks=Quirks(schema="strict")),
     answer_parts={
-        Thinking: st.builds(Thinking, text=st.just("") | texts, signature=names, provider_metadata=item())
+        Thinking: st.builds(Thinking, text=st.just("") | texts, signature=names | openais, provider_metadata=item())
         | st.builds(Thinking, text=texts, provider_metadata=item() | item(reasoning_text=True))
         | st.builds(Thinking, redacted=names, provider_metadata=item()),
         Text: st.builds(Text, text=texts, provider_metadata=item() | item(annotations=[{"type": "url_citation"}])),
@@ -229,7 +232,7 @@ OPENAI_RESPONSES = Speech(
         ),
     },
     assistant_parts={
-        Thinking: st.builds(Thinking, text=texts, signature=names),
+        Thinking: st.builds(Thinking, text=texts, signature=openais),
         Text: st.builds(Text, text=texts),
         Refusal: st.builds(Refusal, text=texts),
         ToolCall: tool_calls | st.builds(ToolCall, id=names, name=names, arguments=texts, kind=st.just("custom")),

@@ -128,6 +128,11 @@ MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" 
             "spine.toml:2: providers.openai.base_url: expected a URL such as https://api.example.com/v1",
         ),
         (
+            "[providers.azure]\nbase_url = 'https://x.openai.azure.com/openai/v1/chat/completions?api-version=1'\n",
+            "spine.toml:2: providers.azure.base_url: leave /chat/completions and what follows out: "
+            "each dialect adds its own path",
+        ),
+        (
             "[providers.openai]\nbase_url = 'https://u:p@x/v1'\n",
             "spine.toml:2: providers.openai.base_url: no user and password in a URL, which may be logged; use headers",
         ),

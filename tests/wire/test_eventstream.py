@@ -171,6 +171,16 @@ def test_a_wrong_length_is_refused_before_its_bytes_are_awaited(total: int, head
         EventStreamParser().feed(prelude(total, headers))
 
 
+def test_messages_with_the_same_headers_share_them_and_nobody_can_change_them() -> None:
+    usual, long = encode_message({":event-type": "a"}, b"1"), encode_message({"n": "x" * 300}, b"2")
+    messages = EventStreamParser().feed(usual + long + usual)
+    assert [message.payload for message in messages] == [b"1", b"2", b"1"]
+    assert messages[0].headers is messages[2].headers
+    for message in messages:
+        with pytest.raises(TypeError):
+            message.headers["n"] = "y"  # type: ignore[index]  # a Mapping
+
+
 def test_the_largest_message_is_waited_for() -> None:
     parser = EventStreamParser()
     assert parser.feed(prelude(MAX_PAYLOAD_BYTES + 16, 0)) == []

@@ -10,9 +10,10 @@ import click
 import yaml
 
 from genai_spine.cli.output import Output
-from genai_spine.cli.sources import load
+from genai_spine.cli.sources import config_option, lacking, load
 from genai_spine.model.errors import ConfigError
 from genai_spine.providers.presence import is_unasked_ollama
+from genai_spine.providers.registry import build_provider
 from genai_spine.settings import Settings, redacted, schema, warnings_of
 
 _FILE = click.Path(path_type=Path)
@@ -25,12 +26,18 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", type=_FILE, required=False)
+@config_option
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
-def check(output: Output, file: Path | None, is_json: bool) -> None:
-    """Whether the settings can work; exit code 1 if not."""
+def check(output: Output, file: Path | None, config: Path | None, is_json: bool) -> None:
+    """Whether the settings can work; exit code 1 if not.
+
+    A key or a part of an address that is missing is a warning: it may be set where the settings are used.
+    """
     try:
-        settings = load(output, file)
+        settings = load(output, file or config)
+        if unbuildable := list(_unbuildable(settings)):
+            raise ConfigError("\n".join(unbuildable))
     except ConfigError as error:
         problems = error.message.splitlines()
         if is_json:
@@ -39,6 +46,8 @@ def check(output: Output, file: Path | None, is_json: bool) -> None:
             output.fail_with(problem)
         raise click.exceptions.Exit(1) from None
     warnings = warnings_of(settings)
+    ids = settings.providers.by_id
+    warnings += [f"providers.{id} {lack}" for id in ids if (lack := lacking(settings, id)) is not None]
     providers = {id: table.type for id, table in settings.providers.by_id.items()}
     sources = list(_sources(settings))
     if is_json:
@@ -73,15 +82,25 @@ def schema_(output: Output) -> None:
 
 @command.command()
 @click.argument("file", type=_FILE, required=False)
+@config_option
 @click.option("--json", "is_json", is_flag=True, help="As JSON; otherwise as a spine.yaml would have it.")
 @click.pass_obj
-def show(output: Output, file: Path | None, is_json: bool) -> None:
+def show(output: Output, file: Path | None, config: Path | None, is_json: bool) -> None:
     """All settings in force, defaults included; secrets as ***."""
-    settings = redacted(load(output, file))
+    settings = redacted(load(output, file or config))
     if is_json:
         output.json(settings)
     else:
         output.line(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _unbuildable(settings: Settings) -> Iterator[str]:
+    """What only making a provider finds: an extra that is not installed, a value in a form that it does not know."""
+    for id, table in settings.providers.by_id.items():
+        try:
+            build_provider(id, table, settings.timeouts)
+        except ConfigError as error:
+            yield error.message
 
 
 def _sources(settings: Settings) -> Iterator[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 import msgspec
 
-from genai_spine.catalog.rows import find_planned
 from genai_spine.cli.loop import run
 from genai_spine.cli.machine import Check, Status, examine_machine, examine_port
 from genai_spine.cli.output import Output, one_line
@@ -136,10 +135,6 @@ def _settings(settings: Settings) -> Iterator[Check]:
 async def _provider(settings: Settings, id: str) -> AsyncIterator[Check]:
     """Its key, the way to it, its models."""
     table = settings.providers.by_id[id]
-    if (planned := find_planned(table.type)) is not None:
-        detail = f"{planned.name} is not spoken in this version"
-        yield Check(status="failure", subject=id, detail=detail, mend=f"take providers.{id} out until it is")
-        return
     provider = build_provider(id, table, settings.timeouts)
     try:
         async for check in _findings(settings, id, table, provider):

@@ -29,6 +29,9 @@ _EXTRAS = {
     "brotli": ("compression", "answers packed with br"),
     "zstandard": ("compression", "answers packed with zstd"),
     "cryptography": ("google", "service accounts of Google Cloud"),
+    "botocore": ("aws", "profiles of AWS that take more than a file, such as single sign-on"),
+    "tiktoken": ("tokens", "exact counts of tokens for OpenAI's models"),
+    "litellm": ("litellm", "the provider type litellm"),
 }
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 import msgspec
 
-from genai_spine.catalog.rows import ProviderRow, find_row, load_planned, load_rows
+from genai_spine.catalog.rows import ProviderRow, find_row, load_rows
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found
 from genai_spine.providers.address import known_of
@@ -23,11 +23,11 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     type: str
     state: str
-    """configured, found (in the environment), available or planned."""
+    """configured, found (in the environment) or available."""
     base_url: str | None
     dialects: tuple[str, ...]
     key: str
-    """set, missing, needed (where nothing is configured), optional or not needed."""
+    """set, missing, needed (where nothing is configured), cloud (credentials of it will do), optional or not needed."""
     key_from: str | None
     default_model: str | None
     docs: str | None = None
@@ -36,7 +36,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @config_option
-@click.option("--all", "is_all", is_flag=True, help="Every provider there is, planned ones too.")
+@click.option("--all", "is_all", is_flag=True, help="Every provider there is.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def command(output: Output, config: Path | None, is_all: bool, is_json: bool) -> None:
@@ -75,6 +75,8 @@ def _print(output: Output, listed: list[Listed], is_all: bool) -> None:
 
 
 def _key_words(provider: Listed) -> str:
+    if provider.key == "cloud":
+        return f"{provider.key_from} or the cloud's" if provider.key_from else "the cloud's"
     return f"{provider.key}: {provider.key_from}" if provider.key in ("missing", "needed") else provider.key
 
 
@@ -105,24 +107,11 @@ def _others(types: set[str]) -> Iterator[Listed]:
                 state="available",
                 base_url=_base_url(row, nothing),
                 dialects=row.dialects,
-                key="not needed" if row.auth == "none" else "needed" if row.needs_key else "optional",
+                key="needed" if row.needs_key else _key_state(row, nothing),
                 key_from=" or ".join(row.key_variables) or None,
                 default_model=row.default_model,
                 docs=row.docs,
                 note=row.note,
-            )
-    for planned in load_planned().values():
-        if planned.id not in types:
-            yield Listed(
-                id=planned.id,
-                type=planned.id,
-                state="planned",
-                base_url=None,
-                dialects=(),
-                key="–",
-                key_from=None,
-                default_model=None,
-                note=f"{planned.name}: settings know it, this version does not speak it yet",
             )
 
 
@@ -150,4 +139,6 @@ def _key_state(row: ProviderRow | None, provider: ProviderSettings) -> str:
         return "set"
     if row is None:
         return "optional"
+    if row.is_cloud:
+        return "cloud"
     return "not needed" if row.auth == "none" else "missing" if row.needs_key else "optional"

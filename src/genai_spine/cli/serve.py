@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 import click
 
 from genai_spine import __version__
-from genai_spine.catalog.rows import find_row
 from genai_spine.cli.output import Output
-from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found, secrets_in, simulated_only
+from genai_spine.cli.sources import config_option, lacking, load, nothing_found, secrets_in, simulated_only
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.app import Gateway
 from genai_spine.gateway.server import run
@@ -43,8 +42,8 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 def command(output: Output, config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the gateway.
 
-    Any client of OpenAI, Anthropic or Ollama can be pointed at it. Without settings it finds the keys in the
-    environment and a running Ollama.
+    Any client of OpenAI, Anthropic, Gemini or Ollama can be pointed at it. Without settings it finds the keys in
+    the environment and a running Ollama.
     """
     level = "debug" if output.is_verbose else None
     overrides = {"server": {"host": host, "port": port, "workers": workers}, "logging": {"level": level}}
@@ -129,11 +128,12 @@ def banner(settings: Settings, address: str, port: int, probe: OllamaProbe, is_s
     yield "Point a client at it:"
     yield f"  export OPENAI_BASE_URL={url}/v1"
     yield f"  export ANTHROPIC_BASE_URL={url}"
+    yield f"  export GOOGLE_GEMINI_BASE_URL={url}"
     yield f"  export OLLAMA_HOST={url}"
     if settings.server.api_keys:
         yield "  with one of server.api_keys as the client's key"
     else:
-        yield "  with any text as OPENAI_API_KEY or ANTHROPIC_API_KEY: only the clients insist on one"
+        yield "  with any text as OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY: only the clients insist on one"
 
 
 def _called(address: str) -> str:
@@ -153,14 +153,13 @@ def _provider_lines(settings: Settings, probe: OllamaProbe) -> Iterator[str]:
     width = max(map(len, by_id))
     for provider in manager.registry:
         table = by_id[provider.name]
-        row = find_row(table.type)
         said = [f"default model {provider.default_model}" if provider.default_model else "no default model"]
         if isinstance(provider, HttpProvider) and (table.base_url or provider.is_local):
             said.append(known_of(provider.row, table, provider.dialect, provider.name))
         if is_unasked_ollama(settings, provider.name):
             said.append("running" if probe.answers else "does not answer")
-        if row is not None and row.needs_key and not has_key(table) and not table.headers:
-            said.append(f"NO KEY: set {key_source(settings, provider.name)}")
+        if (lack := lacking(settings, provider.name)) is not None:
+            said.append(f"CANNOT BE ASKED: {lack}")
         if provider.name == manager.default_provider:
             said.append("the default")
         yield f"{provider.name.ljust(width)}  {', '.join(said)}"

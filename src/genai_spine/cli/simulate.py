@@ -21,8 +21,8 @@ from genai_spine.testing.simulator import DEFAULT_PORT, BaseUrls, serve
 def command(output: Output, port: int, host: str, script: Path | None, key: str | None) -> None:
     """Serve canned answers in real wire formats.
 
-    OpenAI's, Anthropic's and Ollama's paths on one port; no keys, no network. What shall go wrong stands in
-    the header `x-simulate: status=503; retry_after=2`, behind a plus in the model's name
+    The paths of OpenAI, Anthropic, Gemini, Ollama and others on one port; no keys, no network. What shall go
+    wrong stands in the header `x-simulate: status=503; retry_after=2`, behind a plus in the model's name
     (`gpt-4o+reset=3`), or in a script.
     """
     output.conceal([key] if key else [])

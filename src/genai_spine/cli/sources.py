@@ -18,6 +18,7 @@ from genai_spine.catalog.rows import find_row, load_rows
 from genai_spine.cli.output import Output
 from genai_spine.model.errors import ConfigError
 from genai_spine.providers import plugins
+from genai_spine.providers.address import base_url_of
 from genai_spine.providers.presence import OLLAMA_URL, OllamaProbe, with_providers, without_absent_ollama
 from genai_spine.settings import ProviderSettings, ProvidersSettings, Secret, Settings, load_settings
 
@@ -88,6 +89,30 @@ def key_source(settings: Settings, id: str) -> str:
 
 def has_key(provider: ProviderSettings) -> bool:
     return bool(provider.api_key or any(provider.api_keys))
+
+
+def lacking(settings: Settings, id: str) -> str | None:
+    """What keeps every request to a provider from being written: a part of its address, its key, or the file of its
+    credentials. What takes the network is not asked for."""
+    table = settings.providers.by_id[id]
+    row = find_row(table.type)
+    if row is None:
+        return None
+    if row.base_url or table.base_url:
+        try:
+            base_url_of(row, table, table.dialect or row.chat[0], id)
+        except ConfigError as error:
+            return error.message.removeprefix(f'"{id}" ')
+    if row.needs_key and not has_key(table) and not table.headers:
+        return f"has no key: set {key_source(settings, id)}"
+    if table.credentials_file and not has_key(table):
+        from genai_spine.providers.google_authorizer import token_form  # noqa: PLC0415  # who has no cloud pays nothing
+
+        try:
+            token_form(Path(table.credentials_file), f"credentials file {table.credentials_file}")
+        except ConfigError as error:
+            return f"has no credentials: {error.message}"
+    return None
 
 
 def secrets_in(settings: Settings) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,9 +19,12 @@ from genai_spine.gateway.keys import is_google
 from genai_spine.gateway.request import HeaderList, Request, header_value
 from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import ProviderError, ProviderNotFound
+from genai_spine.model.response import Notice
 from genai_spine.policy.route import Choice, Wanted
+from genai_spine.policy.tokens import Method, TokenCount
 from genai_spine.providers import codecs
 from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.status import ProviderStatus
 from genai_spine.wire.http import Headers
 from genai_spine.wire.json import top_level
@@ -30,6 +34,15 @@ if TYPE_CHECKING:
 
 OLLAMA_VERSION = "0.12.0"
 """The version of Ollama's API that the Ollama paths follow; clients compare it with what they need."""
+
+Count = Callable[[LLMProvider, str | None], Awaitable[tuple[bytes, Method]]]
+"""Counts the tokens of a request, for this model of this provider: the answer, and how the number came about."""
+
+_COUNTED: dict[Method, tuple[str, str]] = {
+    "estimate": ("estimated", "this is not the provider's own count"),
+    "exact": ("counted", "here, with the model's own vocabulary"),
+}
+"""Code and message of the notice about a count that is not the provider's own."""
 
 
 def embed(dialect: str) -> Handler:
@@ -63,43 +76,68 @@ async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dia
 
 
 async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Anthropic's count: from a provider that counts, else estimated and labelled so."""
+    """Anthropic's count; of the caller's own bytes where the provider counts in this dialect."""
     body = await gateway.body_of(request)
     peek = relayed_request.peek(body)
     wanted = anthropic.decode_count_request(body)
     forwarded = request.values(anthropic.FORWARDED_HEADERS)
+
+    async def count(provider: LLMProvider, model: str | None) -> tuple[bytes, Method]:
+        if (
+            isinstance(provider, HttpProvider)
+            and provider.counting_dialect == anthropic.DIALECT
+            and provider.relays(anthropic.DIALECT, peek.members)
+            and (counted := await _count_relayed(provider, model, peek, forwarded)) is not None
+        ):
+            return counted, "provider"
+        tokens = await provider.count_tokens(wanted, model)
+        return anthropic.encode_count_response(tokens), method_of(tokens)
+
+    await reply_counted(
+        gateway, request, record, Wanted(model=peek.model, provider=peek.provider), count, "input_tokens"
+    )
+
+
+async def reply_counted(
+    gateway: Gateway, request: Request, record: CallRecord, wanted: Wanted, count: Count, param: str
+) -> None:
+    """Answers with what `count` makes, and says in a notice where that is not the provider's own count.
+
+    `param` is what the number is called in the answer.
+    """
     request.cancel_when_gone()
 
-    async def send(choice: Choice) -> tuple[bytes, bool]:
+    async def send(choice: Choice) -> tuple[bytes, Method]:
         provider = gateway.manager.registry.get(choice.provider)
-        counts = isinstance(provider, HttpProvider) and provider.counts_tokens
         try:
-            if isinstance(provider, HttpProvider) and counts and provider.relays(anthropic.DIALECT, peek.members):
-                return await _count_relayed(provider, choice, peek, forwarded), True
-            count = await provider.count_tokens(wanted, choice.model)
+            return await count(provider, choice.model)
         except ProviderError as error:
             error.provider = error.provider or provider.name
             raise
-        return anthropic.encode_count_response(count), counts
 
     # Another provider would count with another's tokens: the first of the plan, or none.
-    choices = gateway.manager.plan(Wanted(model=peek.model, provider=peek.provider))[:1]
-    counted, is_exact = await call(send, choices, gateway.manager.retry, record)
+    choices = gateway.manager.plan(wanted)[:1]
+    counted, method = await call(send, choices, gateway.manager.retry, record)
     headers: HeaderList = [(b"x-spine-provider", header_value(choices[0].provider))]
-    if not is_exact:
-        headers.append((b"x-spine-notices", b"estimated input_tokens: from the length of the text"))
+    if (said := _COUNTED.get(method)) is not None:
+        headers.append((b"x-spine-notices", notices_value((Notice(code=said[0], param=param, message=said[1]),))))
     await request.reply(200, counted, headers)
 
 
-async def _count_relayed(provider: HttpProvider, choice: Choice, peek: relayed_request.Peek, headers: Headers) -> bytes:
-    """The caller's own bytes, so that what we do not know is counted, too."""
-    model = provider.target(choice.model).model
-    body = relayed_request.rewrite(peek, model=model, dialect=anthropic.DIALECT, force_usage=False)
-    response = await provider.send(anthropic.DIALECT, COUNT_PATH, body, headers)
-    if response.status != 200:
-        raise await provider.error_of(response, anthropic.DIALECT)
-    counted = await provider.json_body(response)
-    codecs.counting(anthropic.DIALECT).decode_count_response(counted)  # raises BadReply for what is no count
+def method_of(count: int) -> Method:
+    """How a number of tokens came about. A plain one, of a provider of somebody else's, is worth no more than ours."""
+    return count.method if isinstance(count, TokenCount) else "estimate"
+
+
+async def _count_relayed(
+    provider: HttpProvider, model: str | None, peek: relayed_request.Peek, headers: Headers
+) -> bytes | None:
+    """The caller's own bytes, so that what we do not know is counted, too; None where the provider cannot count."""
+    target = provider.target(model)
+    body = relayed_request.rewrite(peek, model=target.model, dialect=anthropic.DIALECT, force_usage=False)
+    counted = await provider.counted(anthropic.DIALECT, target, COUNT_PATH, body, headers)
+    if counted is not None:
+        codecs.counting(anthropic.DIALECT).decode_count_response(counted)  # raises BadReply for what is no count
     return counted
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def kept(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """GET, DELETE and cancel of a response, its items, a count of tokens. Raises: InvalidRequest, always."""
+    """Nothing: it says that no responses are kept, and what to do instead. Raises: InvalidRequest, always."""
     name = request.path.removeprefix("/v1/responses/")[:200]
     raise InvalidRequest(
         f"no {request.method} of responses/{name} here: the gateway keeps no responses. Send the whole conversation "

@@ -11,9 +11,7 @@ import msgspec
 from genai_spine.catalog.places import places_of
 from genai_spine.catalog.rows import (
     ProviderRow,
-    find_planned,
     find_row,
-    load_planned,
     load_rows,
     quirk_values,
 )
@@ -30,6 +28,11 @@ from genai_spine.settings.tree import (
     Settings,
 )
 
+_ENDS = (
+    *("/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"),
+    *("/api/chat", "/api/generate", "/v2/chat"),
+)
+"""Of addresses of single calls, which services' consoles show."""
 _SECRETS = frozenset(name for name, hint in field_types(ProviderSettings).items() if Secret in get_args(split(hint)[0]))
 
 
@@ -39,7 +42,7 @@ def complete(
     """The settings as the engine takes them; what is wrong is appended to `problems`."""
     by_id = dict(settings.providers.by_id) or discover(variables, load_rows())
     for name, _ in _names_of(settings):  # naming a row is configuring it
-        if (find_row(name) or find_planned(name)) and name not in by_id and not _of_row(name, by_id):
+        if find_row(name) and name not in by_id and not _of_row(name, by_id):
             by_id[name] = ProviderSettings()
     for id, provider in by_id.items():
         by_id[id] = _complete_provider(id, provider, variables, plugins, problems)
@@ -77,8 +80,8 @@ def _with_ids(settings: Settings, providers: ProvidersSettings) -> Settings:
 
 def _of_row(name: str, by_id: Mapping[str, ProviderSettings]) -> bool:
     """Whether some provider is of the row that `name` means, so that `name` alone would be ambiguous."""
-    row = find_row(name) or find_planned(name)
-    return any((find_row(kind) or find_planned(kind)) == row for kind in (p.type or id for id, p in by_id.items()))
+    row = find_row(name)
+    return any(find_row(provider.type or id) == row for id, provider in by_id.items())
 
 
 def _names_of(settings: Settings) -> Iterator[tuple[str, Path]]:
@@ -108,8 +111,7 @@ def _complete_provider(
     path: Path = ("providers", "by_id", id)
     type_ = provider.type or id
     row = find_row(type_)
-    planned = find_planned(type_)
-    if row is None and planned is None and type_ not in plugins:
+    if row is None and type_ not in plugins:
         at = (*path, "type") if provider.type else path
         problems.append(Problem(at, f"unknown provider{_which_provider(type_, plugins)}"))
         return provider
@@ -119,8 +121,6 @@ def _complete_provider(
         if row.needs_base_url and provider.base_url is None:
             problems.append(Problem(path, f"{row.id} needs base_url, the address of the service"))
         provider = msgspec.structs.replace(provider, **_read(provider, row, variables))
-    elif planned is not None:
-        type_ = planned.id
     if provider.base_url is not None and (reason := _bad_url(provider.base_url)):
         problems.append(Problem((*path, "base_url"), reason))
     problems += _bad_quirks(provider, path)
@@ -163,7 +163,7 @@ def _key(provider: ProviderSettings, row: ProviderRow | None, variables: Mapping
 
 def _which_provider(type_: str, plugins: Collection[str]) -> str:
     ids = [*load_rows(), *plugins]
-    names = [*ids, *load_planned(), *(alias for row in load_rows().values() for alias in row.aliases)]
+    names = [*ids, *(alias for row in load_rows().values() for alias in row.aliases)]
     near = did_you_mean(type_, names)
     known = ", ".join(sorted(set(ids) - {"openai_compatible"}))
     return f'{near}; known are {known}; for any other service set type = "openai_compatible" and base_url'
@@ -179,6 +179,8 @@ def _bad_url(url: str) -> str | None:
         return "expected a URL such as https://api.example.com/v1"
     if parts.username or parts.password:
         return "no user and password in a URL, which may be logged; use headers"
+    if (end := next((end for end in _ENDS if parts.path.rstrip("/").endswith(end)), None)) is not None:
+        return f"leave {end} and what follows out: each dialect adds its own path"
     if parts.query or parts.fragment:
         return "no ? or # in a base URL"
     return None

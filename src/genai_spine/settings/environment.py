@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genai_spine.catalog.rows import PlannedRow, ProviderRow, find_planned, find_row, load_planned, load_rows
+from genai_spine.catalog.rows import find_row, load_rows
 from genai_spine.settings.build import Text, field_types, is_struct, split
 from genai_spine.settings.canonical import OWN_KEYS, PROVIDER_ALIASES, RETRY_ALIASES
 from genai_spine.settings.explain import Path, did_you_mean
@@ -49,8 +49,7 @@ class Names:
         """`configured` is the type of each configured id."""
         self._configured = configured
         self._ids: dict[str, str] = {}
-        rows: list[ProviderRow | PlannedRow] = [*load_rows().values(), *load_planned().values()]
-        for row in rows:
+        for row in load_rows().values():
             for name in (row.id, *row.aliases):
                 self._ids[variable_form(name)] = name
         self._ids |= {variable_form(id): id for id in configured}
@@ -63,12 +62,8 @@ class Names:
         name = self._ids.get(form, form.lower())
         if name in self._configured:
             return name
-        kind = find_row(name) or find_planned(name)
-        same = [
-            id
-            for id, type_ in self._configured.items()
-            if kind is not None and (find_row(type_) or find_planned(type_)) == kind
-        ]
+        row = find_row(name)
+        same = [id for id, type_ in self._configured.items() if row is not None and find_row(type_) == row]
         return same[0] if len(same) == 1 else name
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from genai_spine.catalog.rows import find_planned, find_row
+from genai_spine.catalog.rows import find_row
 from genai_spine.settings.build import DURATION, describe, field_types, is_struct, is_union, split, words_of
 from genai_spine.settings.canonical import PROVIDER_ALIASES, RETRY_ALIASES
 from genai_spine.settings.explain import dotted
@@ -66,10 +66,9 @@ def warnings_of(settings: Settings) -> list[str]:
     warnings = list(settings.loaded.warnings)
     for id, provider in settings.providers.by_id.items():
         row = find_row(provider.type)
-        if (planned := find_planned(provider.type)) is not None:
-            warnings.append(f"providers.{id}: understood, but {planned.name} is not yet spoken in this version")
-        elif row is not None and row.note and row.id != "simulated":
+        if row is not None and row.note:
             warnings.append(f"providers.{id}: {row.note}")
+        warnings += [f"providers.{id}.safety_settings: {words}" for words in _strange_safety(provider.safety_settings)]
     given = set(settings.loaded.keys)
     seen: set[str] = set()
     for key, value, default in _leaves(settings, Settings()):
@@ -80,6 +79,20 @@ def warnings_of(settings: Settings) -> list[str]:
             seen.add(entry.key)
         warnings.append(f"{key}: understood, but not yet in force in this version ({entry.feature})")
     return warnings
+
+
+def _strange_safety(given: Any) -> Iterator[str]:
+    """Words of `safety_settings` that Gemini is not known to have; what is in no form at all is refused elsewhere."""
+    if not given:
+        return
+    from genai_spine.dialects.gemini.safety import unknown_words  # noqa: PLC0415  # who sets none pays nothing
+
+    if isinstance(given, list):
+        given = {each.get("category"): each.get("threshold") for each in given if isinstance(each, dict)}
+    if isinstance(given, dict):
+        texts = [pair for pair in given.items() if all(isinstance(text, str) for text in pair)]
+        for word, known in unknown_words(texts):
+            yield f'Gemini is not known to have "{word}", but {", ".join(sorted(known))}'
 
 
 def _leaves(value: Any, default: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

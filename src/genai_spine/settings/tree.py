@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from genai_spine.catalog.rows import find_planned, find_row
+from genai_spine.catalog.rows import find_row
 from genai_spine.model.errors import ErrorType
 
 
@@ -218,7 +218,7 @@ class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         """The id meant by `name`: an id, or a row's id or alias where one provider alone is of that row."""
         if name in self.by_id:
             return name
-        row = find_row(name) or find_planned(name)
+        row = find_row(name)
         ids = [id for id, provider in self.by_id.items() if provider.type == (row.id if row else name)]
         return ids[0] if len(ids) == 1 else None
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeAlias
 from uuid import UUID
 from zlib import crc32
@@ -32,6 +34,7 @@ _PRELUDE = struct.Struct("!III")
 _LENGTHS = struct.Struct("!II")
 _CRC = struct.Struct("!I")
 _OVERHEAD = _PRELUDE.size + _CRC.size
+_USUAL_HEADERS_BYTES = 256
 
 
 class Timestamp(int):
@@ -75,18 +78,36 @@ class EventStreamParser:
 
         Raises: BadReply for a wrong checksum, lengths beyond all bounds, or headers that cannot be read.
         """
-        self.tail += data
+        if self.tail:
+            self.tail += data
+            if len(self.tail) < (self._length or _PRELUDE.size):
+                return []
+            data = bytes(self.tail)
+            self.tail.clear()
         messages: list[EventMessage] = []
-        start = 0
-        while len(self.tail) - start >= _PRELUDE.size:
-            length = self._length or _length_of(self.tail, start)
-            if len(self.tail) - start < length:
-                self._length = length
+        start, size = 0, len(data)
+        while size - start >= _PRELUDE.size:
+            total, length_of_headers, checksum = _PRELUDE.unpack_from(data, start)
+            crc = crc32(data[start : start + _LENGTHS.size])
+            if crc != checksum:
+                raise BadReply("an event stream whose prelude has a wrong checksum")
+            _check_lengths(total, length_of_headers)
+            end = start + total
+            if end > size:
+                self._length = total
                 break
-            messages.append(_decode(bytes(self.tail[start : start + length])))
-            start += length
+            payload_ends = end - _CRC.size
+            # The checksum goes on from that of the prelude, which was made of the first bytes.
+            if crc32(data[start + _LENGTHS.size : payload_ends], crc) != _CRC.unpack_from(data, payload_ends)[0]:
+                raise BadReply("an event stream with a message of a wrong checksum")
+            payload_begins = start + _PRELUDE.size + length_of_headers
+            block = data[start + _PRELUDE.size : payload_begins]
+            headers = _usual_headers(block) if length_of_headers <= _USUAL_HEADERS_BYTES else _headers(block)
+            messages.append(EventMessage(headers, data[payload_begins:payload_ends]))
+            start = end
             self._length = 0
-        del self.tail[:start]
+        if start < size:
+            self.tail += data[start:] if start else data
         return messages
 
     def close(self) -> list[EventMessage]:
@@ -96,35 +117,32 @@ class EventStreamParser:
         return []
 
 
-def _length_of(data: bytearray, start: int) -> int:
-    total, headers, checksum = _PRELUDE.unpack_from(data, start)
-    if crc32(data[start : start + _LENGTHS.size]) != checksum:
-        raise BadReply("an event stream whose prelude has a wrong checksum")
+def _check_lengths(total: int, headers: int) -> None:
     if headers > MAX_HEADERS_BYTES or total - headers - _OVERHEAD > MAX_PAYLOAD_BYTES:
         raise BadReply(f"the provider sent a message of {total} bytes, more than the format allows")
     if total < headers + _OVERHEAD:
         raise BadReply("an event stream with a message shorter than its headers")
-    return int(total)
 
 
-def _decode(message: bytes) -> EventMessage:
-    if crc32(message[: -_CRC.size]) != _CRC.unpack_from(message, len(message) - _CRC.size)[0]:
-        raise BadReply("an event stream with a message of a wrong checksum")
-    end = _PRELUDE.size + _LENGTHS.unpack_from(message)[1]
+# ---------------------------------------------------------------- headers
+
+
+def _headers(block: bytes) -> Mapping[str, HeaderValue]:
     headers: dict[str, HeaderValue] = {}
-    at = _PRELUDE.size
-    while at < end:
+    at = 0
+    while at < len(block):
         try:
-            name, value, at = _header(message[:end], at)
+            name, value, at = _header(block, at)
         except (struct.error, IndexError, UnicodeDecodeError, KeyError, ValueError):
             raise BadReply("an event stream with a header that cannot be read") from None
         if name in headers:
             raise BadReply(f"an event stream with two headers {name[:40]!r}")
         headers[name] = value
-    return EventMessage(headers, message[end : -_CRC.size])
+    return MappingProxyType(headers)
 
 
-# ---------------------------------------------------------------- headers
+# Thousands of messages of a stream have the same few headers, byte for byte.
+_usual_headers = lru_cache(maxsize=256)(_headers)
 
 
 def _header(data: bytes, at: int) -> tuple[str, HeaderValue, int]:

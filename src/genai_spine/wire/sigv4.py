@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -55,35 +56,47 @@ def sign(
     `headers` are those that will be sent beside them; none of them may be changed on the way. `now` is aware.
     """
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    added: list[tuple[str, str]] = [("x-amz-date", stamp)]
-    if credentials.session_token is not None:
-        added.append(("x-amz-security-token", credentials.session_token))
-    replaced = {name for name, _ in added}
-    kept = [(name, value) for name, value in _as_text(headers) if name not in replaced]
-    canonical, names = _canonical_request(method, url, [*kept, *added], body)
-    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
-    text = "\n".join((_ALGORITHM, stamp, scope, sha256(canonical.encode()).hexdigest()))
-    key = f"AWS4{credentials.secret_access_key}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.new(key, text.encode(), sha256).hexdigest()
+    date, token = stamp[:8], credentials.session_token
+    before, after, names = _canonical_request(method, url, headers, token)
+    canonical = f"{before}{stamp}{after}{sha256(body).hexdigest()}"
+    scope = f"{date}/{region}/{service}/aws4_request"
+    text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+    key = _signing_key(credentials.secret_access_key, date, region, service)
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
     credential = f"Credential={credentials.access_key_id}/{scope}"
     authorization = f"{_ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}"
-    return (*added, ("authorization", authorization))
+    session = (("x-amz-security-token", token),) if token is not None else ()
+    return (("x-amz-date", stamp), *session, ("authorization", authorization))
 
 
-def _canonical_request(method: str, url: Url, headers: list[tuple[str, str]], body: bytes) -> tuple[str, str]:
-    """The request in the one form that both sides hash, and the names of the headers in it."""
+@lru_cache(maxsize=32)
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """It is good for a day, and half of a signature's cost."""
+    key = f"AWS4{secret}".encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+@lru_cache(maxsize=128)
+def _canonical_request(method: str, url: Url, headers: Headers, session_token: str | None) -> tuple[str, str, str]:
+    """The request in the one form that both sides hash: what stands before and after the value of `x-amz-date`, the
+    body's hash left out at the end; and the names of the headers in it. The same from one call to the next."""
     signed: dict[str, list[str]] = {}
-    for name, value in headers:
+    for name, value in _as_text(headers):
         if name not in _UNSIGNED:
             signed.setdefault(name, []).append(" ".join(value.split()))
     signed.setdefault("host", [url.authority])
-    names = ";".join(sorted(signed))
+    signed["x-amz-date"] = [""]
+    if session_token is not None:
+        signed["x-amz-security-token"] = [" ".join(session_token.split())]
+    names = sorted(signed)
+    place = names.index("x-amz-date") + 1
     path, _, query = url.target.partition("?")
     lines = [method.upper(), quote(_without_dots(path), safe="/~"), _canonical_query(query)]
-    lines += [f"{name}:{','.join(signed[name])}" for name in sorted(signed)]
-    return "\n".join([*lines, "", names, sha256(body).hexdigest()]), names
+    lines += [f"{name}:{','.join(signed[name])}" for name in names]
+    rest = [*lines[3 + place :], "", ";".join(names), ""]
+    return "\n".join(lines[: 3 + place]), "\n".join(["", *rest]), ";".join(names)
 
 
 def _canonical_query(query: str) -> str:
