@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from genai_spine import HttpProvider, ModelNotFound, ProviderManager, SimulatedProvider
+from genai_spine.catalog.cards import joined
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.errors import ServerError
-from genai_spine.providers.http_provider import _joined
 from genai_spine.providers.model_lists import ModelLists
 from genai_spine.settings import ProviderSettings
 from genai_spine.testing.fixtures import running_simulator
@@ -111,6 +111,6 @@ def test_an_unknown_model_is_answered_with_those_that_look_like_it() -> None:
 def test_a_providers_word_on_a_model_and_the_catalogs_fill_each_other_up() -> None:
     listed = ModelCard(id="m", max_output_tokens=5, capabilities=Capabilities(tools=True, thinking=True))
     known = ModelCard(id="m", context_window=7, max_output_tokens=6, capabilities=Capabilities(thinking=False))
-    both = _joined(listed, known)
+    both = joined(listed, known)
     assert (both.context_window, both.max_output_tokens) == (7, 5)
     assert (both.capabilities.tools, both.capabilities.thinking) == (True, False)

@@ -81,6 +81,22 @@ def card_of(row: str, provider: str, model: str) -> ModelCard:
     return ModelCard(id=model, provider=provider, prices=prices, price=_present(row, prices), **found)
 
 
+def joined(listed: ModelCard, known: ModelCard) -> ModelCard:
+    """The provider's own word on a model, filled up with the catalog's."""
+    return msgspec.structs.replace(
+        listed,
+        provider=known.provider,
+        context_window=listed.context_window or known.context_window,
+        max_output_tokens=listed.max_output_tokens or known.max_output_tokens,
+        capabilities=known.capabilities.over(listed.capabilities),
+        price=known.price,
+        prices=known.prices,
+        deprecated=known.deprecated,
+        retired=known.retired,
+        successor=known.successor,
+    )
+
+
 def _entries(row: str, names: tuple[str, ...]) -> Iterator[CardEntry]:
     """The entries that describe a model: its row's, then, where the row sells others' models, its family's."""
     entries = load_entries()

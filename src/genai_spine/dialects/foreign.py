@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from genai_spine.dialects.metadata import kept
-from genai_spine.model.content import Metadata, Part, ToolResult
-from genai_spine.model.request import CompletionRequest, Tool
+from genai_spine.model.content import Metadata, Opaque, Part, ToolResult
+from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 from genai_spine.model.response import Notice
 
 _SAID_OTHERWISE: dict[str, frozenset[str]] = {
@@ -31,6 +31,13 @@ def foreign_to(dialect: str, request: CompletionRequest) -> Iterator[Notice]:
         if (known_to, name) not in seen:
             seen.add((known_to, name))
             yield Notice(code="dropped", message=f"{name} is known to {known_to} only", param=name)
+
+
+def dialects_needed(request: CompletionRequest) -> set[str]:
+    """The dialects without which a part or a tool of the request cannot be said: any other refuses it."""
+    parts = (part for message in request.messages for part in message.content)
+    opaque = {part.dialect for part in parts if type(part) is Opaque}
+    return opaque | {tool.dialect for tool in request.tools if type(tool) is ProviderTool}
 
 
 def _members(dialect: str, request: CompletionRequest) -> Iterator[tuple[str, str]]:

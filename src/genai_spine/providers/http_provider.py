@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.catalog.cards import card_of, own_name, suggestion
+from genai_spine.catalog.cards import card_of, joined, own_name, suggestion
 from genai_spine.catalog.places import fill_model
 from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
 from genai_spine.dialects.bedrock_ids import region_of
 from genai_spine.dialects.failure import redact
+from genai_spine.dialects.foreign import dialects_needed
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.limits import rate_limits
 from genai_spine.dialects.rankings import ranked
@@ -224,9 +225,10 @@ class HttpProvider(LLMProvider):
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
         request = self._with_defaults(request)
         target = self.target(request.model)
-        codec = codecs.outbound(self.dialect)
+        dialect = self._dialect_for(request)
+        codec = codecs.outbound(dialect)
         outgoing = codec.encode_request(request, target, stream=False)
-        body = await self._answer(self.dialect, outgoing, target)
+        body = await self._answer(dialect, outgoing, target)
         response = codec.decode_response(body, target)
         if outgoing.notices:
             return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
@@ -236,12 +238,13 @@ class HttpProvider(LLMProvider):
         """The events as they come, those of one read together."""
         request = self._with_defaults(request)
         target = self.target(request.model)
-        codec = codecs.outbound(self.dialect)
+        dialect = self._dialect_for(request)
+        codec = codecs.outbound(dialect)
         outgoing = codec.encode_request(request, target, stream=True)
-        response = await self.send(self.dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
+        response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
         try:
             if response.status != 200:
-                raise await self.error_of(response, self.dialect)
+                raise await self.error_of(response, dialect)
             if not is_stream(response):
                 # Some servers answer a stream's request at once, and proxies with a page of their own.
                 answer = codec.decode_response(await self.json_body(response), target)
@@ -332,7 +335,7 @@ class HttpProvider(LLMProvider):
         if response.status != 200:
             raise await self.error_of(response, self.dialect)
         listed = codecs.model_list(self.row.chat[0]).decode_models(await self.json_body(response))
-        return [_joined(card, self.card(card.id)) for card in listed]
+        return [joined(card, self.card(card.id)) for card in listed]
 
     # ------------------------------------------------------------ sending
 
@@ -382,10 +385,19 @@ class HttpProvider(LLMProvider):
             return self._make_transport()
         return transport_for(self.settings)
 
+    def _dialect_for(self, request: CompletionRequest) -> str:
+        """The one that it is asked in, unless the request holds what only another of the row's can say."""
+        if len(self.row.chat) == 1 or self.settings.dialect is not None:
+            return self.dialect
+        needed = dialects_needed(request)
+        return (
+            next((dialect for dialect in self.row.chat if dialect in needed), self.dialect) if needed else self.dialect
+        )
+
     async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
         response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
         if response.status != 200:
-            raise await self.error_of(response, self.dialect)
+            raise await self.error_of(response, dialect if dialect in self.row.chat else self.dialect)
         return await self.json_body(response)
 
     async def json_body(self, response: HttpResponse) -> bytes:
@@ -479,19 +491,3 @@ def is_stream(response: HttpResponse) -> bool:
     """By its content type; a stream whose type is missing is taken for one."""
     kind = response.header("content-type")
     return kind is None or kind.lower().startswith(STREAM_TYPES)
-
-
-def _joined(listed: ModelCard, known: ModelCard) -> ModelCard:
-    """The provider's own word on a model, filled up with the catalog's."""
-    return msgspec.structs.replace(
-        listed,
-        provider=known.provider,
-        context_window=listed.context_window or known.context_window,
-        max_output_tokens=listed.max_output_tokens or known.max_output_tokens,
-        capabilities=known.capabilities.over(listed.capabilities),
-        price=known.price,
-        prices=known.prices,
-        deprecated=known.deprecated,
-        retired=known.retired,
-        successor=known.successor,
-    )
