@@ -15,7 +15,7 @@ from genai_spine.settings import api_key_of, load_settings
 
 ROWS = ", ".join(sorted(load_rows().keys() - {"openai_compatible"}))
 SECTIONS = (
-    "agents, breaker, costs, health, hedge, ledger, logging, providers, "
+    "agents, breaker, costs, health, hedge, ledger, limits, logging, providers, "
     "retry, routes, routing, server, state, "
     "streams, timeouts"
 )
@@ -27,7 +27,7 @@ MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" 
     [
         ("[server]\n\nprot = 1\n", 'spine.toml:3: server.prot: unknown key; did you mean "port"?'),
         ("[sevrer]\nport = 1\n", 'spine.toml:1: sevrer: unknown key; did you mean "server"?'),
-        ("[hedge]\nzzz = 1\n", "spine.toml:2: hedge.zzz: unknown key; the keys here are budget"),
+        ("[hedge]\nzzz = 1\n", "spine.toml:2: hedge.zzz: unknown key; the keys here are after, budget"),
         (
             "[providers]\ndefualt = 'x'\n",
             'spine.toml:2: providers.defualt: unknown key; did you mean "default"?',

@@ -49,7 +49,7 @@ def test_a_variables_spelling_of_a_key_wins_over_another_spelling_in_the_file(lo
         ("GENAI_TIMEOUTS_FIRST_TOKEN", "2m", lambda s: s.timeouts.first_token == 120),
         ("GENAI_RETRY_RETRY_DELAY_MS", "250", lambda s: s.retry.initial_delay == 0.25),
         ("GENAI_RETRY_RETRYABLE_ERRORS", '["timeout"]', lambda s: s.retry.retryable_errors == ("timeout",)),
-        ("GENAI_ROUTING_STRATEGY", "ordered", lambda s: s.routing.strategy is RoutingStrategy.ORDERED),
+        ("GENAI_ROUTING_STRATEGY", "ordered", lambda s: s.routing.strategy == RoutingStrategy.ORDERED),
         ("GENAI_GROQ_BASE_URL", "http://x", lambda s: s.providers["groq"].base_url == "http://x"),
         ("GENAI_CLAUDE_API_KEY", "k", lambda s: s.providers["claude"].type == "anthropic"),
         ("GENAI_PROVIDERS__GROQ__TIMEOUTS__TOTAL", "9", lambda s: s.timeouts_for("groq").total == 9),

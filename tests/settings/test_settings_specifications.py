@@ -98,9 +98,6 @@ def test_the_toml_of_the_fifth(load: Any) -> None:
 
 def test_what_the_fifth_asks_for_before_its_time_is_said(load: Any) -> None:
     assert warnings_of(load(example("s4.toml"), KEYS)) == [
-        "providers.health_check_interval: understood, but not yet in force in this version (health probes)",
-        "providers.openai.requests_per_min: understood, but not yet in force in this version (rate limits)",
-        "providers.claude.requests_per_min: understood, but not yet in force in this version (rate limits)",
         "costs.monthly_budget: understood, but not yet in force in this version (budgets)",
     ]
 

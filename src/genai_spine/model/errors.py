@@ -12,6 +12,7 @@
         │   ├── ContextLengthExceeded     the prompt is longer than the model's window
         │   └── ContentFiltered           the provider's safety system refused it
         ├── RateLimitError                429: slow down
+        │   └── LimitReached              a limit that we keep ourselves: nothing was sent
         ├── QuotaExceeded                 402, or a 429 that no waiting mends: out of credit
         ├── APIError                      the provider's side failed
         │   ├── ServerError               500, 502, 503, 504
@@ -20,7 +21,8 @@
         │       └── StreamBroken          a stream that ended without its ending, or with an error in it
         ├── APIConnectionError            no connection, or it broke
         ├── ProviderTimeout (TimeoutError)  connect, first byte, idle or total
-        └── PoolExhausted                 our own bound on connections, kept too long by others
+        ├── PoolExhausted                 our own bound on connections, kept too long by others
+        └── TargetClosed                  the breaker leaves this model alone for a while: nothing was sent
 
 The engine asks an error three things and never its class: whose fault it is (`fault`), whether the
 same call may be tried again (`retryable`), whether another provider may be asked (`fallback`).
@@ -72,6 +74,12 @@ class SpineError(Exception):
     code: str | None = None
     status_code: int | None = None
     retry_after_s: float | None = None
+    refused_for: Literal["context_length", "content_filter"] | None = None
+    """A refusal that another model, or another provider, might not share."""
+    is_uncertain: bool = False
+    """Once it was sent, the work may have been done all the same, and be charged."""
+    has_another_key: bool = False
+    """The key was refused, and the provider has another one: it may be asked again at once."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -195,16 +203,29 @@ class BadRequest(ProviderError):
 
 class ContextLengthExceeded(BadRequest):
     code = "context_length_exceeded"
+    refused_for = "context_length"
 
 
 class ContentFiltered(BadRequest):
     code = "content_filter"
+    refused_for = "content_filter"
 
 
 class RateLimitError(ProviderError):
     type = ErrorType.RATE_LIMIT
     retryable = True
     status_code = 429
+
+
+class LimitReached(RateLimitError):
+    """A limit of requests, tokens or calls at a time that we keep: the provider was not asked."""
+
+    fault: Fault = "operator"
+    retryable = False
+    code = "limit_reached"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, fallback: bool = True) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, fallback=fallback, sent=False)
 
 
 class QuotaExceeded(ProviderError):
@@ -229,6 +250,7 @@ class Overloaded(APIError):
 class BadReply(APIError):
     """The provider's bytes are not what its wire format promises."""
 
+    is_uncertain = True
     status_code = 502
     code = "bad_reply"
 
@@ -243,6 +265,7 @@ class APIConnectionError(ProviderError):
     type = ErrorType.NETWORK_ERROR
     fault: Fault = "network"
     retryable = True
+    is_uncertain = True
     status_code = 502
     code = "connection_error"
 
@@ -251,6 +274,7 @@ class ProviderTimeout(ProviderError, TimeoutError):
     type = ErrorType.TIMEOUT
     fault: Fault = "network"
     retryable = True
+    is_uncertain = True
     status_code = 504
     code = "timeout"
 
@@ -262,3 +286,14 @@ class PoolExhausted(ProviderError):
     fault: Fault = "operator"
     status_code = 503
     code = "pool_exhausted"
+
+
+class TargetClosed(ProviderError):
+    """The circuit breaker leaves a model that failed too often alone for a while: it was not asked."""
+
+    type = ErrorType.SERVER_ERROR
+    status_code = 503
+    code = "target_closed"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, sent=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,6 +109,7 @@ def family_of(model: str | None) -> str:
     return _told_family(model) or "openai"
 
 
+@lru_cache(4096)
 def _told_family(model: str | None) -> str | None:
     name = plain(model or "")
     return next((family for family, pattern in FAMILIES.items() if re.search(pattern, name)), None)

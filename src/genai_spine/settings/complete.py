@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import get_args
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from genai_spine.model.errors import ConfigError
 from genai_spine.settings.build import field_types, split
 from genai_spine.settings.discover import discover, first_set
 from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_key
+from genai_spine.settings.routes import route_problems
 from genai_spine.settings.tree import (
     ProviderSettings,
     ProvidersSettings,
@@ -37,7 +38,11 @@ _SECRETS = frozenset(name for name, hint in field_types(ProviderSettings).items(
 
 
 def complete(
-    settings: Settings, variables: Mapping[str, str], plugins: Collection[str], problems: list[Problem]
+    settings: Settings,
+    variables: Mapping[str, str],
+    plugins: Collection[str],
+    problems: list[Problem],
+    strategies: Callable[[], Collection[str]] = tuple,
 ) -> Settings:
     """The settings as the engine takes them; what is wrong is appended to `problems`."""
     by_id = dict(settings.providers.by_id) or discover(variables, load_rows())
@@ -52,6 +57,7 @@ def complete(
             known = did_you_mean(name, by_id) or f"; the providers are {', '.join(sorted(by_id))}"
             problems.append(Problem(path, f"no provider of that name{known}"))
     problems += _problems_of(settings)
+    problems += route_problems(settings, strategies)
     return _with_ids(settings, providers)
 
 
@@ -212,12 +218,6 @@ def _problems_of(settings: Settings) -> Iterator[Problem]:
     for name in settings.costs.limits:
         if not name.endswith(("_daily", "_monthly")):
             yield Problem(("costs", "limits", name), "expected <provider>_daily or <provider>_monthly")
-    for name, route in settings.routes.items():
-        if not route.targets:
-            yield Problem(("routes", name, "targets"), "a route needs a target")
-        for index, target in enumerate(route.targets):
-            if target.target.strip("/").count("/") == 0 and "/" in target.target:
-                yield Problem(("routes", name, "targets", index), "expected provider/model")
 
 
 def _is_sha256(text: str) -> bool:

@@ -6,7 +6,7 @@ environment and the working directory as arguments.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as File
 from typing import Any
 
@@ -32,14 +32,15 @@ def load_settings(
     cwd: File,
     overrides: Mapping[str, Any] | None = None,
     plugins: Collection[str] = (),
+    strategies: Callable[[], Collection[str]] = tuple,
 ) -> Settings:
     """The settings in force for a process with this environment, started in `cwd`.
 
     `path` is the file of `--config`; else GENAI_CONFIG names it, else the first of spine.toml, spine.yaml
     and spine.yml in `cwd` is read, else there is none. `overrides` is nested (`{"server": {"port": 1}}`) or
     dotted (`{"server.port": 1}`); None values are left out. `plugins` are provider types that entry points
-    registered. Where no source configures a provider, those that the environment has keys for are
-    configured, and Ollama (`discover`).
+    registered, and `strategies` gives the routing strategies that they did. Where no source configures a
+    provider, those that the environment has keys for are configured, and Ollama (`discover`).
 
     Raises: ConfigError, with every problem found.
     """
@@ -66,7 +67,7 @@ def load_settings(
     if settings is BAD or problems:
         fail(problems, origins)
     discovered = not settings.providers.by_id
-    settings = complete(settings, variables, plugins, problems)
+    settings = complete(settings, variables, plugins, problems, strategies)
     if problems:
         fail(problems, origins)
     loaded = Loaded(

@@ -26,24 +26,9 @@ class NotYet(msgspec.Struct, frozen=True):
 
 
 NOT_YET_IN_FORCE = (
-    NotYet("providers.health_check_interval", "health probes"),
-    NotYet("providers.*.requests_per_min", "rate limits"),
-    NotYet("providers.*.tokens_per_min", "rate limits"),
-    NotYet("providers.*.max_concurrency", "rate limits"),
     NotYet("providers.*.cost", "costs"),
-    NotYet("providers.*.api_keys", "several keys in turn; the first is used"),
-    NotYet("retry.budget", "retry budgets"),
     NotYet("routes.*.timeouts", "timeouts of routes"),
-    NotYet("routing.strategy", "this strategy", but=("local_first", "ordered")),
-    NotYet("routes.*.strategy", "this strategy", but=("ordered",)),
-    NotYet("routes.*.targets.*.weight", "weighted routes"),
-    NotYet("routes.*.on_break", "continued streams", but=("error",)),
-    NotYet("streams.on_break", "continued streams", but=("error",)),
-    NotYet("breaker", "the circuit breaker"),
-    NotYet("health", "health probes"),
-    NotYet("hedge", "hedged requests"),
     NotYet("ledger", "the ledger"),
-    NotYet("state", "shared state"),
     NotYet("costs", "budgets"),
 )
 

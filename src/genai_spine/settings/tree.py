@@ -128,6 +128,17 @@ class CostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     currency: Annotated[str, doc("Only USD is counted.")] = "USD"
 
 
+class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one model, beside its provider's."""
+
+    requests_per_min: Annotated[int | None, doc("Requests per minute.", ge=1)] = None
+    tokens_per_min: Annotated[int | None, doc("Tokens per minute, in and out.", ge=1)] = None
+    max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
+
+
+OnDisconnect = Literal["cancel", "drain"]
+
+
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider: a row of the catalog, and what is yours about it."""
 
@@ -151,6 +162,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     requests_per_min: Annotated[int | None, doc("The service's limit of requests per minute.", ge=1)] = None
     tokens_per_min: Annotated[int | None, doc("The service's limit of tokens per minute.", ge=1)] = None
     max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
+    limits: Annotated[dict[str, ModelLimits], doc("Limits of single models of this provider, by name.")] = {}
+    on_disconnect: Annotated[OnDisconnect | None, doc("As `streams.on_disconnect`, for this provider.")] = None
     org_id: Annotated[str | None, doc("OpenAI's organization.")] = None
     project: Annotated[str | None, doc("The project that pays, where a service has projects.")] = None
     location: Annotated[str | None, doc("Where Google runs the model, such as `us-central1`.")] = None
@@ -231,7 +244,31 @@ ProvidersConfig = ProvidersSettings
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is asked when a request names no provider."""
 
-    strategy: Annotated[RoutingStrategy, doc("How to choose.")] = RoutingStrategy.LOCAL_FIRST
+    strategy: Annotated[str, doc("How to choose; a strategy of ours, or one that an installed package brings.")] = (
+        RoutingStrategy.LOCAL_FIRST
+    )
+    local_only: Annotated[bool, doc("Nothing leaves this machine: providers that are not local are never asked.")] = (
+        False
+    )
+    ranking: Annotated[
+        list[str], doc("For `quality`: models, the best first, in place of our ranking; `*` stands for any letters.")
+    ] = []
+    exploration: Annotated[
+        float, doc("For `speed`: share of requests that go to a model of which little is known.", ge=0, le=1)
+    ] = 0.05
+    sticky: Annotated[
+        Literal["none", "session", "prefix"],
+        doc("What keeps to one target: nothing, a session's requests, or also those with the same beginning."),
+    ] = "none"
+    sticky_for: Annotated[Duration, doc("How long after its last request; providers keep a prompt for 5 minutes.")] = (
+        Duration(300)
+    )
+    single_flight: Annotated[
+        bool, doc("Whether identical requests of one caller at the same time share one answer.")
+    ] = False
+
+
+OnRefusal = Literal["error", "fallback"]
 
 
 class RetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -249,6 +286,12 @@ class RetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     )
     budget: Annotated[float, doc("Retries per request over time, so that an outage is not multiplied.", ge=0)] = 0.2
     enable_fallback: Annotated[bool, doc("Whether the next provider is asked when one has failed.")] = True
+    on_context_length: Annotated[
+        OnRefusal, doc("Where a prompt is too long for a model: `fallback` asks the next that takes more.")
+    ] = "error"
+    on_content_filter: Annotated[
+        OnRefusal, doc("Where a provider's safety system refuses: `fallback` asks another provider.")
+    ] = "error"
 
 
 RetryConfig = RetrySettings
@@ -262,6 +305,10 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     min_calls: Annotated[int, doc("Calls to have seen before judging.", ge=1)] = 10
     window: Annotated[Duration, doc("How far back calls count.")] = Duration(30)
     open_for: Annotated[Duration, doc("How long the provider is left alone.")] = Duration(30)
+    last: Annotated[
+        Literal["ask", "refuse"],
+        doc("Where every target of a call is left alone: ask the first all the same, or none."),
+    ] = "ask"
 
 
 class HealthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -270,6 +317,7 @@ class HealthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     probe: Annotated[Literal["never", "idle", "always"], doc("When to probe; traffic itself always tells.")] = "never"
     interval: Annotated[Duration, doc("Between two probes.")] = Duration(300)
     timeout: Annotated[Duration, doc("How long a probe may take.")] = Duration(5)
+    paid: Annotated[bool, doc("Whether services that bill are probed too, by asking for their list of models.")] = False
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -279,12 +327,44 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Literal["error", "continue"],
         doc("`error`: the caller gets an error event; `continue`: another provider goes on."),
     ] = "error"
+    keep_alive: Annotated[
+        Duration,
+        doc("After so long without an event the caller gets a comment, so that no proxy cuts; 0: never.", ge=0),
+    ] = Duration(15)
+    min_tokens_per_s: Annotated[
+        float, doc("A stream that is slower over 30 seconds counts as broken; 0: none is.", ge=0)
+    ] = 0.0
+    write_timeout: Annotated[
+        Duration, doc("How long a caller may leave what is sent unread; then its stream is dropped.", gt=0)
+    ] = Duration(60)
+    on_disconnect: Annotated[
+        OnDisconnect, doc("When the caller leaves: `cancel` the provider's stream, or `drain` it to learn its usage.")
+    ] = "cancel"
 
 
 class HedgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A second request where the first is slow to begin."""
 
     budget: Annotated[float, doc("Share of requests that may be sent twice; 0: never.", ge=0, le=1)] = 0.0
+    after: Annotated[
+        Duration | None, doc("When the second one starts; none: later than 95 % of the target's answers began.", gt=0)
+    ] = None
+
+
+class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each caller's key may use, and what a call does that meets a limit, a provider's included."""
+
+    requests_per_min: Annotated[int | None, doc("Requests per minute of one caller's key.", ge=1)] = None
+    tokens_per_min: Annotated[int | None, doc("Tokens per minute of one caller's key, in and out.", ge=1)] = None
+    max_concurrency: Annotated[int | None, doc("Calls at a time of one caller's key.", ge=1)] = None
+    max_wait: Annotated[Duration, doc("How long a call may wait for its turn; 0: it is refused at once.", ge=0)] = (
+        Duration(0)
+    )
+    max_waiting: Annotated[int, doc("Calls that may wait at a time for one provider or key.", ge=1)] = 100
+    learned: Annotated[bool, doc("Whether the limits that a provider tells of in its headers are kept to.")] = True
+    adaptive: Annotated[
+        bool, doc("Whether the calls at a time to a provider that answers 429 or 503 are cut, and raised slowly after.")
+    ] = False
 
 
 class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -309,20 +389,32 @@ class CostsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     limits: Annotated[dict[str, float], doc("`<provider>_daily` or `<provider>_monthly`, in USD.")] = {}
 
 
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must hold of a request; all of it, where several are given."""
+
+    metadata: Annotated[dict[str, str], doc("Members of the request's `metadata`, and their values.")] = {}
+    tags: Annotated[list[str], doc("Tags that the request carries, in `metadata.tags` or `x-spine-tags`.")] = []
+    min_tokens: Annotated[int | None, doc("At least so many input tokens, by estimate.", ge=0)] = None
+    max_tokens: Annotated[int | None, doc("At most so many input tokens, by estimate.", ge=0)] = None
+
+
 class RouteTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place where a route may lead."""
 
-    target: Annotated[str, doc("`provider/model`.")]
+    target: Annotated[str, doc("`provider/model`, a provider, or another route.")]
     weight: Annotated[float, doc("Its share, under the strategy `weighted`.", gt=0)] = 1.0
+    when: Annotated[Conditions | None, doc("Only for requests of which this holds.")] = None
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A name that a caller may use as a model."""
 
     targets: Annotated[list[RouteTarget], doc("Where it leads: `provider/model`, or a table with a weight.")]
-    strategy: Annotated[RoutingStrategy, doc("How to choose among the targets.")] = RoutingStrategy.ORDERED
+    strategy: Annotated[str, doc("How to choose among the targets; as `routing.strategy`.")] = RoutingStrategy.ORDERED
     timeouts: Annotated[TimeoutOverrides, doc("Timeouts of this route.")] = TimeoutOverrides()
     on_break: Annotated[Literal["error", "continue"] | None, doc("As `streams.on_break`.")] = None
+    on_context_length: Annotated[OnRefusal | None, doc("As `retry.on_context_length`.")] = None
+    on_content_filter: Annotated[OnRefusal | None, doc("As `retry.on_content_filter`.")] = None
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -362,6 +454,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     health: Annotated[HealthSettings, doc("Health probes.")] = HealthSettings()
     streams: Annotated[StreamSettings, doc("Streams.")] = StreamSettings()
     hedge: Annotated[HedgeSettings, doc("Hedged requests.")] = HedgeSettings()
+    limits: Annotated[LimitsSettings, doc("Limits of callers, and waiting.")] = LimitsSettings()
     ledger: Annotated[LedgerSettings, doc("The ledger.")] = LedgerSettings()
     state: Annotated[StateSettings, doc("Shared state.")] = StateSettings()
     costs: Annotated[CostsSettings, doc("Budgets.")] = CostsSettings()
