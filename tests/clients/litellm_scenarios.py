@@ -285,6 +285,25 @@ def a_key_goes_to_no_other_service(place: Place) -> None:
     _run(work)
 
 
+@only_for("openai", "anthropic")
+def a_key_that_is_refused_is_left_out(place: Place) -> None:
+    async def work() -> None:
+        provider = _provider(place, api_key=None, api_keys=[Secret(KEY[::-1]), Secret(KEY)])
+        assert provider.keys is not None
+        error = await _failure(provider.complete("Hi"), AuthenticationError)
+        assert error.has_another_key and provider.keys.out == 1
+        for _ in range(3):
+            await provider.complete("Hi")
+        refused = _model(place, "simulated+status=401")
+        error = await _failure(provider.complete("Hi", model=refused), AuthenticationError)
+        assert not error.has_another_key and provider.keys.out == 2
+        await _failure(provider.complete("Hi"), AuthenticationError)  # the one that is out for the longest
+        await provider.complete("Hi", model=_model(place))
+        assert provider.keys.out == 1
+
+    _run(work)
+
+
 @only_for("openai")
 def what_it_cost_is_litellms_word(place: Place) -> None:
     async def work() -> None:

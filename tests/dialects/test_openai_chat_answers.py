@@ -562,3 +562,37 @@ def test_faulty_settings_are_no_fault_of_the_caller() -> None:
         status, body = encode(ConfigError('no API key for "gemini": set GEMINI_API_KEY'), "req_1")
         error = json.loads(body)["error"]
         assert (status, error["type"], error["code"]) == (500, "server_error", "config_error")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": "Hello", "refusal": None, "annotations": []},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"content": "", "reasoning_content": "thought"},
+        {
+            "content": None,
+            "tool_calls": [
+                {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+                for name in "ab"
+            ],
+        },
+        {"content": None, "function_call": {"name": "old", "arguments": "{}"}},
+    ],
+)
+def test_an_answer_with_a_member_that_nobody_knows_is_read_as_without_it(message: dict[str, Any]) -> None:
+    """What is wholly known is read once, anything else twice: both ways give the same."""
+    answer = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1760000000,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+        "service_tier": "default",
+        "system_fingerprint": "fp",
+    }
+    known = outbound.decode_response(json.dumps(answer).encode(), TARGET)
+    other = outbound.decode_response(json.dumps(answer | {"new_member": 1}).encode(), TARGET)
+    assert kept(other.extra, "openai_chat") == {**kept(known.extra, "openai_chat"), "new_member": 1}
+    assert msgspec.structs.replace(other, extra=known.extra, raw=known.raw) == known

@@ -142,7 +142,7 @@ def test_names_that_callers_choose_do_not_fill_the_memory() -> None:
     provider = azure(resource="ours", api_version="2024-10-21")
     for number in range(3000):
         provider.url("openai_chat", "/chat/completions", f"model-{number}")
-    assert len(provider._urls) == 1000
+    assert len(provider._addresses) == 1000
     plain = azure(resource="ours")
     assert plain.url("openai_chat", "/x", "a") is plain.url("openai_chat", "/x", "b")
 

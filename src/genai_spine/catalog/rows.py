@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -59,6 +60,20 @@ _VERSIONED = ("gemini", "gemini_embeddings")
 """Dialects whose own clients are given a host alone (GOOGLE_GEMINI_BASE_URL) and add the version's path."""
 
 
+class Continuation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That models go on with the last message where it is an assistant's, instead of answering it."""
+
+    models: tuple[str, ...] = ("*",)
+    """Which of them, by name in lower case; `*` stands for any letters."""
+    body: dict[str, Any] = {}
+    """What a request that is to be continued has to say besides, in the row's first dialect."""
+    echoes: bool = False
+    """Whether the answer says that message once more before it goes on."""
+
+    def holds_for(self, model: str) -> bool:
+        return any(fnmatchcase(model.lower(), pattern) for pattern in self.models)
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider, as its documentation tells it."""
 
@@ -103,6 +118,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Relative to the base URL of the first dialect; empty where models cannot be listed."""
     default_model: str | None = None
     embed_model: str | None = None
+    continues: Continuation | None = None
+    """Whether a broken answer can be gone on with here; None where no documentation says so."""
     quirks: Quirks = Quirks()
 
     @property

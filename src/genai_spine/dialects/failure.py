@@ -52,6 +52,14 @@ BY_STATUS: dict[int, type[ProviderError]] = {
 }
 
 # The only message texts that are read, where providers give no code of their own (recordings, 2026-11).
+DEAD_KEY = re.compile(
+    r"(invalid|incorrect|expired|revoked|disabled) api[ _-]?key"
+    r"|api[ _-]?key (is |was |has )?(been )?(reported as )?(invalid|incorrect|expired|revoked|disabled|deleted|leaked)"
+    r"|project has been denied access",
+    re.IGNORECASE,
+)
+"""A 403 of which this holds is about the key itself: no request with it goes through. Google's texts:
+github.com/continuedev/continue/issues/10513, github.com/poenl/gemini-api/issues/8 (read 2026-11)."""
 CONTEXT_LENGTH = re.compile(
     r"context (length|window|size)|maximum context|prompt is too long|too many (input )?tokens"
     r"|exceeds? the (available )?context|input is too long",
@@ -89,6 +97,8 @@ def error_class(
     by_status = BY_STATUS.get(status) if status is not None else None
     if by_status is None and status is not None:
         by_status = BadRequest if 400 <= status < 500 else ServerError if status >= 500 else None
+    if status == 403 and DEAD_KEY.search(message):
+        return AuthenticationError
     if found is not None and (by_status is None or issubclass(found, by_status) or found in _REFINES):
         return found
     if by_status is BadRequest or by_status is None:
@@ -134,7 +144,7 @@ def failed(
     )
     if status is not None:
         error.status_code = status
-    if status == 501:  # what a server was not made for, no second try brings about
+    if status in (501, 508):  # what a server was not made for, or a way in a circle, no second try mends
         error.retryable = False
     if (should := headers.get("x-should-retry")) is not None and kind is not BadReply:
         error.retryable = should == "true"

@@ -154,6 +154,8 @@ class Inbound(Protocol):
     STREAM_CONTENT_TYPE: bytes
     FORWARDED_HEADERS: frozenset[bytes]
     """Request headers that belong to the dialect and go on to a provider that speaks it (relay)."""
+    KEEP_ALIVE: bytes
+    """What may stand between two events of a stream and tells its clients nothing; empty where they all stumble."""
 
     def decode_request(self, body: bytes) -> CompletionRequest:
         """Raises: InvalidRequest, naming the place."""

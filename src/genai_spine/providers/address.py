@@ -1,14 +1,65 @@
 """Where a provider is: its row's base URL, the places in it filled from its settings.
 
-Must not know: dialects' paths, keys (but whether there is one), HTTP.
+Must not know: which paths a dialect has, keys (but whether there is one), HTTP.
 """
 
 from __future__ import annotations
 
-from genai_spine.catalog.places import fill, places_of
+from collections.abc import Callable
+
+import msgspec
+
+from genai_spine.catalog.places import fill, fill_model, places_of
 from genai_spine.catalog.rows import ProviderRow
+from genai_spine.dialects.bedrock_ids import region_of
 from genai_spine.model.errors import ConfigError
 from genai_spine.settings import ProviderSettings
+from genai_spine.wire.http import Url, parse_url
+
+MOST_URLS = 1000
+
+
+class Addresses:
+    """The URLs of one provider, each parsed once. `name` tells what it is called, in errors."""
+
+    __slots__ = ("_bases", "_name", "_row", "_settings", "_urls")
+
+    def __init__(self, row: ProviderRow, settings: ProviderSettings, name: Callable[[], str]) -> None:
+        self._row = row
+        self._settings = settings
+        self._name = name
+        self._urls: dict[tuple[str, str, str], Url] = {}
+        self._bases: dict[tuple[str, str | None], str] = {}
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._urls)
+
+    def url(self, dialect: str, path: str, model: str = "") -> Url:
+        """Where a request of this dialect goes: the base URL with its places filled, and the dialect's path.
+
+        `model` is the provider's own name of it, for addresses that hold it. Raises: ConfigError.
+        """
+        base = self._base_url(dialect, model)
+        key = (base, path, model if "{model}" in base else "")
+        found = self._urls.get(key)
+        if found is None:
+            found = parse_url(fill_model(base, model)).at(path)
+            if len(self._urls) < MOST_URLS:  # paths may hold names that callers choose
+                self._urls[key] = found
+        return found
+
+    def _base_url(self, dialect: str, model: str) -> str:
+        """A model that is bound to a region is asked there, whatever the settings' region is."""
+        is_bound = model.startswith("arn:") and "region" in self._row.settings_used
+        region = region_of(model) if is_bound else None
+        key = (dialect, region)
+        if (base := self._bases.get(key)) is None:
+            settings = self._settings if region is None else msgspec.structs.replace(self._settings, region=region)
+            base = base_url_of(self._row, settings, dialect, self._name())
+            if len(self._bases) < MOST_URLS:  # a region is a part of a name that callers choose
+                self._bases[key] = base
+        return base
 
 
 def base_url_of(row: ProviderRow, settings: ProviderSettings, dialect: str, name: str) -> str:

@@ -28,6 +28,7 @@ from genai_spine.model.errors import (
     ProviderTimeout,
     StreamBroken,
 )
+from genai_spine.providers.outbox import Outbox
 from genai_spine.providers.transport import Timeouts
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -48,6 +49,8 @@ class Owner(Protocol):
 
     peer: str
 
+    @property
+    def is_busy(self) -> bool: ...
     def release(self, connection: Connection) -> None: ...
     def forget(self, connection: Connection) -> None: ...
 
@@ -89,32 +92,33 @@ class Exchange:
 
     # The caller's side
 
-    async def send(self, head: bytes, body: bytes) -> None:
+    async def send(self, head: bytes, body: bytes, outbox: Outbox) -> None:
         """Write the request and wait for the response's head, which may come before all is written."""
         connection = self.connection
         if connection is None or connection.transport is None or connection.transport.is_closing():
             self.lose(None, connection is not None and connection.is_reused, False)
         elif len(body) <= WRITE_BYTES:
             self.is_sent = True
-            connection.transport.write(head + body)
+            write = outbox.put if connection.owner.is_busy else outbox.write
+            write(connection.transport, head + body)
         else:
-            await self._send_large(connection.transport, head, body)
+            await self._send_large(connection.transport, head, body, outbox)
         self.sent_at = self._loop.time()  # the first-byte clock starts here
         while not self.status and self.error is None:
             await self._wait(self._timeouts.first_byte_s, "first_byte_timeout")
         if self.error is not None and not self.status:
             raise self.error
 
-    async def _send_large(self, transport: asyncio.WriteTransport, head: bytes, body: bytes) -> None:
+    async def _send_large(self, transport: asyncio.WriteTransport, head: bytes, body: bytes, outbox: Outbox) -> None:
         """Write by slices, as fast as the peer takes them; stop when it has answered already."""
-        transport.write(head)
+        outbox.put(transport, head)
         view = memoryview(body)
         for start in range(0, len(body), WRITE_BYTES):
             while self.connection is not None and self.connection.is_write_paused and not self.status:
                 await self._wait(self._timeouts.idle_s, "idle_timeout")
             if self.status or self.connection is None:
                 return
-            transport.write(view[start : start + WRITE_BYTES])
+            outbox.put(transport, view[start : start + WRITE_BYTES])
         self.is_sent = True
 
     async def receive(self) -> bytes:

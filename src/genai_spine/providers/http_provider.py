@@ -13,9 +13,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.catalog.cards import card_of, joined, own_name, suggestion
-from genai_spine.catalog.places import fill_model
 from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
-from genai_spine.dialects.bedrock_ids import region_of
 from genai_spine.dialects.failure import redact
 from genai_spine.dialects.foreign import dialects_needed
 from genai_spine.dialects.interface import Outgoing, Target
@@ -32,21 +30,22 @@ from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse
 from genai_spine.policy.standing import Standing
 from genai_spine.policy.tokens import TokenCount
-from genai_spine.providers import codecs
-from genai_spine.providers.address import base_url_of
+from genai_spine.providers import codecs, hops
+from genai_spine.providers.address import Addresses
 from genai_spine.providers.authorize import Authorizer, authorizer_for
 from genai_spine.providers.connect import transport_for
 from genai_spine.providers.embed_parts import embed_in_parts
+from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
+from genai_spine.providers.overrides import CURRENT
+from genai_spine.providers.own_headers import OwnHeaders
 from genai_spine.providers.provider import LLMProvider, with_notices
+from genai_spine.providers.request_defaults import RequestDefaults
 from genai_spine.providers.standings import Standings
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, Transport
 from genai_spine.settings import ProviderSettings, TimeoutSettings
 from genai_spine.wire import eventstream
-from genai_spine.wire.http import Headers, Url, parse_url
+from genai_spine.wire.http import Headers, Url
 
-JSON_HEADERS: Headers = (("content-type", "application/json"), ("user-agent", "genai-spine"))
-_MOST_URLS = 1000
-_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 _NOT_THERE = frozenset({404, 405, 501})
 STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream", eventstream.CONTENT_TYPE)
 
@@ -78,18 +77,22 @@ class HttpProvider(LLMProvider):
         self._make_transport = transport
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._urls: dict[tuple[str, str, str], Url] = {}
-        self._bases: dict[tuple[str, str | None], str] = {}
+        self._addresses = Addresses(found, settings, lambda: self.name)
         self._deployed = {deployment: model for model, deployment in settings.deployments.items()}
         self._targets: dict[str, Target] = {}
         self._standings = Standings(self.card)
-        self._headers = self._build_headers()
-        self._merged: dict[Headers, Headers] = {}
-        self._lacks_key = found.needs_key and self._key() is None and not settings.headers
-        self._thresholds = _thresholds_of(settings.safety_settings, self.name)
-        self._is_signed = found.is_cloud and self._key() is None and not _authorized(settings)
+        keys = keys_of(settings)
+        self.keys = KeyPool(len(keys), lambda: self.name) if len(keys) > 1 else None
+        self._own_headers_of = tuple(OwnHeaders(found, settings, key) for key in keys or (None,))
+        self._own_headers = self._own_headers_of[0]
+        self._lacks_key = found.needs_key and not keys and not settings.headers
+        self._defaults = RequestDefaults(settings, self.name)
+        self._is_signed = found.is_cloud and not keys and not _authorized(settings)
         self._authorizer: Authorizer | None = None
-        self._told: list[tuple[bytes, bytes]] = []
+        # The headers of the last answer. Of several keys each has limits of its own, which are not those of the whole.
+        self.told: list[tuple[bytes, bytes]] = []
+        self.on_head: Callable[[str, list[tuple[bytes, bytes]]], None] | None = None
+        """Is told the model and the headers of every answer of a provider with one key: its limits are in them."""
 
     # ------------------------------------------------------------ who and where
 
@@ -149,76 +152,18 @@ class HttpProvider(LLMProvider):
         return self._standings.of(model or self.default_model or "")
 
     def url(self, dialect: str, path: str, model: str = "") -> Url:
-        """Where a request of this dialect goes: the base URL with its places filled, and the dialect's path.
-
-        `model` is the provider's own name of it, for addresses that hold it. Raises: ConfigError.
-        """
-        base = self._base_url(dialect, model)
-        key = (base, path, model if "{model}" in base else "")
-        found = self._urls.get(key)
-        if found is None:
-            found = parse_url(fill_model(base, model)).at(path)
-            if len(self._urls) < _MOST_URLS:  # paths may hold names that callers choose
-                self._urls[key] = found
-        return found
-
-    def _base_url(self, dialect: str, model: str) -> str:
-        """A model that is bound to a region is asked there, whatever the settings' region is."""
-        is_bound = model.startswith("arn:") and "region" in self.row.settings_used
-        region = region_of(model) if is_bound else None
-        key = (dialect, region)
-        if (base := self._bases.get(key)) is None:
-            settings = self.settings if region is None else msgspec.structs.replace(self.settings, region=region)
-            base = base_url_of(self.row, settings, dialect, self.name)
-            if len(self._bases) < _MOST_URLS:  # a region is a part of a name that callers choose
-                self._bases[key] = base
-        return base
+        """As `Addresses.url`. Raises: ConfigError."""
+        return self._addresses.url(dialect, path, model)
 
     @property
     def rate_limits(self) -> tuple[RateLimit, ...]:
-        """The provider's limits as its last answer told them; empty where it told none."""
-        return rate_limits({name.decode("latin-1"): value.decode("latin-1") for name, value in self._told})
-
-    def _key(self) -> str | None:
-        settings = self.settings
-        key = settings.api_key or (settings.api_keys[0] if settings.api_keys else None)
-        return key.reveal() if key else None
-
-    def _build_headers(self) -> Headers:
-        key = self._key()
-        headers: list[tuple[str, str]] = [(name, value) for name, value in JSON_HEADERS]  # type: ignore[misc]
-        if key is not None and (header := KEY_HEADERS.get(self.row.auth)) is not None:
-            headers.append((header[0], header[1] + key))
-        headers.extend(self.row.headers.items())
-        if self.settings.org_id is not None and self.row.organization_header is not None:
-            headers.append((self.row.organization_header, self.settings.org_id))
-        own = {name.lower(): value.reveal() for name, value in self.settings.headers.items()}
-        return (*((name, value) for name, value in headers if name.lower() not in own), *own.items())
+        """The provider's limits as its last answer told them; empty where it told none, or where keys are several."""
+        return rate_limits({name.decode("latin-1"): value.decode("latin-1") for name, value in self.told})
 
     def _check_key(self) -> None:
         if self._lacks_key:
             names = " or ".join(self.row.key_variables) or "the key's variable"
             raise ConfigError(f'no API key for "{self.name}": set {names}, or providers.{self.name}.api_key')
-
-    def _headers_with(self, headers: Headers) -> Headers:
-        """Ours and a caller's: its word stands over the row's, the settings' over its; of betas both are wanted."""
-        if not headers:
-            return self._headers
-        merged = self._merged.get(headers)
-        if merged is None:
-            set_by_operator = {name.lower() for name in self.settings.headers} - {"anthropic-beta"}
-            if self.settings.org_id is not None and self.row.organization_header is not None:
-                set_by_operator.add(self.row.organization_header.lower())
-            given = {_text(name).lower(): _text(value) for name, value in headers}
-            given = {name: value for name, value in given.items() if name not in set_by_operator}
-            for name, value in self._headers:
-                if _text(name).lower() == "anthropic-beta" and "anthropic-beta" in given:
-                    given["anthropic-beta"] = f"{_text(value)},{given['anthropic-beta']}"
-            kept = [(name, value) for name, value in self._headers if _text(name).lower() not in given]
-            merged = (*kept, *given.items())
-            if len(self._merged) < 256:
-                self._merged[headers] = merged
-        return merged
 
     # ------------------------------------------------------------ the calls
 
@@ -331,11 +276,31 @@ class HttpProvider(LLMProvider):
             return []
         self._check_key()
         url = self.url(self.row.lists_at, self.row.models_path)
-        response = await self._send(HttpRequest(method="GET", url=url, headers=self._headers, timeouts=self.timeouts))
+        response = await self._exchange("GET", url)
         if response.status != 200:
             raise await self.error_of(response, self.dialect)
         listed = codecs.model_list(self.row.chat[0]).decode_models(await self.json_body(response))
         return [joined(card, self.card(card.id)) for card in listed]
+
+    async def probe(self, *, key: int | None = None) -> None:
+        """Its list of models is asked for, whatever the settings say of models; where there is none, its address.
+
+        It is there if it answers: a server without that path does. `key` is the position of the key to ask with, and
+        of no other. Raises: SpineError.
+        """
+        path = self.row.models_path
+        self._check_key()
+        url = self.url(self.row.lists_at, path) if path else self.url(self.dialect, "/")
+        response = await self._exchange("GET", url, key=None if key is None else KeyUse(key, ""))
+        if path and response.status == 200:
+            await self.json_body(response)
+        elif response.status in _NOT_THERE or (not path and response.status < 500):
+            await response.aclose()
+        else:
+            error = await self.error_of(response, self.dialect)
+            if key is not None or not error.has_another_key:
+                raise error
+            await self.probe()
 
     # ------------------------------------------------------------ sending
 
@@ -343,25 +308,53 @@ class HttpProvider(LLMProvider):
         self, dialect: str, path: str, body: bytes, headers: Headers = (), *, model: str = ""
     ) -> HttpResponse:
         """POST to the provider; the answer's head is there, its body still coming. `model` is as in `url`."""
-        self._check_key()
-        return await self._send(
-            HttpRequest(
-                method="POST",
-                url=self.url(dialect, path, model),
-                headers=self._headers_with(headers),
-                body=body,
-                timeouts=self.timeouts,
-            )
-        )
+        if self._lacks_key:
+            self._check_key()
+        return await self._exchange("POST", self._addresses.url(dialect, path, model), body, headers, model)
 
-    async def _send(self, request: HttpRequest) -> HttpResponse:
+    async def _exchange(
+        self,
+        method: str,
+        url: Url,
+        body: bytes = b"",
+        headers: Headers = (),
+        model: str = "",
+        *,
+        timeouts: Timeouts | None = None,
+        key: KeyUse | None = None,
+    ) -> HttpResponse:
+        """One request, authorised. `headers` are a caller's; `timeouts` stand whatever the call's are; `key` is that of
+        an earlier request, to be used again."""
         loop = asyncio.get_running_loop()
         if self._transport is None or self._loop is not loop:
             self._transport, self._loop = self._new_transport(), loop
+        own = self._own_headers
+        if (keys := self.keys) is not None:
+            key = key or keys.take(model)
+            own = self._own_headers_of[key.position]
+        if self.settings.base_url is not None and hops.CAME_BY.get():
+            headers = (*headers, (hops.HEADER, hops.outgoing()))
+        if timeouts is None:
+            override = CURRENT.get()
+            timeouts = self.timeouts if override is None else override.over(self.timeouts)
+        request = HttpRequest(
+            method=method,
+            url=url,
+            headers=own.merged(headers) if headers else own.plain,
+            body=body,
+            timeouts=timeouts,
+        )
         if self._is_signed:
             request = await self._authorized(request)
         response = await self._transport.send(request)
-        self._told = response.headers
+        if keys is None or key is None:
+            self.told = response.headers
+            if model and self.on_head is not None:
+                self.on_head(model, response.headers)
+        else:
+            response.mark = key
+            if response.status < 400:
+                keys.answered(key)
         return response
 
     async def check_credentials(self) -> None:
@@ -372,7 +365,7 @@ class HttpProvider(LLMProvider):
         self._check_key()
         url = self.url(self.dialect, "/")
         if self._is_signed:
-            await self._authorized(HttpRequest(method="GET", url=url, headers=self._headers))
+            await self._authorized(HttpRequest(method="GET", url=url, headers=self._own_headers.plain))
 
     async def _authorized(self, request: HttpRequest) -> HttpRequest:
         if self._authorizer is None:
@@ -428,6 +421,8 @@ class HttpProvider(LLMProvider):
             error.body = redact(body.decode("utf-8", "replace"))
         if self._authorizer is not None and response.status in (401, 403):
             self._authorizer.refused(error)
+        if self.keys is not None and isinstance(response.mark, KeyUse):
+            self.keys.judge(response.mark, error)
         return error
 
     async def close(self) -> None:
@@ -439,47 +434,11 @@ class HttpProvider(LLMProvider):
 
     def _with_defaults(self, request: CompletionRequest) -> CompletionRequest:
         """What the settings say where the request says nothing."""
-        changes: dict[str, Any] = {}
-        if request.max_tokens is None and self.settings.max_tokens is not None:
-            changes["max_tokens"] = self.settings.max_tokens
-        if request.temperature is None and self.settings.temperature is not None:
-            changes["temperature"] = self.settings.temperature
-        request = msgspec.structs.replace(request, **changes) if changes else request
-        return self._with_safety(request) if self._thresholds else request
-
-    def _with_safety(self, request: CompletionRequest) -> CompletionRequest:
-        from genai_spine.dialects.gemini.safety import with_safety  # noqa: PLC0415  # Gemini's callers pay for it
-
-        return with_safety(request, self._thresholds)
+        return self._defaults.onto(request)
 
     def has_defaults_for(self, members: Mapping[str, Any]) -> bool:
         """Whether the settings would add something to a request with these top-level members."""
-        settings = self.settings
-        if self._thresholds:
-            return True
-        return (settings.max_tokens is not None and members.keys().isdisjoint(_LIMITS)) or (
-            settings.temperature is not None and "temperature" not in members
-        )
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")
-
-
-def _thresholds_of(given: Any, name: str) -> dict[str, str]:
-    """`safety_settings` as a table of category and threshold, or as the list that Gemini's own clients take."""
-    if given is None:
-        return {}
-    if isinstance(given, list) and all(
-        isinstance(each, dict) and each.keys() == {"category", "threshold"} for each in given
-    ):
-        given = {each["category"]: each["threshold"] for each in given}
-    if isinstance(given, dict) and all(isinstance(text, str) for pair in given.items() for text in pair):
-        return given
-    raise ConfigError(
-        f"providers.{name}.safety_settings: expected a table such as "
-        '{ HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH" }, or a list of category and threshold'
-    )
+        return self._defaults.concern(members)
 
 
 def _authorized(settings: ProviderSettings) -> bool:

@@ -18,6 +18,7 @@ from math import inf
 
 from genai_spine.providers.connection import Connection, StaleConnection
 from genai_spine.providers.dial import Dialer, Resolve, resolve
+from genai_spine.providers.outbox import Outbox
 from genai_spine.providers.pool import Lane, PoolLimits, closed_error
 from genai_spine.providers.proxies import NO_PROXIES, Proxies
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts
@@ -44,6 +45,7 @@ class HttpTransport:
         self._tick_s = tick_s
         self._lanes: dict[tuple[str, str, int], Lane] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._outbox: Outbox
         self._ticker: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -90,7 +92,7 @@ class HttpTransport:
         self, connection: Connection, request: HttpRequest, head: bytes, deadline: float
     ) -> HttpResponse:
         exchange = connection.begin(request.timeouts, deadline, request.method == "HEAD")
-        await exchange.send(head, request.body)
+        await exchange.send(head, request.body, self._outbox)
         return HttpResponse(exchange.status, exchange.headers, exchange)
 
     def _encode_head(self, request: HttpRequest) -> bytes:
@@ -112,6 +114,7 @@ class HttpTransport:
             if self._loop is not None and any(not lane.is_empty for lane in self._lanes.values()):
                 raise RuntimeError("a transport belongs to the event loop that first used it")
             self._loop = loop
+            self._outbox = Outbox(loop)
             self._ticker = None
         return loop
 

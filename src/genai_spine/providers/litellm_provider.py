@@ -27,12 +27,14 @@ from genai_spine.dialects.openai_chat import outbound as openai_chat
 from genai_spine.dialects.vectors import matched
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import ConfigError, InvalidRequest, ProviderTimeout, StreamBroken
+from genai_spine.model.errors import ConfigError, InvalidRequest, ProviderError, ProviderTimeout, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
 from genai_spine.providers import litellm_library as ways
+from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
 from genai_spine.providers.provider import LLMProvider
+from genai_spine.providers.request_defaults import RequestDefaults
 from genai_spine.settings import ProviderSettings, TimeoutSettings
 
 
@@ -52,9 +54,12 @@ class LiteLLMProvider(LLMProvider):
         self.name = name or row.id
         self.quirks = row.quirks_with(settings.quirks)
         self.timeouts = settings.timeouts.over(timeouts or TimeoutSettings())
+        self._defaults = RequestDefaults(settings, self.name)
+        self._keys = keys_of(settings)
+        self.keys = KeyPool(len(self._keys), lambda: self.name) if len(self._keys) > 1 else None
         self._named = [name for name in (settings.model, settings.embed_model, *settings.models) if name]
         self._named += settings.custom_models.values()
-        if not self._named and (settings.api_key or settings.api_keys or settings.base_url or settings.headers):
+        if not self._named and (self._keys or settings.base_url or settings.headers):
             raise ConfigError(
                 f"providers.{self.name}: api_key, base_url and headers are for the service of the models that are "
                 f"named here, and none is: set providers.{self.name}.model"
@@ -86,8 +91,9 @@ class LiteLLMProvider(LLMProvider):
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
         library = await asyncio.to_thread(ways.load)
         target = self._target(request.model)
-        arguments, notices = self._chat_arguments(library, request, target, stream=False)
-        answer = await self._answered(library.acompletion(**arguments))
+        key = self._key_for(library, target.model)
+        arguments, notices = self._chat_arguments(library, request, target, key, stream=False)
+        answer = await self._answered(library.acompletion(**arguments), key)
         response = openai_chat.decode_response(_encoded(answer), target)
         return msgspec.structs.replace(
             response,
@@ -99,8 +105,9 @@ class LiteLLMProvider(LLMProvider):
         """The events as they come, those of one chunk together."""
         library = await asyncio.to_thread(ways.load)
         target = self._target(request.model)
-        arguments, notices = self._chat_arguments(library, request, target, stream=True)
-        stream = await self._answered(library.acompletion(**arguments))
+        key = self._key_for(library, target.model)
+        arguments, notices = self._chat_arguments(library, request, target, key, stream=True)
+        stream = await self._answered(library.acompletion(**arguments), key)
         decoder = openai_chat.stream_decoder(target)
         last: Any = None
         try:
@@ -127,8 +134,9 @@ class LiteLLMProvider(LLMProvider):
         target = self._target(model)
         outgoing = openai_embeddings.encode_request(request, target)
         arguments, notices = ways.known_arguments(msgspec.json.decode(outgoing.body), ways.EMBEDDING_ARGUMENTS)
-        arguments |= self._common(library, target.model)
-        answer = await self._answered(library.aembedding(**arguments))
+        key = self._key_for(library, target.model)
+        arguments |= self._common(library, target.model, key)
+        answer = await self._answered(library.aembedding(**arguments), key)
         response = matched(openai_embeddings.decode_response(_encoded(answer), target), request)
         return msgspec.structs.replace(
             response,
@@ -158,19 +166,25 @@ class LiteLLMProvider(LLMProvider):
         return target
 
     def _chat_arguments(
-        self, library: Any, request: CompletionRequest, target: Target, *, stream: bool
+        self, library: Any, request: CompletionRequest, target: Target, key: KeyUse | None, *, stream: bool
     ) -> tuple[dict[str, Any], tuple[Notice, ...]]:
         """Raises: InvalidRequest for what cannot be said."""
-        outgoing = openai_chat.encode_request(self._with_defaults(request), target, stream=stream)
+        outgoing = openai_chat.encode_request(self._defaults.onto(request), target, stream=stream)
         if _service_of(library, target.model) is None:
             raise InvalidRequest(
                 f'LiteLLM knows no service for the model "{target.model}": write it as service/model', param="model"
             )
         supported = library.get_supported_openai_params(model=target.model)
         arguments, notices = ways.chat_arguments(msgspec.json.decode(outgoing.body), supported)
-        return {**arguments, **self._common(library, target.model)}, (*outgoing.notices, *notices)
+        return {**arguments, **self._common(library, target.model, key)}, (*outgoing.notices, *notices)
 
-    def _common(self, library: Any, model: str) -> dict[str, Any]:
+    def _key_for(self, library: Any, model: str) -> KeyUse | None:
+        """The key of the settings whose turn it is; None where there is none for the service of this model."""
+        if not self._keys or not self._is_ours(library, model):
+            return None
+        return self.keys.take(model) if self.keys is not None else KeyUse(0, model)
+
+    def _common(self, library: Any, model: str, key: KeyUse | None) -> dict[str, Any]:
         """What every call is told beside its content; retries are the engine's."""
         common: dict[str, Any] = {
             "timeout": float(self.timeouts.first_token),
@@ -187,9 +201,8 @@ class LiteLLMProvider(LLMProvider):
             common["api_base"] = settings.base_url
         if settings.api_version is not None:
             common["api_version"] = settings.api_version
-        key = settings.api_key or (settings.api_keys[0] if settings.api_keys else None)
         if key is not None:
-            common["api_key"] = key.reveal()
+            common["api_key"] = self._keys[key.position]
         return common
 
     def _is_ours(self, library: Any, model: str) -> bool:
@@ -198,26 +211,23 @@ class LiteLLMProvider(LLMProvider):
         service = _service_of(library, model)
         return service is not None and any(service == _service_of(library, name) for name in self._named)
 
-    def _with_defaults(self, request: CompletionRequest) -> CompletionRequest:
-        """What the settings say where the request says nothing."""
-        changes: dict[str, Any] = {}
-        if request.max_tokens is None and self.settings.max_tokens is not None:
-            changes["max_tokens"] = self.settings.max_tokens
-        if request.temperature is None and self.settings.temperature is not None:
-            changes["temperature"] = self.settings.temperature
-        return msgspec.structs.replace(request, **changes) if changes else request
-
     # ------------------------------------------------------------ what it says
 
-    async def _answered(self, call: Awaitable[Any]) -> Any:
+    async def _answered(self, call: Awaitable[Any], key: KeyUse | None) -> Any:
         """Raises: what the call failed of, as an error of ours."""
         try:
             async with asyncio.timeout(self.timeouts.total):
-                return await call
+                answer = await call
         except TimeoutError as error:
             raise ProviderTimeout(f"no answer from LiteLLM after {self.timeouts.total:g} s") from error
         except Exception as error:
-            raise ways.failure_of(error) from error
+            failure = ways.failure_of(error)
+            if self.keys is not None and key is not None and isinstance(failure, ProviderError):
+                self.keys.judge(key, failure)
+            raise failure from error
+        if self.keys is not None and key is not None:
+            self.keys.answered(key)
+        return answer
 
     async def _chunks(self, stream: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """The stream's chunks, each within the time that a stream may be idle."""

@@ -24,7 +24,7 @@ from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, FinishReason, Notice
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.model_store import ModelStore, SharedPulls
-from genai_spine.providers.transport import HttpRequest, HttpResponse
+from genai_spine.providers.transport import HttpResponse
 from genai_spine.wire.http import Headers
 
 DIALECT = "ollama_chat"
@@ -146,10 +146,7 @@ class OllamaProvider(HttpProvider, ModelStore):
         timeouts = self.timeouts
         if is_long:
             timeouts = msgspec.structs.replace(timeouts, idle_s=_PULL_SILENCE_S, total_s=None)
-        url = self.url(DIALECT, path)
-        return await self._send(
-            HttpRequest(method=method, url=url, headers=self._headers, body=body, timeouts=timeouts)
-        )
+        return await self._exchange(method, self.url(DIALECT, path), body, timeouts=timeouts)
 
     # ------------------------------------------------------------ calls
 

@@ -53,6 +53,11 @@ class Lane:
     def is_empty(self) -> bool:
         return not (self.connections or self._opening or self._waiting)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether more than one connection is in use."""
+        return len(self.connections) - len(self._idle) > 1
+
     def take(self) -> Connection | None:
         """An idle connection, the last used first (its peer is the least likely to have closed it)."""
         while self._idle:

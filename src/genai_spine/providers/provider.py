@@ -20,6 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
@@ -46,6 +47,7 @@ class LLMProvider(Spellings, ABC):
 
     name: str = "provider"
     _status: ProviderStatus | None = None
+    _probed_at: datetime | None = None
 
     # ------------------------------------------------------------ what a subclass writes
 
@@ -145,21 +147,32 @@ class LLMProvider(Spellings, ABC):
         """What holds of a model now: the price in force, and what its answers say beside where it is retired."""
         return standing_of(self.card(model), time.time())
 
+    async def probe(self) -> None:
+        """Ask whether the provider is there, at no cost: for its list of models. Raises: SpineError where it is not."""
+        await self.list_models()
+
     async def is_healthy(self) -> bool:
-        """Whether the provider answers: its list of models is asked for, which costs nothing."""
+        """Whether the provider answers a probe now."""
         begun = time.perf_counter()
         error: str | None = None
         try:
-            await self.list_models()
+            await self.probe()
         except SpineError as failure:
             error = failure.message
-        latency_s = time.perf_counter() - begun
-        self._status = ProviderStatus.now(self.name, error=error, latency_s=latency_s)
+        self.probed(error, time.perf_counter() - begun)
         return error is None
 
+    def probed(self, error: str | None, latency_s: float) -> None:
+        """Take down what a probe found; None is that the provider answered."""
+        self._status = ProviderStatus.now(self.name, error=error, latency_s=latency_s)
+        self._probed_at = self._status.last_check
+
     def status(self) -> ProviderStatus:
-        """As of the last health check or call."""
-        return self._status or ProviderStatus(name=self.name, healthy=True)
+        """As of the last health check or call; the capabilities are those of the default model."""
+        status = self._status or ProviderStatus(name=self.name, healthy=True)
+        able = msgspec.structs.asdict(self.capabilities()) if self.default_model is not None else {}
+        names = tuple(name for name, value in able.items() if value is True)
+        return msgspec.structs.replace(status, name=self.name, capabilities=names)
 
     @functools.cached_property
     def counts(self) -> Counts:
@@ -173,7 +186,7 @@ class LLMProvider(Spellings, ABC):
 
     @property
     def metrics(self) -> ProviderMetrics:
-        return self.counts.metrics
+        return msgspec.structs.replace(self.counts.metrics, last_health_check=self._probed_at)
 
     def observe(
         self, model: str, usage: TokenUsage | None, duration_s: float, error: ProviderError | None = None
@@ -181,7 +194,8 @@ class LLMProvider(Spellings, ABC):
         """Count one call that went out to this provider; its cost in USD, None where unknown."""
         if error is not None:
             self.counts.failed(duration_s)
-            if error.fault in ("network", "provider"):
+            is_shut_out = error.status_code == 401
+            if not error.has_another_key and (is_shut_out or error.fault in ("network", "provider")):
                 self._status = ProviderStatus.now(self.name, error=error.message, latency_s=duration_s)
             return None
         cost = self.cost(model, usage)

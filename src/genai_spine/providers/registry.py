@@ -13,6 +13,7 @@ from typing import Any, cast
 from genai_spine.catalog.rows import ProviderRow, find_row
 from genai_spine.model.errors import ConfigError, ProviderNotFound, SpineError
 from genai_spine.model.response import UsageTotals
+from genai_spine.policy import custom_strategies
 from genai_spine.providers import plugins
 from genai_spine.providers.agent import AgentProvider
 from genai_spine.providers.http_provider import HttpProvider
@@ -200,7 +201,13 @@ def settings_of(config: Settings | ProvidersSettings | Mapping[str, Any]) -> Set
         return Settings(providers=config)
     tree = dict(config) if "providers" in config else {"providers": dict(config)}
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GENAI_")}
-    return load_settings(environ=environ, cwd=Path(os.devnull), overrides=tree, plugins=plugins.names())
+    return load_settings(
+        environ=environ,
+        cwd=Path(os.devnull),
+        overrides=tree,
+        plugins=plugins.names(),
+        strategies=custom_strategies.names,
+    )
 
 
 def _agent_of(agent_id: str, members: Mapping[str, Any]) -> AgentSettings:

@@ -31,7 +31,9 @@ from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, Notice
 from genai_spine.providers.http_provider import HttpProvider
-from genai_spine.providers.transport import HttpRequest, HttpResponse
+from genai_spine.providers.keys import KeyUse
+from genai_spine.providers.overrides import in_force
+from genai_spine.providers.transport import HttpResponse
 from genai_spine.wire.http import Headers, Url, parse_url
 
 DIALECT = outbound.DIALECT
@@ -54,6 +56,7 @@ class ReplicateProvider(HttpProvider):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._owners: dict[str, KeyUse] = {}  # by prediction: another key's account does not know it
 
     # ------------------------------------------------------------ calls
 
@@ -77,7 +80,7 @@ class ReplicateProvider(HttpProvider):
                 finished = True
                 yield _begun(list(replay(outbound.decode_response(body, target))), prediction.id, notices)
                 return
-            async with aclosing(self._streamed(url, target)) as stream:
+            async with aclosing(self._streamed(url, target, self._owners.get(prediction.id))) as stream:
                 async for events in stream:
                     if isinstance(end := events[-1], MessageEnd):
                         finished = True
@@ -87,6 +90,8 @@ class ReplicateProvider(HttpProvider):
         finally:
             if not finished:
                 await self._abandon(prediction.id)
+            else:
+                self._owners.pop(prediction.id, None)
 
     async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
         """Creates a prediction and waits for its end."""
@@ -95,10 +100,12 @@ class ReplicateProvider(HttpProvider):
         if prediction.is_finished:
             return body
         try:
-            return await self._wait_for(prediction.id)
+            body = await self._wait_for(prediction.id)
         except BaseException:
             await self._abandon(prediction.id)
             raise
+        self._owners.pop(prediction.id, None)
+        return body
 
     async def close(self) -> None:
         if self._cancelling:
@@ -140,14 +147,18 @@ class ReplicateProvider(HttpProvider):
         response = await self._ask("POST", outgoing.path, outgoing.body, tuple(headers.items()))
         if response.status not in (200, 201, 202):
             raise await self.error_of(response, DIALECT)
-        return await self.json_body(response)
+        body = await self.json_body(response)
+        if isinstance(response.mark, KeyUse) and not (prediction := outbound.decode_prediction(body)).is_finished:
+            self._owners[prediction.id] = response.mark
+        return body
 
     def _bounds(self, *, waits: bool) -> dict[str, str]:
         """How long Replicate may work on it, and how long it may hold the answer back: less than we wait for it."""
         bounds: dict[str, str] = {}
-        if (total_s := self.timeouts.total_s) is not None:
+        timeouts = in_force(self.timeouts)
+        if (total_s := timeouts.total_s) is not None:
             bounds["cancel-after"] = f"{int(min(max(total_s, _SHORTEST_DEADLINE_S), _LONGEST_DEADLINE_S))}s"
-        first_byte_s = self.timeouts.first_byte_s
+        first_byte_s = timeouts.first_byte_s
         if waits and first_byte_s is not None and first_byte_s < 2 * _LONGEST_WAIT_S:
             bounds["prefer"] = f"wait={max(1, int(first_byte_s / 2))}"
         return bounds
@@ -155,10 +166,11 @@ class ReplicateProvider(HttpProvider):
     async def _wait_for(self, id: str) -> bytes:
         """The finished prediction. Raises: ProviderTimeout after the total time of a call."""
         pause_s = _FIRST_POLL_S
+        total_s = in_force(self.timeouts).total_s
         try:
-            async with asyncio.timeout(self.timeouts.total_s):
+            async with asyncio.timeout(total_s):
                 while True:
-                    response = await self._ask("GET", f"/predictions/{id}")
+                    response = await self._ask("GET", f"/predictions/{id}", key=self._owners.get(id))
                     if response.status != 200:
                         raise await self.error_of(response, DIALECT)
                     body = await self.json_body(response)
@@ -169,12 +181,12 @@ class ReplicateProvider(HttpProvider):
         except TimeoutError as error:
             if isinstance(error, SpineError):
                 raise
-            message = f"the prediction did not end within {self.timeouts.total_s:g} s"
+            message = f"the prediction did not end within {total_s:g} s"
             raise ProviderTimeout(message, code="total_timeout") from None
 
-    async def _streamed(self, url: Url, target: Target) -> AsyncGenerator[list[StreamEvent], None]:
-        headers = self._headers_with((("accept", "text/event-stream"), ("cache-control", "no-store")))
-        response = await self._send(HttpRequest(method="GET", url=url, headers=headers, timeouts=self.timeouts))
+    async def _streamed(self, url: Url, target: Target, key: KeyUse | None) -> AsyncGenerator[list[StreamEvent], None]:
+        headers = (("accept", "text/event-stream"), ("cache-control", "no-store"))
+        response = await self._exchange("GET", url, headers=headers, key=key)
         try:
             if response.status != 200:
                 raise await self.error_of(response, DIALECT)
@@ -209,7 +221,7 @@ class ReplicateProvider(HttpProvider):
         """The end with what the prediction counted; without it where that cannot be had."""
         with suppress(SpineError):
             for attempt in range(_COUNTED_TRIES):
-                response = await self._ask("GET", f"/predictions/{id}")
+                response = await self._ask("GET", f"/predictions/{id}", key=self._owners.get(id))
                 if response.status != 200:
                     await response.aclose()
                     break
@@ -221,11 +233,12 @@ class ReplicateProvider(HttpProvider):
                 await asyncio.sleep(_FIRST_POLL_S * 2**attempt)
         return end
 
-    async def _ask(self, method: str, path: str, body: bytes = b"", headers: Headers = ()) -> HttpResponse:
+    async def _ask(
+        self, method: str, path: str, body: bytes = b"", headers: Headers = (), *, key: KeyUse | None = None
+    ) -> HttpResponse:
         self._check_key()
         url = self.url(DIALECT, "").at(path)  # not kept: an id is asked for a few times only
-        given = self._headers_with(headers)
-        return await self._send(HttpRequest(method=method, url=url, headers=given, body=body, timeouts=self.timeouts))
+        return await self._exchange(method, url, body, headers, key=key)
 
     # ------------------------------------------------------------ leaving early
 
@@ -249,7 +262,7 @@ class ReplicateProvider(HttpProvider):
     async def _cancel(self, id: str) -> None:
         try:
             async with asyncio.timeout(_CANCEL_S):
-                response = await self._ask("POST", f"/predictions/{id}/cancel")
+                response = await self._ask("POST", f"/predictions/{id}/cancel", key=self._owners.pop(id, None))
                 await response.aclose()
         except (SpineError, TimeoutError) as error:
             logger.warning("%s: prediction %s could not be cancelled, and goes on: %s", self.name, id, error)

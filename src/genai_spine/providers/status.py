@@ -28,11 +28,13 @@ class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls since the start. `avg_latency_s` weighs recent calls more (exponential average)."""
+    """Calls since the start. The averages weigh recent calls more (exponential average); that of the first token is
+    over streams."""
 
     request_count: int = 0
     error_count: int = 0
     avg_latency_s: float | None = None
+    avg_first_token_s: float | None = None
     total_cost_usd: Decimal = Decimal(0)
     last_health_check: datetime | None = None
 

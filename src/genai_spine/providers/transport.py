@@ -96,15 +96,17 @@ class BodySource(Protocol):
 class HttpResponse:
     """A response whose head is here. Names of `headers` are lower-case, values as sent.
 
-    Read it to the end or `aclose()` it: until then it holds a connection.
+    Read it to the end or `aclose()` it: until then it holds a connection. `mark` is for whoever sent the
+    request to note something on it; nothing here looks at it.
     """
 
-    __slots__ = ("_decoder", "_pieces", "_source", "headers", "status")
+    __slots__ = ("_decoder", "_pieces", "_source", "headers", "mark", "status")
 
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]], source: BodySource) -> None:
         """Raises: BadReply for a content-encoding that we cannot undo; the source is closed then."""
         self.status = status
         self.headers = headers
+        self.mark: object = None
         self._source = source
         self._decoder: BodyDecoder | None = None
         self._pieces: Iterator[bytes] | None = None
@@ -163,7 +165,7 @@ class HttpResponse:
         """The rest of the body. Raises: BadReply when it is longer than `max_bytes`, unpacked."""
         parts = []
         size = 0
-        while part := await self.receive():
+        while not self.is_over and (part := await self.receive()):
             size += len(part)
             if size > max_bytes:
                 self._source.close()

@@ -113,7 +113,7 @@ def top_level(body: bytes) -> dict[str, Raw]:
     try:
         _check_utf8(body)
         members = OBJECT.decode(body)
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        if _openers(body) > MAX_DEPTH:
             for value in members.values():
                 _check_depth(value, MAX_DEPTH - 1)
     except UNREADABLE as error:

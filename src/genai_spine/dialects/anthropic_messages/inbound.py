@@ -57,6 +57,8 @@ from genai_spine.wire import json
 DIALECT = wire.DIALECT
 STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 FORWARDED_HEADERS = frozenset({b"anthropic-beta", b"anthropic-version"})
+# "may include any number of ping events" (platform.claude.com/docs/en/build-with-claude/streaming, 2026-11)
+KEEP_ALIVE = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _MODES: dict[str, Any] = {"auto": "auto", "any": "required", "none": "none", "tool": "tool"}

@@ -41,6 +41,8 @@ from genai_spine.wire import json
 DIALECT = wire.DIALECT
 STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 FORWARDED_HEADERS: frozenset[bytes] = frozenset()
+# Google's JavaScript client finds no event after a line that is none (`responseLineRE`, 2026-11).
+KEEP_ALIVE = b""
 
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "tool"}
 _MODES: dict[str, Any] = {"AUTO": "auto", "NONE": "none", "ANY": "required"}

@@ -26,6 +26,7 @@ from genai_spine.wire import json
 DIALECT = wire.DIALECT
 STREAM_CONTENT_TYPE = b"application/x-ndjson"
 FORWARDED_HEADERS: frozenset[bytes] = frozenset()
+KEEP_ALIVE = b""  # its Python client reads every line as JSON (ollama 0.6.3)
 
 
 # ---------------------------------------------------------------- request

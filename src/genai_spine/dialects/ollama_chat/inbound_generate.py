@@ -17,6 +17,7 @@ from genai_spine.wire import json
 DIALECT = "ollama_generate"
 STREAM_CONTENT_TYPE = inbound.STREAM_CONTENT_TYPE
 FORWARDED_HEADERS = inbound.FORWARDED_HEADERS
+KEEP_ALIVE = inbound.KEEP_ALIVE
 
 _OWN = ("raw", "template", "suffix", "context")
 

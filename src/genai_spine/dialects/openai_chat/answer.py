@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import chain, repeat
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,7 +21,38 @@ from genai_spine.model.errors import BadReply, ProviderError
 from genai_spine.model.response import CompletionResponse
 from genai_spine.wire import json
 
+
+class _KnownCall(wire.ToolCallWire, forbid_unknown_fields=True, gc=False):
+    pass
+
+
+class _KnownMessage(wire.ReplyMessage, forbid_unknown_fields=True, gc=False):
+    role: str | None = None
+    tool_calls: list[_KnownCall] | None = None  # type: ignore[assignment]  # a list that nobody adds to
+
+
+class _KnownChoice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    message: _KnownMessage
+    index: int | None = None
+    finish_reason: str | None = None
+    logprobs: None = None
+
+
+class _KnownReply(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An answer of one choice that holds nothing but what we know, as most do: it is read once."""
+
+    choices: Annotated[list[_KnownChoice], msgspec.Meta(min_length=1, max_length=1)]
+    id: str | None = None
+    object: Any = None
+    created: Any = None
+    model: str | None = None
+    usage: Any = None
+    service_tier: Any = None
+    system_fingerprint: Any = None
+
+
 _reply = msgspec.json.Decoder(wire.Reply)
+_known_reply = msgspec.json.Decoder(_KnownReply)
 
 
 def decode_response(body: bytes, target: Target) -> CompletionResponse:
@@ -28,6 +60,26 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
 
     Raises: BadReply where it is none; the provider's error where a 200 carries one.
     """
+    try:
+        reply = json.decode_outbound(body, _known_reply)
+    except BadReply:
+        return _decode_any(body, target)
+    choice = reply.choices[0]
+    beside = {"service_tier": reply.service_tier, "system_fingerprint": reply.system_fingerprint}
+    return CompletionResponse(
+        id=reply.id or None,
+        model=reply.model or target.model,
+        created_s=wire.seconds_of(reply.created),
+        parts=tuple(_parts_of(choice.message, {}, reply.id)),
+        finish_reason=wire.finish_of(choice.finish_reason),
+        raw_finish_reason=choice.finish_reason or None,
+        usage=usage_of(reply.usage),
+        extra=keep(DIALECT, unknown(beside, ())),
+        raw=msgspec.Raw(body),
+    )
+
+
+def _decode_any(body: bytes, target: Target) -> CompletionResponse:
     reply = json.decode_outbound(body, _reply)
     members = json.decode_frame(body, json.ANY)
     if reply.error:
@@ -52,7 +104,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
 
 
 def _parts_of(message: wire.ReplyMessage, said: Mapping[str, Any], response_id: str | None) -> list[Part]:
-    """The parts of a message; `said` is the same as it came."""
+    """The parts of a message; `said` is the same as it came, where it may say what we do not know."""
     parts: list[Part] = []
     parts.extend(thinking_of(message.reasoning_details, message.reasoning_content or message.reasoning))
     parts.extend(_content_of(message))
@@ -60,9 +112,10 @@ def _parts_of(message: wire.ReplyMessage, said: Mapping[str, Any], response_id: 
         parts.append(Refusal(text=message.refusal))
     if message.audio and says_something(message.audio):
         parts.append(audio_of(message.audio))
-    calls, unknown_of = list(message.tool_calls or ()), [*(said.get("tool_calls") or ()), None]
+    calls: list[wire.ToolCallWire] = list(message.tool_calls or ())
     if not calls and message.function_call is not None and message.function_call.name:
         calls.append(wire.ToolCallWire(function=message.function_call))
+    as_said = chain(said.get("tool_calls") or (), repeat(None))
     for position, call in enumerate(calls):
         name, arguments, kind = wire.called(call)
         if not name:
@@ -73,7 +126,7 @@ def _parts_of(message: wire.ReplyMessage, said: Mapping[str, Any], response_id: 
                 name=name,
                 arguments=arguments,
                 kind=kind,
-                provider_metadata=wire.metadata_of_call(unknown_of[position]),
+                provider_metadata=wire.metadata_of_call(next(as_said)),
             )
         )
     return parts

@@ -53,6 +53,7 @@ from genai_spine.wire import json
 DIALECT = wire.DIALECT
 STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 FORWARDED_HEADERS = frozenset({b"openai-beta", b"openai-organization", b"openai-project"})
+KEEP_ALIVE = b": keep-alive\n\n"
 
 
 # ---------------------------------------------------------------- request

@@ -10,6 +10,7 @@ import msgspec
 
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.openai_chat.schema import DIALECT
+from genai_spine.model.content import Metadata
 from genai_spine.model.response import TokenUsage
 from genai_spine.wire import json
 
@@ -23,15 +24,19 @@ _USAGE_KNOWN = frozenset(
         "cost",
     }
 )
+_PROMPT_KNOWN = frozenset({"cached_tokens", "cache_write_tokens", "audio_tokens"})
+_COMPLETION_KNOWN = frozenset({"reasoning_tokens", "audio_tokens"})
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")  # DeepSeek; Moonshot; Mistral
 _LARGEST_COUNT = 10**12
 
 
 def count_of(value: Any) -> int | None:
     """A counter, or None for what cannot be one: text, negative, absurdly large."""
-    if isinstance(value, float) and value.is_integer():
+    if type(value) is not int:
+        if not isinstance(value, float) or not value.is_integer():
+            return None
         value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
+    return value if 0 <= value <= _LARGEST_COUNT else None
 
 
 def is_counted(usage: Any) -> bool:
@@ -55,23 +60,25 @@ def usage_of(usage: Any) -> TokenUsage | None:
     return TokenUsage(
         input_tokens=count_of(usage.get("prompt_tokens")),
         output_tokens=count_of(usage.get("completion_tokens")),
-        cache_read_tokens=_first(prompt.get("cached_tokens"), *(usage.get(name) for name in _CACHED)),
-        cache_write_tokens=_first(prompt.get("cache_write_tokens"), usage.get("cache_creation_input_tokens")),
-        reasoning_tokens=_first(completion.get("reasoning_tokens"), usage.get("reasoning_tokens")),
+        cache_read_tokens=_first(prompt.get("cached_tokens"), usage, *_CACHED),
+        cache_write_tokens=_first(prompt.get("cache_write_tokens"), usage, "cache_creation_input_tokens"),
+        reasoning_tokens=_first(completion.get("reasoning_tokens"), usage, "reasoning_tokens"),
         audio_input_tokens=count_of(prompt.get("audio_tokens")),
         audio_output_tokens=count_of(completion.get("audio_tokens")),
         reported_cost_usd=_cost_of(usage.get("cost")),
-        provider_metadata=keep(DIALECT, _uncounted(usage, prompt, completion)),
+        provider_metadata=_uncounted(usage, prompt, completion),
     )
 
 
-def _uncounted(usage: Mapping[str, Any], prompt: Mapping[str, Any], completion: Mapping[str, Any]) -> dict[str, Any]:
+def _uncounted(usage: Mapping[str, Any], prompt: Mapping[str, Any], completion: Mapping[str, Any]) -> Metadata | None:
+    if usage.keys() <= _USAGE_KNOWN and prompt.keys() <= _PROMPT_KNOWN and completion.keys() <= _COMPLETION_KNOWN:
+        return None
     rest = unknown(usage, _USAGE_KNOWN)
-    if more := unknown(prompt, ("cached_tokens", "cache_write_tokens", "audio_tokens")):
+    if more := unknown(prompt, _PROMPT_KNOWN):
         rest["prompt_tokens_details"] = more
-    if more := unknown(completion, ("reasoning_tokens", "audio_tokens")):
+    if more := unknown(completion, _COMPLETION_KNOWN):
         rest["completion_tokens_details"] = more
-    return rest
+    return keep(DIALECT, rest)
 
 
 def _details(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -79,8 +86,14 @@ def _details(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return details if isinstance(details, dict) else {}
 
 
-def _first(*values: Any) -> int | None:
-    return next((count for value in values if (count := count_of(value)) is not None), None)
+def _first(value: Any, usage: Mapping[str, Any], *elsewhere: str) -> int | None:
+    """The count, or the first that stands in one of the other places."""
+    count = count_of(value)
+    for name in elsewhere:
+        if count is not None:
+            break
+        count = count_of(usage.get(name))
+    return count
 
 
 def _cost_of(cost: Any) -> Decimal | None:

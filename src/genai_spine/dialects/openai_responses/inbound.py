@@ -46,6 +46,7 @@ from genai_spine.wire import json
 __all__ = [
     "DIALECT",
     "FORWARDED_HEADERS",
+    "KEEP_ALIVE",
     "STREAM_CONTENT_TYPE",
     "decode_request",
     "encode_error",
@@ -56,6 +57,7 @@ __all__ = [
 
 STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 FORWARDED_HEADERS = frozenset({b"openai-beta", b"openai-organization", b"openai-project"})
+KEEP_ALIVE = b": keep-alive\n\n"
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "developer"}
 _HERE = {DIALECT: msgspec.Raw(b"{}")}
