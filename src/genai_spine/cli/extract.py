@@ -1,0 +1,32 @@
+"""`spine extract`: what a text says, as JSON of a JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from genai_spine.cli import capabilities
+from genai_spine.cli.chat import read_schema
+from genai_spine.cli.output import Output
+
+
+@click.command()
+@click.option("--schema", required=True, metavar="JSON", help="JSON Schema of what is wanted: a file, or the schema.")
+@click.option("--instructions", metavar="TEXT", help="What to look for, beside what the schema says.")
+@capabilities.options
+@click.pass_obj
+def command(output: Output, /, schema: str, instructions: str | None, **given: Any) -> None:
+    """Take data out of a text, as JSON of a JSON Schema.
+
+    The text is read from FILE, or piped in; what is printed fits the schema:
+
+        spine extract --schema invoice.json letter.txt
+    """
+    members = {"schema": read_schema(schema), "instructions": instructions}
+    capabilities.ask(output, "extract", _shown, members, **given)
+
+
+def _shown(result: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(result.data), indent=2).decode()
