@@ -8,7 +8,7 @@ CACHE := $(if $(GENAI_CACHE),$(GENAI_CACHE),$(HOME)/.cache/genai-spine)
 export GENAI_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help all serve check test test-clients test-servers test-slow bench docs catalog cards reference format clean
+.PHONY: help all serve check test test-clients test-servers test-slow soak bench docs catalog cards reference format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ check: $(VENV)/.developer ## ruff, mypy, pyright, import-linter, the house's rul
 	$(BIN)/python scripts/generate_docs.py --check
 
 test: $(VENV)/.developer ## the everyday suite
-	$(PYTEST) -n 2 -m "not servers and not clients and not slow"
+	$(PYTEST) -n 2 -m "not servers and not clients and not slow and not soak"
 
 test-clients: $(VENV)/.developer ## real client SDKs against the gateway
 	$(PYTEST) -m clients
@@ -39,6 +39,9 @@ test-servers: $(VENV)/.developer ## a real llama.cpp server, built once into the
 
 test-slow: $(VENV)/.developer ## what takes longer than the everyday suite may
 	$(PYTEST) -m "slow and not servers and not clients"
+
+soak: $(VENV)/.developer ## 20 minutes (GENAI_SOAK_MINUTES) of traffic with faults: does anything leak?
+	$(PYTEST) -m soak
 
 bench: $(VENV)/.developer ## cost beside nginx, LiteLLM and Portkey; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py

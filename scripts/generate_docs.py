@@ -25,7 +25,8 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import model_tables  # noqa: E402  # beside this file
+import fault_table  # noqa: E402  # beside this file
+import model_tables  # noqa: E402
 import provider_sections  # noqa: E402
 import translations  # noqa: E402
 

@@ -30,8 +30,9 @@ FLOORS = {
     "policy": 2,
     "providers": 3,
     "engine": 4,
-    "gateway": 5,
-    "cli": 6,
+    "capabilities": 5,
+    "gateway": 6,
+    "cli": 7,
 }
 """HOUSE's floors. Within floor 1 and above, pyproject's import-linter has the finer order."""
 

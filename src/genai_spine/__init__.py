@@ -16,8 +16,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "engine.health": "HealthChecker",
     "engine.manager": "ManagerConfig ProviderManager",
     "engine.shortcuts": "complete embed stream text_stream",
+    "engine.streams": "StreamManager",
     "engine.sync": "SyncManager",
     "model.card": "Capabilities ModelCard Price Rates Tier",
     "model.content": "Audio CacheMark ContentPart Document Image Opaque Refusal Text Thinking ToolCall ToolResult",

@@ -1,11 +1,13 @@
 """The public names, for type checkers; __init__.py loads each when it is first used."""
 
+from genai_spine.engine.health import HealthChecker as HealthChecker
 from genai_spine.engine.manager import ManagerConfig as ManagerConfig
 from genai_spine.engine.manager import ProviderManager as ProviderManager
 from genai_spine.engine.shortcuts import complete as complete
 from genai_spine.engine.shortcuts import embed as embed
 from genai_spine.engine.shortcuts import stream as stream
 from genai_spine.engine.shortcuts import text_stream as text_stream
+from genai_spine.engine.streams import StreamManager as StreamManager
 from genai_spine.engine.sync import SyncManager as SyncManager
 from genai_spine.model.card import Capabilities as Capabilities
 from genai_spine.model.card import ModelCard as ModelCard

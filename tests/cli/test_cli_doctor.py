@@ -211,3 +211,20 @@ def test_proxies_are_shown_without_their_password(place: Place) -> None:
     code, found, _ = examine(place, HTTPS_PROXY="ftp://x")
     assert code == 1
     assert "https_proxy" in found["proxies"][0]["detail"].lower()
+
+
+def test_of_several_keys_each_that_is_refused_is_named_by_its_place(place: Place) -> None:
+    with running_simulator(key="right-key") as simulator:
+        place.write(
+            f'[providers.openai]\nbase_url = "{simulator.urls.openai}"\nmodel = "sim-think"\n'
+            f'api_keys = ["{CANARY}", "right-key"]\n'
+        )
+        _, found, said = examine(place)
+        details = [(check["status"], check["detail"]) for check in found["openai"]]
+        assert ("warning", "key 1 of 2 is refused (401)") in details
+        assert not any(status == "failure" for status, _ in details)
+        assert any("has 2 keys" in detail for _, detail in details)
+        assert any(detail.startswith("answers: ") for _, detail in details)
+        assert CANARY not in said
+        listed = json.loads(place.run("providers", "--json").out)["providers"]
+        assert listed[0]["keys"] == 2

@@ -143,10 +143,10 @@ def test_a_gateway_does_not_take_itself_for_a_provider(place: Place, free_port: 
 
 def test_warnings_are_told_at_the_start(configured: Place) -> None:
     file = configured.path / "spine.toml"
-    configured.write(file.read_text() + "[breaker]\nfailure_rate = 0.3\n")
+    configured.write(file.read_text() + "[ledger]\nurl = 'sqlite:///x'\n")
     with configured.started("serve", "--port", "0") as running:
         url_of(running)
-        assert "warning: breaker" in running.err
+        assert "warning: ledger" in running.err
 
 
 def test_arguments_win_over_the_file(configured: Place, free_port: int) -> None:

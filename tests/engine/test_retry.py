@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,13 +72,32 @@ def test_there_is_an_end() -> None:
     assert delay_s(ServerError("x"), 0, RetryConfig(max_retries=0), 0.5) is None
 
 
+def test_the_wait_is_drawn_from_nothing_up_to_the_backoff() -> None:
+    assert [delay_s(ServerError("x"), 1, RETRY, chance) for chance in (0.0, 0.25, 0.5)] == [0.0, 0.5, 1.0]
+
+
+def test_a_backoff_beyond_all_numbers_is_the_longest_wait() -> None:
+    retry = RetryConfig(max_retries=5000, max_delay=Duration(5), backoff_factor=10.0)
+    assert delay_s(ServerError("x"), 4999, retry, 0.5) == 2.5
+
+
 def test_a_provider_says_how_long() -> None:
     asked = RateLimitError("x", retry_after_s=7.0)
     assert delay_s(asked, 0, RETRY, 0.0) == 7.0
-    short = RateLimitError("x", retry_after_s=0.1)
-    assert delay_s(short, 0, RETRY, 1.0) == 1.0, "not sooner than we would by ourselves"
+    assert delay_s(asked, 0, RETRY, 0.5) == 7.5, "those that were told the same do not all come back at once"
+    assert delay_s(RateLimitError("x", retry_after_s=9.9), 0, RETRY, 0.5) == 10.0
     long = RateLimitError("x", retry_after_s=11.0)
     assert delay_s(long, 0, RETRY, 0.0) is None, "another provider is asked instead"
+
+
+@pytest.mark.parametrize("asked", [-3.0, 0.0, -inf, nan])
+def test_a_time_that_is_none_is_as_if_none_had_been_asked(asked: float) -> None:
+    assert delay_s(RateLimitError("x", retry_after_s=asked), 0, RETRY, 0.5) == 0.5
+
+
+@pytest.mark.parametrize("asked", [inf, 1e9, 10.001])
+def test_a_time_beyond_the_longest_is_not_waited_for(asked: float) -> None:
+    assert delay_s(RateLimitError("x", retry_after_s=asked), 0, RETRY, 0.5) is None
 
 
 def test_an_answer_may_say_otherwise_than_its_class() -> None:
@@ -89,10 +110,13 @@ def test_kinds_can_be_taken_out() -> None:
     assert delay_s(ProviderTimeout("x"), 0, retry, 0.0) is not None
 
 
-@given(st.integers(0, 20), st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 100))
-def test_the_wait_is_never_longer_than_allowed(attempt: int, chance: float, after: float | None) -> None:
+@given(st.integers(0, 20), st.floats(0, 1, exclude_max=True), st.none() | st.floats())
+def test_the_wait_is_never_longer_than_allowed_nor_shorter_than_asked(
+    attempt: int, chance: float, after: float | None
+) -> None:
     wait = delay_s(RateLimitError("x", retry_after_s=after), attempt, RETRY, chance)
-    assert wait is None or 0 < wait <= 10
+    assert wait is None or 0 <= wait <= 10
+    assert wait is None or after is None or not after > wait
 
 
 def test_the_first_specifications_configuration_is_a_wait_of_its_own() -> None:

@@ -196,7 +196,7 @@ def test_fault_21_an_error_inside_a_stream_ends_it_in_the_callers_words(
     gateway: RunningGateway, dialect: Dialect, provider: str
 ) -> None:
     for status in (500, 529, 429):
-        request = dialect.request(f"{provider}/sim-long-30+rate=400,error_at=6,status={status}", stream=True)
+        request = dialect.request(f"{provider}/sim-long-30+rate=150,error_at=6,status={status}", stream=True)
         error = broken(dialect, ask(gateway, dialect.path, request))
         assert f"This is a simulated error of status {status}." in error["message"]
 

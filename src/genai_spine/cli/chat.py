@@ -97,7 +97,7 @@ def command(
         model=model,
         provider=provider,
         thinking=thinking,  # type: ignore[arg-type]  # read by the request, as what follows
-        output_schema=_schema(schema) if schema is not None else None,
+        output_schema=read_schema(schema) if schema is not None else None,
         max_tokens=max_tokens,
         temperature=temperature,
     )
@@ -138,7 +138,7 @@ def _prompt(given: str | None) -> str:
 def _image(name: str) -> Part:
     if name.startswith(("https://", "http://")):
         return Image(url=name)
-    data = _read(name)
+    data = read_file(name)
     media_type = _picture_type(data) or mimetypes.guess_type(name)[0] or ""
     if not media_type.startswith("image/"):
         raise InvalidRequest(f"{name}: no PNG, JPEG, GIF or WebP picture; --file takes text and PDFs")
@@ -155,7 +155,7 @@ def _picture_type(data: bytes) -> str | None:
 
 def _document(name: str) -> Part:
     """A PDF as it is; text in the prompt's own words, which every model can read."""
-    data = _read(name)
+    data = read_file(name)
     base = Path(name).name
     if data.startswith(b"%PDF"):
         return Document(data=base64.b64encode(data).decode(), media_type="application/pdf", name=base)
@@ -165,7 +165,7 @@ def _document(name: str) -> Part:
         raise InvalidRequest(f"{name}: neither text nor a PDF; --image takes pictures") from None
 
 
-def _read(name: str) -> bytes:
+def read_file(name: str) -> bytes:
     """Raises: InvalidRequest."""
     try:
         with open(name, "rb") as file:
@@ -179,10 +179,10 @@ def _read(name: str) -> bytes:
     return data
 
 
-def _schema(given: str) -> Any:
+def read_schema(given: str) -> Any:
     """A JSON Schema, given as such or as a file. Raises: InvalidRequest."""
     is_file = not given.lstrip().startswith("{")
-    data = _read(given) if is_file else given.encode()
+    data = read_file(given) if is_file else given.encode()
     try:
         schema = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -254,14 +254,14 @@ class Talk:
         if others:
             self.output.note(f"not shown: {', '.join(sorted(map(str, others)))}; --json has it")
         cost = self.manager.registry.get(answered.provider).cost(response.model, response.usage)
-        said = [f"{answered.provider}/{response.model}", *_counts(response.usage), _usd(cost)]
+        said = [f"{answered.provider}/{response.model}", *said_of_usage(response.usage), usd(cost)]
         self.output.note(" · ".join([*said, f"{duration_s:.1f} s"]))
 
 
 _SHOWN = (Text, Refusal, Thinking)
 
 
-def _counts(usage: TokenUsage | None) -> Iterator[str]:
+def said_of_usage(usage: TokenUsage | None) -> Iterator[str]:
     if usage is None or usage.total_tokens is None:
         yield "tokens not told"
         return
@@ -270,7 +270,7 @@ def _counts(usage: TokenUsage | None) -> Iterator[str]:
     yield f"{usage.input_tokens or 0:,} in{cached}, {usage.output_tokens or 0:,} out{thought}"
 
 
-def _usd(cost: Decimal | None) -> str:
+def usd(cost: Decimal | None) -> str:
     return "cost unknown" if cost is None else f"${cost.normalize():f}" if cost else "$0"
 
 

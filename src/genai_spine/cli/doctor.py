@@ -19,9 +19,11 @@ from genai_spine.cli.machine import Check, Status, examine_machine, examine_port
 from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.reach import examine_way
 from genai_spine.cli.sources import config_option, has_key, key_source, load
+from genai_spine.engine.book import stays_here
 from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import AuthenticationError, ConfigError, PermissionDenied, SpineError
 from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.keys import keys_of
 from genai_spine.providers.presence import OLLAMA_URL, is_unasked_ollama
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import build_provider
@@ -136,6 +138,9 @@ async def _provider(settings: Settings, id: str) -> AsyncIterator[Check]:
     """Its key, the way to it, its models."""
     table = settings.providers.by_id[id]
     provider = build_provider(id, table, settings.timeouts)
+    if settings.routing.local_only and not stays_here(provider):
+        yield Check(status="info", subject=id, detail="not asked: it is not on this machine (routing.local_only)")
+        return
     try:
         async for check in _findings(settings, id, table, provider):
             yield check
@@ -152,7 +157,8 @@ async def _findings(
         return
     source = key_source(settings, id)
     if has_key(table):
-        yield Check(status="ok", subject=id, detail=f"has a key ({source})")
+        count = len(keys_of(table))
+        yield Check(status="ok", subject=id, detail=f"has {'a key' if count == 1 else f'{count} keys'} ({source})")
     elif provider.row.needs_key and not table.headers:
         mend = f"set {source}; {provider.row.docs} tells where to get one"
         yield Check(status="failure", subject=id, detail="has no key", mend=mend)
@@ -167,6 +173,8 @@ async def _findings(
         yield _as_absent(way) if is_unasked_ollama(settings, id) else way
         return
     yield way
+    for refused in await _refused_keys(id, provider):
+        yield refused
     if table.models or not provider.row.models_path:
         why = "its models are set, not asked for" if table.models else "it lists no models"
         detail = f"{why}: whether its key is right only a call would tell"
@@ -212,6 +220,25 @@ def _refused(id: str, source: str, error: SpineError) -> Check:
         detail=f"does not list its models{status}: {error.message}",
         mend=f"check providers.{id}.base_url, and the service's status page",
     )
+
+
+async def _refused_keys(id: str, provider: HttpProvider) -> list[Check]:
+    """Of several keys, those that are refused; the others then answer for them."""
+    if provider.keys is None:
+        return []
+
+    async def refused(position: int) -> Check | None:
+        try:
+            await provider.probe(key=position)
+        except AuthenticationError as error:
+            detail = f"key {position + 1} of {len(provider.keys or ())} is refused ({error.status_code})"
+            return Check(status="warning", subject=id, detail=detail, mend=f"check providers.{id}.api_keys")
+        except SpineError:
+            pass  # what is not about the key is said of the provider
+        return None
+
+    found = await asyncio.gather(*(refused(position) for position in range(len(provider.keys))))
+    return [check for check in found if check is not None]
 
 
 def _models_of(cards: Sequence[ModelCard]) -> str:

@@ -28,8 +28,13 @@ NOBODY_READS = 141  # 128 + SIGPIPE
 COMMANDS = {
     "serve": "Run the gateway.",
     "chat": "Ask a model; without a prompt, talk to it.",
+    "summarize": "Summarize a text of any length.",
+    "extract": "Take data out of a text, as JSON of a JSON Schema.",
+    "classify": "Say which labels fit a text.",
     "models": "List the models of every provider.",
     "providers": "List the providers.",
+    "route": "Say whom a request would be sent to, and why.",
+    "streams": "List the streams that the running gateway writes.",
     "doctor": "Find out what is missing or does not work.",
     "config": "Check, show or describe the settings.",
     "simulate": "Serve canned answers in real wire formats.",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import click
 import msgspec
 
 from genai_spine.catalog.rows import ProviderRow, find_row, load_rows
-from genai_spine.cli.output import Output
+from genai_spine.cli.loop import run
+from genai_spine.cli.output import Output, one_line
+from genai_spine.cli.running import ask_gateway
 from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found
 from genai_spine.providers.address import known_of
+from genai_spine.providers.keys import keys_of
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
 from genai_spine.settings import ProviderSettings, Settings
 
@@ -29,6 +33,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """set, missing, needed (where nothing is configured), cloud (credentials of it will do), optional or not needed."""
     key_from: str | None
+    keys: int = 0
+    """How many there are, used in turn."""
     default_model: str | None
     docs: str | None = None
     note: str | None = None
@@ -37,14 +43,21 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @config_option
 @click.option("--all", "is_all", is_flag=True, help="Every provider there is.")
+@click.option("--running", "is_running", is_flag=True, help="As the gateway that runs here finds them.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
-def command(output: Output, config: Path | None, is_all: bool, is_json: bool) -> None:
+def command(output: Output, config: Path | None, is_all: bool, is_running: bool, is_json: bool) -> None:
     """List the providers.
 
-    Nobody is asked; `spine doctor` tells who answers.
+    No provider is asked; `spine doctor` tells who answers. With --running the gateway tells how each fares: its
+    health, its calls, its breakers and keys.
     """
     settings = load(output, config)
+    if is_running:
+        if is_all:
+            raise click.UsageError("--all and --running exclude each other")
+        _tell_running(output, run(ask_gateway(settings.server, "/v1/providers")), is_json)
+        return
     settings = without_absent_ollama(settings, OllamaProbe(settings))
     listed = list(_configured(settings))
     if is_all:
@@ -74,9 +87,37 @@ def _print(output: Output, listed: list[Listed], is_all: bool) -> None:
     output.table(columns, rows)
 
 
+def _tell_running(output: Output, answer: Any, is_json: bool) -> None:
+    if is_json:
+        output.json(answer)
+        return
+    columns = ["provider", "health", "calls", "errors", "latency", "first token", "keys", "breakers"]
+    rows = [[told["id"], *_fares(told)] for told in answer["data"]]
+    output.table(columns, rows, right=("calls", "errors", "latency", "first token"))
+
+
+def _fares(told: Mapping[str, Any]) -> Iterator[str]:
+    """One provider of the gateway's list, in words."""
+    status, metrics, keys = told["status"], told["metrics"], told["keys"]
+    yield "well" if status["healthy"] else f"failing: {one_line(status['error'] or '')}"
+    yield str(metrics["request_count"])
+    yield str(metrics["error_count"])
+    yield _ms(metrics["avg_latency_s"])
+    yield _ms(metrics["avg_first_token_s"])
+    yield f"{keys['count'] - keys['out']} of {keys['count']}" if keys is not None else "–"
+    not_closed = [f"{model['model']} {model['breaker']}" for model in told["models"] if model["breaker"] != "closed"]
+    yield ", ".join(not_closed) or "closed"
+
+
+def _ms(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
 def _key_words(provider: Listed) -> str:
     if provider.key == "cloud":
         return f"{provider.key_from} or the cloud's" if provider.key_from else "the cloud's"
+    if provider.keys > 1:
+        return f"{provider.keys} keys"
     return f"{provider.key}: {provider.key_from}" if provider.key in ("missing", "needed") else provider.key
 
 
@@ -91,6 +132,7 @@ def _configured(settings: Settings) -> Iterator[Listed]:
             dialects=_dialects(row, provider),
             key=_key_state(row, provider),
             key_from=key_source(settings, id) if row is None or row.auth != "none" else None,
+            keys=len(keys_of(provider)),
             default_model=provider.model or (row.default_model if row is not None else None),
             docs=row.docs if row is not None else None,
             note=row.note if row is not None else None,

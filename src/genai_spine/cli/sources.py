@@ -17,6 +17,7 @@ import msgspec
 from genai_spine.catalog.rows import find_row, load_rows
 from genai_spine.cli.output import Output
 from genai_spine.model.errors import ConfigError
+from genai_spine.policy import custom_strategies
 from genai_spine.providers import plugins
 from genai_spine.providers.address import base_url_of
 from genai_spine.providers.presence import OLLAMA_URL, OllamaProbe, with_providers, without_absent_ollama
@@ -35,7 +36,14 @@ config_option = click.option(
 
 def load(output: Output, config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force here. Raises: ConfigError."""
-    settings = load_settings(config, environ=os.environ, cwd=Path.cwd(), overrides=overrides, plugins=plugins.names())
+    settings = load_settings(
+        config,
+        environ=os.environ,
+        cwd=Path.cwd(),
+        overrides=overrides,
+        plugins=plugins.names(),
+        strategies=custom_strategies.names,
+    )
     output.settings = settings
     output.conceal(secrets_in(settings))
     return settings

@@ -3,61 +3,132 @@
 Whatever is sent, a request through the model, a caller's own bytes or texts to embed, is a `send` that
 takes one target; this decides which targets get it, how often, and what the caller hears when none
 answers. Errors say themselves whether to try again and whether to ask elsewhere.
+
+    for each target of the decision:    is it left alone (breaker)?
+        for each attempt:               room under the limits → send → settle
+                                        failed: again after a while, or on to the next target?
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
 
+from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.decision import Decision
+from genai_spine.engine.hedge import race
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.targets import Target
+from genai_spine.engine.traffic import Traffic
 from genai_spine.model.errors import ProviderError, SpineError
-from genai_spine.policy.retry import delay_s
 from genai_spine.policy.route import Choice
-from genai_spine.settings import RetrySettings
 
 T = TypeVar("T")
+Send = Callable[[Choice, Attempt], Awaitable[T]]
+"""Asks one target. A stream's returns once its first event is there, so that everything before it can still be
+answered elsewhere; what breaks later is the stream's own affair, and so is then to settle the attempt."""
 
 
 async def call(
-    send: Callable[[Choice], Awaitable[T]],
-    plan: Sequence[Choice],
-    retry: RetrySettings,
+    send: Send[T],
+    decision: Decision,
+    traffic: Traffic,
     record: CallRecord,
+    *,
+    discard: Callable[[T], Awaitable[object]] | None = None,
 ) -> T:
-    """The first answer that any target of the plan gives.
+    """The first answer that any target of the decision gives.
 
-    A stream's `send` returns once its first event is there, so that everything before it can still be
-    answered elsewhere; what breaks later is the stream's own affair. A target that cannot be asked, because
-    its dialect lacks the words or its key is missing, is passed over. Raises: the last provider's error,
-    naming all attempts.
+    A target that cannot be asked, because its dialect lacks the words, its key is missing or the breaker leaves
+    it alone, is passed over. `discard` closes a stream that came too late to be of use; without it, answers are
+    whole. Raises: the most telling error, naming all attempts.
     """
+    record.decision = decision
+    traffic.recent.add(record)
+    under_way = _Call(send, decision, traffic, record, discard)
     told: SpineError | None = None
-    for choice in plan:
-        attempt = 0
+    targets = traffic.ready(decision, record)
+    for place, target in enumerate(targets):
+        target.retries.deposit()
+        retries = 0
         while True:
-            begun = time.perf_counter()
             try:
-                answer = await send(choice)
+                return await under_way.ask_in_time(targets, place)
             except SpineError as error:
-                record.add(choice, time.perf_counter() - begun, error)
                 # What a provider said counts for more than why another one could not be asked.
-                if told is None or isinstance(error, ProviderError):
+                if told is None or (isinstance(error, ProviderError) and error.sent):
                     told = error
-                goes_on = error.fallback and retry.enable_fallback
-                wait_s = delay_s(error, attempt, retry, random.random())
-            else:
-                record.add(choice, time.perf_counter() - begun)
-                return answer
+                last = error
+            wait_s = traffic.wait_before_retry_s(last, retries, target, under_way.ends_at_s)
             if wait_s is None:
                 break
             await asyncio.sleep(wait_s)
-            attempt += 1
-        if not goes_on:
+            retries += not last.has_another_key
+        if not traffic.goes_on(last, decision, under_way.ends_at_s):
             break
-    if told is None:
-        raise ValueError("a plan has at least one target")
-    raise record.exhausted(told)
+        targets[place + 1 :] = [other for other in targets[place + 1 :] if traffic.is_worth_asking(other, target, last)]
+    raise record.exhausted(told or traffic.closed(record))
+
+
+class _Call(Generic[T]):
+    """What is the same for all attempts of one call."""
+
+    __slots__ = ("_decision", "_discard", "_record", "_send", "_traffic", "ends_at_s")
+
+    def __init__(
+        self,
+        send: Send[T],
+        decision: Decision,
+        traffic: Traffic,
+        record: CallRecord,
+        discard: Callable[[T], Awaitable[object]] | None,
+    ) -> None:
+        self._send = send
+        self._decision = decision
+        self._traffic = traffic
+        self._record = record
+        self._discard = discard
+        self.ends_at_s = traffic.ends_at_s(decision, record)
+
+    def ask_in_time(self, targets: Sequence[Target], place: int) -> Coroutine[Any, Any, T]:
+        """The answer of the target at `place`; where it is slow to begin and hedging is on, of that or the next."""
+        hedges = self._traffic.hedges
+        target = targets[place]
+        if hedges is None or place + 1 == len(targets):
+            return self.ask(target)
+        hedges.deposit()
+        after_s = self._traffic.hedge_after_s(target, is_stream=self._discard is not None)
+        if after_s is None:
+            return self.ask(target)
+        return race(
+            partial(self.ask, target),
+            partial(self.ask, targets[place + 1], is_hedge=True),
+            after_s,
+            may_start=hedges.withdraw,
+            discard=self._discard,
+        )
+
+    async def ask(self, target: Target, *, is_hedge: bool = False) -> T:
+        """One attempt. Raises: SpineError; LimitReached and TargetClosed where nothing was sent."""
+        traffic, record = self._traffic, self._record
+        is_last = target.choice == self._decision.choices[-1]
+        attempt = await traffic.admit(target, record, self.ends_at_s, is_hedge=is_hedge, is_last=is_last)
+        try:
+            sending = self._send(target.choice, attempt)
+            if traffic.is_bounded(target, record, self._decision):
+                is_stream = self._discard is not None
+                sending = traffic.within(sending, self.ends_at_s, self._decision, is_stream=is_stream)
+            answer = await sending
+        except SpineError as error:
+            attempt.settle(error=error)
+            traffic.limiter.failed(target.choice, error)
+            raise
+        except BaseException:
+            attempt.settle(left=True)
+            raise
+        record.answered_by = target.choice
+        if self._discard is None:
+            attempt.settle(usage=getattr(answer, "usage", None))
+        return answer

@@ -5,27 +5,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
+from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from genai_spine.engine.call import call
+from genai_spine.engine import event_stream
+from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.call import Send, call
+from genai_spine.engine.continuation import continued
+from genai_spine.engine.event_stream import EventStream
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
+from genai_spine.engine.health import checker_for, metrics_of
+from genai_spine.engine.limiter import Limiter, state_of
 from genai_spine.engine.local_models import LocalModels
+from genai_spine.engine.local_only import LocalRegistry
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.request_facts import expected
+from genai_spine.engine.resumption import Resumption
+from genai_spine.engine.router import Router
+from genai_spine.engine.shared_targets import SharedTargets
+from genai_spine.engine.single_flight import SingleFlight
+from genai_spine.engine.targets import Targets
+from genai_spine.engine.traffic import Traffic
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import SpineError, StreamBroken
+from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, UsageTotals
-from genai_spine.policy.route import Candidate, Choice, RouteBook, Wanted, plan, unmet
+from genai_spine.policy import custom_strategies
+from genai_spine.policy.route import Choice, Wanted, unmet
 from genai_spine.providers import plugins
-from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.model_lists import ModelLists
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
 from genai_spine.providers.provider import LLMProvider, as_request
@@ -35,9 +51,8 @@ from genai_spine.providers.status import ProviderMetrics, ProviderStatus
 from genai_spine.settings import Duration, RetrySettings, Settings, load_settings
 
 LISTING_S = 5.0
-T = TypeVar("T", CompletionResponse, MessageStart, Answered, Streaming)
-
-_MOST_PLANS = 1000
+A = TypeVar("A")
+S = TypeVar("S", CompletionResponse, MessageStart, Answered, Streaming)
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +91,16 @@ class ProviderManager:
         settings: Settings | None = None,
         retry: RetrySettings | None = None,
     ) -> None:
-        self.registry: ProviderRegistry = (
-            providers if isinstance(providers, ProviderRegistry) else ProviderRegistry(providers)
-        )
         self.settings = settings or Settings()
-        self.retry = retry or self.settings.retry
+        given = providers if isinstance(providers, ProviderRegistry) else ProviderRegistry(providers)
+        self.registry = LocalRegistry(given) if self.settings.routing.local_only else given
         self._fallbacks: list[str] = []
-        self._book: RouteBook | None = None
-        self._plans: dict[Wanted, tuple[Choice, ...]] = {}
+        self.limiter = Limiter(self.settings, state_of(self.settings))
+        self.traffic = Traffic(self.registry, self.settings, retry or self.settings.retry, self.limiter)
+        SharedTargets(self.traffic.targets).join(self.limiter.state)
+        self.router = Router(self.registry, self.settings, self.traffic.targets, fallbacks=self._fallbacks)
+        self._flights = SingleFlight() if self.settings.routing.single_flight else None
+        self.health = checker_for(self.registry, self.settings, self.traffic.targets)
         self._lists = ModelLists()
 
     # ------------------------------------------------------------ making one
@@ -96,7 +113,13 @@ class ProviderManager:
         """
         if settings is None or isinstance(settings, Path | str):
             path = Path(settings) if settings is not None else None
-            loaded = load_settings(path, environ=os.environ, cwd=Path.cwd(), plugins=plugins.names())
+            loaded = load_settings(
+                path,
+                environ=os.environ,
+                cwd=Path.cwd(),
+                plugins=plugins.names(),
+                strategies=custom_strategies.names,
+            )
             loaded = without_absent_ollama(loaded, OllamaProbe(loaded))
         else:
             loaded = settings_of(settings)
@@ -111,73 +134,40 @@ class ProviderManager:
         """This manager, with one more provider to ask when those before it fail."""
         self.registry.register(provider.name, provider)
         self._fallbacks.append(provider.name)
-        self._forget_plans()
+        self.router.forget()
         return self
 
     def with_config(self, config: ManagerConfig) -> ProviderManager:
-        self.retry = config.retry
+        self.traffic.retry = config.retry
         return self
 
     async def __aenter__(self) -> ProviderManager:
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def start(self) -> None:
+        """Begin what runs beside the calls: health probes, the connection to shared state. Calls may come before."""
+        self.health.start()
+        await self.limiter.state.start()
+
     async def close(self) -> None:
+        await self.health.close()
         await self.registry.close()
+        await self.limiter.state.close()
 
     # ------------------------------------------------------------ routing
 
     @property
     def default_provider(self) -> str | None:
-        return self.book.default
+        return self.router.book.default
 
     @property
-    def book(self) -> RouteBook:
-        """What routing looks at; made anew when a provider is added."""
-        if self._book is None or len(self._book.candidates) != len(self.registry):
-            self._book = self._new_book()
-            self._plans.clear()
-        return self._book
-
-    def _new_book(self) -> RouteBook:
-        settings = self.settings
-        candidates = {provider.name: _candidate(provider) for provider in self.registry}
-        tables = settings.providers
-        order = [*tables.fallback_order, *self._fallbacks]
-        default = tables.default or (next(iter(candidates)) if self._fallbacks else None)
-        names = {alias: found for alias in ("claude", "anthropic") if (found := self._id_of(alias)) is not None}
-        return RouteBook(
-            candidates=candidates,
-            aliases=names,
-            default=default if default in candidates else None,
-            fallback_order=tuple(id for id in order if id in candidates),
-            routes={name: tuple(t.target for t in route.targets) for name, route in settings.routes.items()},
-        )
-
-    def _id_of(self, alias: str) -> str | None:
-        if alias in self.registry:
-            return None
-        try:
-            return self.registry.get(alias).name
-        except KeyError:
-            return None
-
-    def _forget_plans(self) -> None:
-        self._book = None
-        self._plans.clear()
-
-    def plan(self, wanted: Wanted) -> tuple[Choice, ...]:
-        """The targets for a request, in order. Raises: ProviderNotFound."""
-        book = self.book
-        found = self._plans.get(wanted)
-        if found is None:
-            found = plan(wanted, book)
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
-            self._plans[wanted] = found
-        return found
+    def targets(self) -> Targets:
+        """How each model that was asked fares."""
+        return self.traffic.targets
 
     # ------------------------------------------------------------ asking
 
@@ -186,52 +176,58 @@ class ProviderManager:
         request: Any = None,
         *,
         raise_errors: bool = True,
+        timeout: float | None = None,
         record: CallRecord | None = None,
         **options: Any,
     ) -> CompletionResponse:
         """One answer. `request` is a `CompletionRequest`, messages in any form, or a string.
 
-        Raises: SpineError; with `raise_errors=False` the answer says `success` False and `error`.
+        `timeout` is for the whole call with all its attempts, in seconds. Raises: SpineError; with
+        `raise_errors=False` the answer says `success` False and `error`.
         """
+        record = record or CallRecord(timeout_s=timeout)
         try:
             wanted = as_request(request, options)
+            record.tokens = lambda: expected(wanted, wanted.model)
 
-            async def send(choice: Choice) -> CompletionResponse:
-                provider = self.registry.get(choice.provider)
-                return await provider.complete(wanted.aimed_at(choice.model))
+            async def send(choice: Choice, attempt: Attempt) -> CompletionResponse:
+                return await self.router.provider_of(choice).complete(wanted.aimed_at(choice.model))
 
-            response = await call(send, self.plan(_wanted(wanted)), self.retry, record or CallRecord())
-            return _noticed(response, unmet(wanted.provider_hint, wanted.cost_limit))
+            response = await self._call(send, wanted_of(wanted), lambda: wanted, record)
+            return _noticed(response, record, wanted.cost_limit)
         except SpineError as error:
             if raise_errors:
                 raise
             return failed_response(error, options.get("model") or getattr(request, "model", None))
+        finally:
+            self.traffic.close(record)
 
     async def stream(
-        self, request: Any = None, *, record: CallRecord | None = None, **options: Any
+        self, request: Any = None, *, timeout: float | None = None, record: CallRecord | None = None, **options: Any
     ) -> AsyncGenerator[StreamEvent, None]:
         """The answer as events. Until the first one says something, another provider can still take over."""
         wanted = as_request(request, options)
+        record = record or CallRecord(timeout_s=timeout)
+        record.is_stream = True
+        record.tokens = lambda: expected(wanted, wanted.model)
 
-        async def send(choice: Choice) -> tuple[list[StreamEvent], AsyncGenerator[list[StreamEvent], None]]:
-            provider = self.registry.get(choice.provider)
-            batches = provider.batches(wanted.aimed_at(choice.model, stream=True))
-            first: list[StreamEvent] = []
-            async for events in batches:
-                first.extend(events)
-                if type(first[-1]) is not MessageStart:
-                    return first, batches
-            raise StreamBroken("the provider's stream was empty", provider=provider.name)
+        async def send(choice: Choice, attempt: Attempt) -> EventStream:
+            provider = self.router.provider_of(choice)
+            request, least = wanted.aimed_at(choice.model, stream=True), self.settings.streams.min_tokens_per_s
+            return await event_stream.begin(provider, request, attempt, min_tokens_per_s=least)
 
-        first, rest = await call(send, self.plan(_wanted(wanted)), self.retry, record or CallRecord())
-        if isinstance(start := first[0], MessageStart):
-            first[0] = _noticed(start, unmet(wanted.provider_hint, wanted.cost_limit))
-        async with aclosing(rest):
-            for event in first:
-                yield event
-            async for events in rest:
-                for event in events:
-                    yield event
+        try:
+            stream = await self._call(send, wanted_of(wanted), lambda: wanted, record, discard=EventStream.aclose)
+            if isinstance(start := stream.first[0], MessageStart):
+                stream.first[0] = _noticed(start, record, wanted.cost_limit)
+            resume = Resumption.of(record, self.traffic, self.router.provider_of)
+            batches = stream.batches() if resume is None else continued(stream, wanted, resume)
+            async with aclosing(batches):
+                async for events in batches:
+                    for event in events:
+                        yield event
+        finally:
+            self.traffic.close(record)
 
     def text_stream(self, request: Any = None, **options: Any) -> AsyncIterator[str]:
         """The answer's text as it comes."""
@@ -245,14 +241,12 @@ class ProviderManager:
             request = EmbeddingRequest(input=request, **options)
         wanted: EmbeddingRequest = request
 
-        async def send(choice: Choice) -> EmbeddingResponse:
+        async def send(choice: Choice, attempt: Attempt) -> EmbeddingResponse:
             provider = self.registry.get(choice.provider)
             model = choice.model if wanted.model is not None else None
             return await provider.embed(msgspec.structs.replace(wanted, model=model))
 
-        # Vectors of two models cannot be compared: a named model is asked for where it is, or nowhere.
-        choices = self.plan(Wanted(model=wanted.model, provider=wanted.provider))
-        return await call(send, choices[:1], self.retry, record or CallRecord())
+        return await self.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
 
     async def rerank(self, request: Any = None, *, record: CallRecord | None = None, **options: Any) -> RerankResponse:
         """The documents that answer a query, the best first: `rerank("…", documents=[…], model="cohere/rerank-v3.5")`.
@@ -263,38 +257,95 @@ class ProviderManager:
             request = RerankRequest(query=request, **options)
         wanted: RerankRequest = request
 
-        async def send(choice: Choice) -> RerankResponse:
+        async def send(choice: Choice, attempt: Attempt) -> RerankResponse:
             provider = self.registry.get(choice.provider)
             model = choice.model if wanted.model is not None else None
             return await provider.rerank(msgspec.structs.replace(wanted, model=model))
 
-        # Scores of two models cannot be compared: a named model is asked for where it is, or nowhere.
-        choices = self.plan(Wanted(model=wanted.model, provider=wanted.provider))
-        return await call(send, choices[:1], self.retry, record or CallRecord())
+        return await self.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
+
+    async def ask_first(self, send: Send[A], wanted: Wanted, record: CallRecord | None = None) -> A:
+        """The answer of the first target or none: vectors, scores and counts of two models cannot be exchanged.
+
+        Raises: SpineError.
+        """
+        record = record or CallRecord()
+        try:
+            return await call(send, self.router.first(wanted), self.traffic, record)
+        finally:
+            self.traffic.close(record)
+
+    async def _call(
+        self,
+        send: Send[A],
+        wanted: Wanted,
+        ask: Callable[[], CompletionRequest],
+        record: CallRecord,
+        *,
+        body: bytes | None = None,
+        members: Collection[str] = (),
+        discard: Callable[[A], Awaitable[object]] | None = None,
+    ) -> A:
+        """Decide, ask, remember who answered."""
+        decision = self.router.decide(wanted, ask, body=body, members=members, about=record.about)
+        answer = await call(send, decision, self.traffic, record, discard=discard)
+        if decision.session is not None and record.answered_by is not None:
+            self.router.keep(decision, record.answered_by)
+        return answer
 
     generate = chat = complete
     chat_stream = stream
     stream_complete = text_stream
+
+    async def run(self, capability: str, /, **members: Any) -> Any:
+        """What a capability gives: `run("summarize", content="…")`. Raises: SpineError.
+
+        Capabilities stand above the engine, so they are looked up by name.
+        """
+        registry = import_module("genai_spine.capabilities.registry")
+        return await registry.run(self, capability, **members)
 
     # ------------------------------------------------------------ for the gateway
 
     async def answer(self, exchange: Exchange, record: CallRecord) -> Answered:
         """A caller's request in its dialect, answered in it. Raises: SpineError."""
 
-        async def send(choice: Choice) -> Answered:
-            return await exchange.answer(self.registry.get(choice.provider), choice)
+        async def send(choice: Choice, attempt: Attempt) -> Answered:
+            return await exchange.answer(self.router.provider_of(choice), choice)
 
-        answer = await call(send, self.plan(exchange.wanted), self.retry, record)
-        return _noticed(answer, exchange.unmet)
+        async def work() -> Answered:
+            return await self._call(
+                send, exchange.wanted, exchange.asked, record, body=exchange.body, members=exchange.peek.members
+            )
+
+        record.dialect = exchange.dialect
+        record.tokens = exchange.expected_tokens
+        flights = self._flights
+        try:
+            answer = await (work() if flights is None else flights.share((record.caller, *exchange.identity), work))
+        finally:
+            self.traffic.close(record)
+        return _noticed(answer, record, exchange.peek.cost_limit)
 
     async def begin(self, exchange: Exchange, record: CallRecord) -> Streaming:
-        """The same as a stream that has begun. Raises: SpineError."""
+        """The same as a stream that has begun; the record is closed by who reads it to its end. Raises: SpineError."""
 
-        async def send(choice: Choice) -> Streaming:
-            return await exchange.begin(self.registry.get(choice.provider), choice)
+        async def send(choice: Choice, attempt: Attempt) -> Streaming:
+            resume = Resumption.of(record, self.traffic, self.router.provider_of)
+            return await exchange.begin(self.router.provider_of(choice), choice, attempt, resume)
 
-        streaming = await call(send, self.plan(exchange.wanted), self.retry, record)
-        return _noticed(streaming, exchange.unmet)
+        record.dialect, record.is_stream = exchange.dialect, True
+        record.tokens = exchange.expected_tokens
+        streaming = await self._call(
+            send,
+            exchange.wanted,
+            exchange.asked,
+            record,
+            body=exchange.body,
+            members=exchange.peek.members,
+            discard=Streaming.aclose,
+        )
+        return _noticed(streaming, record, exchange.peek.cost_limit)
 
     # ------------------------------------------------------------ what there is
 
@@ -324,11 +375,10 @@ class ProviderManager:
 
     async def status(self) -> list[ProviderStatus]:
         """Each provider, asked now."""
-        await asyncio.gather(*(provider.is_healthy() for provider in self.registry))
-        return [provider.status() for provider in self.registry]
+        return await self.health.check_all()
 
     def metrics(self) -> dict[str, ProviderMetrics]:
-        return {provider.name: provider.metrics for provider in self.registry}
+        return {provider.name: metrics_of(provider, self.targets) for provider in self.registry}
 
     def usage(self) -> dict[str, UsageTotals]:
         return self.registry.get_total_usage()
@@ -340,27 +390,18 @@ class ProviderManager:
         self.registry.reset_all_usage()
 
 
-def _noticed(answer: T, notices: tuple[Notice, ...]) -> T:
-    """The answer, or the beginning of one, with these notices before its own."""
+def _noticed(answer: S, record: CallRecord, cost_limit: Decimal | None) -> S:
+    """The answer, or the beginning of one, with what there is to say beside it before its own notices."""
+    if cost_limit is None and len(record.attempts) == 1:
+        return answer
+    notices: tuple[Notice, ...] = (*unmet(cost_limit), *record.billing_notices())
     return msgspec.structs.replace(answer, notices=(*notices, *answer.notices)) if notices else answer
 
 
-def _wanted(request: CompletionRequest) -> Wanted:
+def wanted_of(request: CompletionRequest) -> Wanted:
     return Wanted(
         model=request.model,
         provider=request.provider,
         hint=request.provider_hint,
         fallbacks=request.fallbacks,
-    )
-
-
-def _candidate(provider: LLMProvider) -> Candidate:
-    settings = provider.settings if isinstance(provider, HttpProvider) else None
-    return Candidate(
-        id=provider.name,
-        row=provider.provider_type,
-        is_local=getattr(provider, "is_local", False),
-        default_model=provider.default_model,
-        models=tuple(settings.models) if settings is not None else (),
-        names=settings.custom_models if settings is not None else {},
     )

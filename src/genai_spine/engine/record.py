@@ -1,55 +1,159 @@
-"""What happened on the way to an answer: one record a call, one entry an attempt."""
+"""What happened on the way to an answer: one record a call, one entry an attempt. No word of a prompt."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from genai_spine.model.errors import ProviderError, SpineError
+from genai_spine.engine.attempt import Attempt
+from genai_spine.model.errors import ErrorType, ProviderError, SpineError
+from genai_spine.model.response import Notice
 from genai_spine.policy.route import Choice
 
+if TYPE_CHECKING:
+    from genai_spine.engine.decision import Decision
+    from genai_spine.engine.request_facts import About
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to one provider. `error` is None where it was answered."""
+_MOST_KEPT = 1000
+_ID_PREFIX = f"call_{os.urandom(8).hex()}"  # of this process
+_numbers = count()
 
-    provider: str
-    model: str | None
-    duration_s: float
-    error: str | None = None
-    error_type: str | None = None
-    status_code: int | None = None
+
+class PassedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """A target that was not asked, and why."""
+
+    choice: Choice
+    reason: str
+    retry_after_s: float | None = None
 
 
 class CallRecord:
-    """Grows while a call is under way."""
+    """Grows while a call is under way. `caller` tells the callers' keys apart, and is no key."""
 
-    __slots__ = ("attempts",)
+    __slots__ = (
+        "about", "answered_by", "attempts", "begun", "caller", "decision", "dialect", "is_accounted", "is_closed",
+        "is_last_resort", "is_stream", "notices", "passed_over", "priority", "request_id", "timeout_s", "tokens",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        request_id: str | None = None,
+        *,
+        caller: str | None = None,
+        timeout_s: float | None = None,
+        priority: int = 0,
+    ) -> None:
+        self.request_id = request_id
+        self.dialect: str | None = None
+        """The caller's, where it has one."""
+        self.is_stream = False
+        self.caller = caller
+        self.timeout_s = timeout_s
+        """How long the whole call may take; None leaves it to the settings."""
+        self.priority = priority
+        """Who waits for a limit is let in by this, the higher first."""
+        self.about: About | None = None
+        """What is said of the call outside of its body, where routing looks at that."""
+        self.begun = time.time()
         self.attempts: list[Attempt] = []
+        self.passed_over: list[PassedOver] = []
+        self.decision: Decision | None = None
+        self.answered_by: Choice | None = None
+        self.is_last_resort = False
+        """Whether a target that the breaker leaves alone is asked all the same, there being no other."""
+        self.tokens: Callable[[], int] = _none
+        """Estimates what the call will use, for limits of tokens."""
+        self.is_accounted = True
+        """Whether the ledger hears of it: what costs nothing, such as a count of tokens, it does not."""
+        self.is_closed = False
+        self.notices: tuple[Notice, ...] = ()
+        """What happened when the caller's headers were out already, as that another target went on (resumption.py)."""
 
-    def add(self, choice: Choice, duration_s: float, error: SpineError | None = None) -> None:
-        self.attempts.append(
-            Attempt(
-                provider=choice.provider,
-                model=choice.model,
-                duration_s=duration_s,
-                error=error.message if error is not None else None,
-                error_type=error.type.value if error is not None else None,
-                status_code=error.status_code if error is not None else None,
-            )
-        )
+    def done(self) -> None:
+        """The call is over: what could still tell its prompt is let go."""
+        self.tokens = _none
+        self.about = None
+
+    @property
+    def call_id(self) -> str:
+        """Names the call in the ledger: the request's id, or one made for a program's own call."""
+        if self.request_id is None:
+            self.request_id = f"{_ID_PREFIX}{next(_numbers):08x}"
+        return self.request_id
 
     def exhausted(self, last: SpineError) -> SpineError:
-        """The error for the caller: the last one, naming every attempt where there were several."""
-        if len(self.attempts) > 1:
-            tried = "; ".join(f"{attempt.provider}: {attempt.error}" for attempt in self.attempts)
-            last.message = f"no provider answered after {len(self.attempts)} attempts. {tried}"
+        """The error for the caller: the most telling one, naming all that was tried where it was not one alone."""
+        if len(self.attempts) + len(self.passed_over) > 1:
+            tried = [f"{attempt.provider}: {attempt.error}" for attempt in self.attempts if attempt.error is not None]
+            tried += [f"{passed.choice.provider}: {passed.reason}" for passed in self.passed_over]
+            last.message = f"no provider answered after {len(self.attempts)} attempts. {'; '.join(tried)}"
+            if last.type is ErrorType.RATE_LIMIT:
+                last.retry_after_s = self._soonest()
         else:
             name_provider(last)
         return last
+
+    def pass_over(self, choice: Choice, error: SpineError) -> None:
+        self.passed_over.append(PassedOver(choice=choice, reason=error.message, retry_after_s=error.retry_after_s))
+
+    def _soonest(self) -> float | None:
+        """When the first of those that were busy is free again, as far as they say."""
+        waits = [attempt.retry_after_s for attempt in self.attempts]
+        waits += [passed.retry_after_s for passed in self.passed_over]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def billing_notices(self) -> tuple[Notice, ...]:
+        """Attempts that gave no answer and may be charged: nobody is billed twice without being told."""
+        return tuple(
+            Notice(
+                code="possibly_billed",
+                message=f"an attempt at {attempt.provider} {_ending(attempt)}; it may be billed",
+            )
+            for attempt in self.attempts
+            if attempt.may_be_billed
+        )
+
+
+def _ending(attempt: Attempt) -> str:
+    if attempt.left:
+        return "was given up for a quicker one" if attempt.error is None else "was given up"
+    return "ended after it was sent"
+
+
+def _none() -> int:
+    return 0
 
 
 def name_provider(error: SpineError) -> None:
     """Puts the provider's name before the message of a failure of its own."""
     if isinstance(error, ProviderError) and error.provider is not None:
         error.message = f"{error.provider}: {error.message}"
+
+
+class RecentCalls:
+    """The records of the last calls, by request id."""
+
+    __slots__ = ("_by_id", "_most")
+
+    def __init__(self, most: int = _MOST_KEPT) -> None:
+        self._by_id: OrderedDict[str, CallRecord] = OrderedDict()
+        self._most = most
+
+    def add(self, record: CallRecord) -> None:
+        if record.request_id is None:
+            return
+        if len(self._by_id) >= self._most:
+            self._by_id.popitem(last=False)
+        self._by_id[record.request_id] = record
+
+    def find(self, request_id: str) -> CallRecord | None:
+        return self._by_id.get(request_id)
+
+    def __len__(self) -> int:
+        return len(self._by_id)

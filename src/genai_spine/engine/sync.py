@@ -63,6 +63,7 @@ class SyncManager:
             if self._portal is None:
                 self._portals = start_blocking_portal(name="genai-spine")
                 self._portal = self._portals.__enter__()
+                self._portal.call(self.manager.start)
             return self._portal
 
     def complete(self, request: Any = None, **options: Any) -> CompletionResponse:
@@ -84,6 +85,10 @@ class SyncManager:
     def rerank(self, request: Any = None, **options: Any) -> RerankResponse:
         """As `ProviderManager.rerank`."""
         return self._run(partial(self.manager.rerank, request, **options))
+
+    def run(self, capability: str, /, **members: Any) -> Any:
+        """As `ProviderManager.run`."""
+        return self._run(partial(self.manager.run, capability, **members))
 
     def list_models(self, provider: str | None = None, *, refresh: bool = False) -> list[ModelCard]:
         return self._run(partial(self.manager.list_models, provider, refresh=refresh))

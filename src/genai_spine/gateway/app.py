@@ -16,7 +16,7 @@ import msgspec
 
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
-from genai_spine.gateway import google, inbounds, listing, responses
+from genai_spine.gateway import call_headers, capabilities, google, inbounds, listing, responses, routing, streams
 from genai_spine.gateway.chat import SHUTDOWN, chat
 from genai_spine.gateway.discretion import Discretion
 from genai_spine.gateway.keys import Keys, is_google
@@ -74,7 +74,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/ps", "ollama_chat", listing.ollama_ps),
     Route("GET", "/api/version", "ollama_chat", listing.ollama_version),
     Route("POST", "/api/show", "ollama_chat", listing.ollama_show),
+    *(Route("POST", path, "openai_chat", handler) for path, handler in capabilities.ours().items()),
+    Route("GET", "/v1/capabilities", "openai_chat", capabilities.listing),
     Route("GET", "/v1/providers", "openai_chat", listing.providers),
+    Route("POST", "/v1/route", "openai_chat", routing.dry_run),
+    Route("GET", "/v1/requests/", "openai_chat", routing.recorded),
+    Route("GET", "/v1/streams", "openai_chat", streams.listed),
+    Route("DELETE", "/v1/streams/", "openai_chat", streams.cancelled),
     Route("GET", "/health/live", "openai_chat", listing.live, is_open=True),
     Route("GET", "/health/ready", "openai_chat", listing.ready, is_open=True),
     Route("GET", "/", "openai_chat", listing.root, is_open=True),
@@ -93,10 +99,14 @@ class Gateway:
         self.origins = Origins(server.cors, is_open=not self.keys)
         self.discretion = Discretion(manager.registry, self.settings)
         self.draining = False
+        self.streams = streams.OpenStreams(self.settings)
+        self.write_timeout_s = float(self.settings.streams.write_timeout)
         self._max_body = int(server.max_body_mb * 1_000_000)
         self._body_timeout_s = float(server.body_timeout)
         self._logs_access = server.access_log
-        self._exact = {(route.method, route.path): route for route in ROUTES if not _is_prefix(route)}
+        strangers = capabilities.of_packages().items()
+        self._routes = (*(Route("POST", path, "openai_chat", handler) for path, handler in strangers), *ROUTES)
+        self._exact = {(route.method, route.path): route for route in self._routes if not _is_prefix(route)}
         self._prefixes = tuple(route for route in ROUTES if _is_prefix(route))
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -122,7 +132,7 @@ class Gateway:
     async def _http(self, request: Request) -> None:
         task = request.task
         self._tasks.add(task)
-        record = CallRecord()
+        record = CallRecord(request.id)
         try:
             await self._handle(request, record)
         except CallerGone:
@@ -135,6 +145,8 @@ class Gateway:
         finally:
             self._tasks.discard(task)
             request.done()
+            self.manager.traffic.close(record)
+            record.done()
             if self._logs_access and access.isEnabledFor(logging.INFO):
                 _log(request, record)
 
@@ -152,7 +164,9 @@ class Gateway:
             if not route.is_open:
                 if is_from_page:
                     self.origins.check(request.headers)
-                self.keys.check(request.headers, request.scope["query_string"] if dialect == "gemini" else b"")
+                query = request.scope["query_string"] if dialect == "gemini" else b""
+                record.caller = self.keys.check(request.headers, query)
+            call_headers.read_into(record, request.headers)
             await route.handler(self, request, record)
         except SpineError as error:
             await self._refuse(request, error, record)
@@ -171,7 +185,7 @@ class Gateway:
         for route in matching:
             if route.method == method:
                 return route
-        exact = [route for route in ROUTES if route.path == path and not _is_prefix(route)]
+        exact = [route for route in self._routes if route.path == path and not _is_prefix(route)]
         methods = {route.method for route in (*exact, *matching)}
         if methods:
             raise _NoRoute(f"{path[:200]} takes {' or '.join(sorted(methods))}, not {method}", 405, methods)
@@ -207,6 +221,7 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await self.manager.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self.draining = True

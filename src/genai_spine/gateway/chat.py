@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
 from genai_spine.engine.record import CallRecord, name_provider
+from genai_spine.engine.streams import StreamCancelled
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.gateway.routing import about_of
+from genai_spine.gateway.streams import CANCELLED
 from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.response import Notice
 
@@ -43,7 +46,16 @@ async def chat(
     if body is None:
         body = await gateway.body_of(request)
     headers = request.values(inbound.FORWARDED_HEADERS)
-    exchange = Exchange(dialect, inbound, body, headers=headers, stream=streams_unasked)
+    exchange = Exchange(
+        dialect,
+        inbound,
+        body,
+        headers=headers,
+        stream=streams_unasked,
+        min_tokens_per_s=gateway.settings.streams.min_tokens_per_s,
+    )
+    if gateway.manager.router.looks_about:
+        record.about = about_of(request.headers, exchange.peek.members)
     request.cancel_when_gone()
     if not exchange.stream:
         answer = await gateway.manager.answer(exchange, record)
@@ -52,38 +64,53 @@ async def chat(
         return
     streaming = await gateway.manager.begin(exchange, record)
     request.notes = f"{streaming.provider} {streaming.model}"
-    await request.start(inbound.STREAM_CONTENT_TYPE, _headers_of(streaming, record))
-    await _pump(gateway, request, exchange, streaming)
+    stream = gateway.streams.open(request, streaming.provider, streaming.model, dialect, inbound.KEEP_ALIVE)
+    try:
+        await _pump(gateway, request, streaming, inbound.STREAM_CONTENT_TYPE, _headers_of(streaming, record))
+    finally:
+        gateway.streams.closed(stream)
+    if request.is_gone:
+        request.status = 499
 
 
-async def _pump(gateway: Gateway, request: Request, exchange: Exchange, streaming: Streaming) -> None:
+async def _pump(
+    gateway: Gateway, request: Request, streaming: Streaming, content_type: bytes, headers: HeaderList
+) -> None:
     """Chunks as they come; a stream that breaks ends with an error of the caller's dialect."""
     write = request.write
     try:
-        async with aclosing(streaming.chunks) as chunks:  # type: ignore[type-var]  # has aclose
-            async for chunk in chunks:
+        async with aclosing(streaming):
+            await request.start(content_type, headers)
+            await write(streaming.first)
+            async for chunk in streaming.chunks:
                 await write(chunk)
     except SpineError as error:
         request.notes += f" broken: {error.message}"
         name_provider(error)
         gateway.discretion.mend(error)
-        await write(exchange.stream_error(error, request.id))
+        await write(streaming.error(error, request.id))
     except asyncio.CancelledError as cancelled:
-        if cancelled.args != (SHUTDOWN,):
+        ending = _ENDINGS.get(cancelled.args)
+        if ending is None:
             raise
-        request.notes += " broken: the gateway is shutting down"
-        ending = ShuttingDown("the gateway is shutting down; ask again")
-        await write(exchange.stream_error(ending, request.id))
+        request.notes += f" broken: {cancelled.args[0]}"
+        await write(streaming.error(ending(), request.id))
     except Exception:
         logger.exception("request %s failed in mid-stream", request.id)
         request.notes += " broken: the gateway failed"
         failure = SpineError(f"the gateway failed; its log has the details under {request.id}")
-        await write(exchange.stream_error(failure, request.id))
+        await write(streaming.error(failure, request.id))
     await request.finish()
 
 
 SHUTDOWN = "the gateway is shutting down"
 """The message with which a stream's task is cancelled when the gateway stops."""
+
+_ENDINGS: dict[tuple[object, ...], Callable[[], ProviderError]] = {
+    (SHUTDOWN,): lambda: ShuttingDown("the gateway is shutting down; ask again"),
+    (CANCELLED,): lambda: StreamCancelled("the stream was cancelled by whoever runs this gateway"),
+}
+"""What a caller is told of a stream that was cancelled with such a message; of any other he has no need."""
 
 
 def _headers_of(answer: Answered | Streaming, record: CallRecord) -> HeaderList:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from genai_spine.providers.outbox import Outbox
 from genai_spine.settings.tree import ServerSettings
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Connections:
         self.app = app
         self.limits = limits
         self.loop = loop
+        self.outbox = Outbox(loop)
         self.open: set[HttpConnection] = set()
         self.running: set[HttpExchange] = set()
         self.is_draining = False

@@ -134,22 +134,26 @@ class HttpExchange:
         """
         while not self.is_disconnected and not self.is_complete:
             if self.parts or (self.is_whole and not self._is_delivered):
-                body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-                self.parts.clear()
-                self.buffered = 0
-                self._is_delivered = self.is_whole
-                self.connection.resume_reading()
-                return {"type": "http.request", "body": body, "more_body": not self.is_whole}
+                return {"type": "http.request", "body": self.take(), "more_body": not self.is_whole}
             if self.is_slow:
                 raise SlowBody("the request's body did not come in time (server.body_timeout)")
             await self._wait_for_news()
         return {"type": "http.disconnect"}
 
+    def take(self) -> bytes:
+        """What has come of the body and was not taken. `is_whole` says whether that is its end."""
+        body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        self.parts.clear()
+        self.buffered = 0
+        self._is_delivered = self.is_whole
+        self.connection.resume_reading()
+        return body
+
     async def _wait_for_news(self) -> None:
         connection = self.connection
         if not self.is_whole:
             if self._expects_continue and not self.is_head_sent:  # RFC 9110 §10.1.1
-                connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._expects_continue = False
             connection.connections.watch_body(self)
         if self._news is None or self._news.done():
@@ -216,10 +220,10 @@ class HttpExchange:
         self.is_head_sent = True
         parts = (STATUS_LINES[status], connection.connections.date_line, head, length, ending)
         if len(body) <= ONE_WRITE_BYTES:
-            connection.transport.write(b"".join((*parts, body)))
+            connection.write(b"".join((*parts, body)))
         else:
-            connection.transport.write(b"".join(parts))
-            connection.transport.write(body)
+            connection.write(b"".join(parts))
+            connection.write(body)
         self._complete()
 
     def start(self, status: int, head: bytes, length: int | None = None) -> None:
@@ -247,7 +251,7 @@ class HttpExchange:
             return False
         data = self._frame(chunk)
         if data:
-            self.connection.transport.write(data)
+            self.connection.write(data)
         return self.connection.is_write_paused
 
     def finish(self, chunk: bytes = b"") -> None:
@@ -260,7 +264,7 @@ class HttpExchange:
         if self._left:
             raise RuntimeError("the response is shorter than its content-length")
         if data:
-            self.connection.transport.write(data)
+            self.connection.write(data)
         self._complete()
 
     async def drain(self) -> None:

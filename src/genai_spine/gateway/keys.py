@@ -36,10 +36,13 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> None:
-        """`query` is that of a caller who may send the key in it, as Google's may. Raises: NotAllowed."""
+    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> str | None:
+        """Who calls: a name for its key that does not give it away; None where there are no keys.
+
+        `query` is that of a caller who may send the key in it, as Google's may. Raises: NotAllowed.
+        """
         if not self._digests:
-            return
+            return None
         presented = sha256(_presented(headers) or _queried(query)).digest()
         allowed = False
         for digest in self._digests:
@@ -49,6 +52,7 @@ class Keys:
                 "no valid key for this gateway: send one of its api_keys as "
                 "`Authorization: Bearer <key>`, `x-api-key` or `x-goog-api-key`"
             )
+        return presented[:8].hex()
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:

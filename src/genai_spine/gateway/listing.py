@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from genai_spine.dialects.anthropic_messages import inbound as anthropic
 from genai_spine.dialects.anthropic_messages.schema import COUNT_PATH
 from genai_spine.dialects.ollama_chat import models as ollama_models
 from genai_spine.dialects.openai_chat import models as openai_models
-from genai_spine.engine.call import call
+from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.health import metrics_of
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.targets import Target
 from genai_spine.gateway.chat import notices_value
 from genai_spine.gateway.keys import is_google
 from genai_spine.gateway.request import HeaderList, Request, header_value
@@ -107,18 +110,20 @@ async def reply_counted(
     """
     request.cancel_when_gone()
 
-    async def send(choice: Choice) -> tuple[bytes, Method]:
-        provider = gateway.manager.registry.get(choice.provider)
+    async def send(choice: Choice, attempt: Attempt) -> tuple[bytes, Method]:
+        provider = gateway.manager.router.provider_of(choice)
         try:
             return await count(provider, choice.model)
         except ProviderError as error:
             error.provider = error.provider or provider.name
             raise
 
+    record.is_accounted = False  # to count is free
     # Another provider would count with another's tokens: the first of the plan, or none.
-    choices = gateway.manager.plan(wanted)[:1]
-    counted, method = await call(send, choices, gateway.manager.retry, record)
-    headers: HeaderList = [(b"x-spine-provider", header_value(choices[0].provider))]
+    counted, method = await gateway.manager.ask_first(send, wanted, record)
+    headers: HeaderList = (
+        [(b"x-spine-provider", header_value(record.answered_by.provider))] if record.answered_by else []
+    )
     if (said := _COUNTED.get(method)) is not None:
         headers.append((b"x-spine-notices", notices_value((Notice(code=said[0], param=param, message=said[1]),))))
     await request.reply(200, counted, headers)
@@ -199,7 +204,7 @@ async def _card(gateway: Gateway, name: str) -> ModelCard:
     for card in cards:
         if card.id == name:
             return card
-    choice = gateway.manager.plan(Wanted(model=name))[0]
+    choice = gateway.manager.router.plan(Wanted(model=name))[0]
     for card in cards:
         if card.id == f"{choice.provider}/{choice.model}":
             return msgspec.structs.replace(card, id=name)
@@ -210,7 +215,8 @@ async def _card(gateway: Gateway, name: str) -> ModelCard:
 
 
 async def providers(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Each provider with what is known of it: its state from traffic, its calls, its use."""
+    """Each provider with what is known of it: its state from traffic and probes, its calls, its use, its keys, and
+    how each model that was asked fares."""
     manager = gateway.manager
     totals = manager.usage()
     listed = [
@@ -219,12 +225,32 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
             "type": provider.provider_type,
             "default_model": provider.default_model,
             "status": _told(provider.status(), gateway),
-            "metrics": provider.metrics,
+            "metrics": metrics_of(provider, manager.targets),
             "usage": totals[provider.name],
+            "keys": _keys(provider),
+            "models": [_fares(target) for target in manager.targets.of_provider(provider.name)],
         }
         for provider in manager.registry
     ]
     await request.reply(200, msgspec.json.encode({"object": "list", "data": listed}))
+
+
+def _keys(provider: LLMProvider) -> dict[str, int] | None:
+    """How many keys there are, and how many are left out or rest; None where there are not several."""
+    keys = provider.keys if isinstance(provider, HttpProvider) else None
+    return None if keys is None else {"count": len(keys), "out": keys.out, "resting": keys.resting}
+
+
+def _fares(target: Target) -> dict[str, Any]:
+    now_s = time.monotonic()
+    return {
+        "model": target.choice.model,
+        "breaker": target.breaker.state(now_s),
+        "reopens_in_s": target.breaker.reopens_in_s(now_s),
+        "in_flight": target.in_flight,
+        "first_token_s": target.pace.first_s,
+        "tokens_per_s": target.pace.tokens_per_s,
+    }
 
 
 def _told(status: ProviderStatus, gateway: Gateway) -> ProviderStatus:
@@ -241,7 +267,10 @@ async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
     if gateway.draining:
         await request.reply(503, b'{"status":"draining"}')
     else:
-        await request.reply(200, b'{"status":"ready"}')
+        healthy = [provider.status().healthy for provider in gateway.manager.registry]
+        # Not 503 where all are failing: another gateway would find them no better, and a caller learns why here.
+        state = {"status": "ready", "providers": {"healthy": sum(healthy), "failing": healthy.count(False)}}
+        await request.reply(200, msgspec.json.encode(state))
 
 
 async def root(gateway: Gateway, request: Request, record: CallRecord) -> None:

@@ -275,6 +275,12 @@ class HttpConnection(asyncio.Protocol):
 
     # Requests in and out
 
+    def write(self, data: bytes) -> None:
+        """Bytes for the caller. Where there are others, they leave with theirs, at the end of the loop's turn."""
+        connections = self.connections
+        write = connections.outbox.put if len(connections.running) > 1 else connections.outbox.write
+        write(self.transport, data)
+
     def _start(self, exchange: HttpExchange, scope: Scope) -> None:
         self._starting = None
         connections = self.connections
@@ -377,12 +383,13 @@ class HttpConnection(asyncio.Protocol):
         body = refusal_body(refused.status, refused.code, refused.message)
         retry = b"retry-after: 1\r\n" if refused.status == 503 else b""
         head = STATUS_LINES[refused.status] + self.connections.date_line + REFUSAL_HEAD + retry
-        self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body))
+        self.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body))
         self._close(is_read=False)
 
     def _close(self, is_read: bool) -> None:
         """Close when all is written. If the caller still sends, closing would reset what it has not read."""
         self._is_deaf = True
+        self.connections.outbox.flush()
         self.idle_since = self.input_deadline = inf
         now = self.connections.loop.time()
         self._taken = _bytes_taken(self.transport)

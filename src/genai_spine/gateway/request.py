@@ -40,15 +40,20 @@ class Request:
     """What a handler needs of one request. `id` names it in answers and logs."""
 
     __slots__ = (
+        "_is_writing",
+        "_leave",
         "_own",
+        "_poke",
         "_receive",
         "_send",
+        "_task",
         "_watcher",
         "begun",
         "bytes_out",
         "extra_headers",
         "headers",
         "id",
+        "is_gone",
         "is_started",
         "method",
         "notes",
@@ -69,6 +74,8 @@ class Request:
         self.status = 0
         self.bytes_out = 0
         self.is_started = False
+        self.is_gone = False
+        """Whether the caller has left, and `when_gone` was told."""
         self.notes = ""
         """For the access log: who answered."""
         self.extra_headers: HeaderList = []
@@ -76,6 +83,9 @@ class Request:
         # Our own server's exchange: both of its extensions are the same object (exchange.py).
         self._own: HttpExchange | None = (scope.get("extensions") or {}).get("genai_spine.reply")
         self._watcher: asyncio.Task[None] | None = None
+        self._leave: Callable[[], object] | None = None
+        self._is_writing = False
+        self._task: asyncio.Task[Any] | None = None
 
     # ------------------------------------------------------------ in
 
@@ -106,6 +116,8 @@ class Request:
             raise _too_large(max_bytes)
         try:
             if self._own is not None:  # our own server watches the clock itself, and how fast the bytes come
+                if self._own.is_whole and not self._own.is_disconnected and self._own.received <= max_bytes:
+                    return self._own.take()
                 return await self._read_body(max_bytes)
             async with asyncio.timeout(timeout_s):
                 return await self._read_body(max_bytes)
@@ -134,28 +146,35 @@ class Request:
     @property
     def task(self) -> asyncio.Task[Any]:
         """The task that handles this request. Our own server knows it; asyncio makes a system call to tell."""
-        task = (self._own.task if self._own is not None else None) or asyncio.current_task()
+        task = (self._own.task if self._own is not None else None) or self._task
+        if task is None:
+            task = self._task = asyncio.current_task()
         assert task is not None, "a request is handled in a task"
         return task
 
     def cancel_when_gone(self) -> None:
         """From now on this task is cancelled when the caller leaves. Call it when the body is read."""
-        task = self.task
+        self.when_gone(self.task.cancel)
 
-        def leave() -> None:
-            task.cancel()
-
+    def when_gone(self, leave: Callable[[], object]) -> None:
+        """Call `leave` when the caller leaves, in place of what was to be called before."""
+        self._leave = leave
         if self._own is not None:
-            self._own.callback = leave
-            if self._own.is_disconnected:
-                leave()
-        else:
-            self._watcher = asyncio.create_task(self._watch(task))
+            self._own.callback = self._gone
+            if self._own.is_disconnected and not self.is_gone:
+                self._gone()
+        elif self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
 
-    async def _watch(self, task: asyncio.Task[Any]) -> None:
+    async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        task.cancel()
+        self._gone()
+
+    def _gone(self) -> None:
+        self.is_gone = True
+        if self._leave is not None:
+            self._leave()
 
     def done(self) -> None:
         """The answer is out: the caller may go."""
@@ -212,14 +231,44 @@ class Request:
     async def write(self, data: bytes) -> None:
         self.bytes_out += len(data)
         if self._own is None:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send_more(data)
         elif self._own.write(data):
             await self._own.drain()
+
+    async def _send_more(self, data: bytes) -> None:
+        if self.is_gone:
+            return
+        self._is_writing = True
+        try:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            self._is_writing = False
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the caller has not taken yet what was written."""
+        return self._is_writing if self._own is None else self._own.connection.is_write_paused
+
+    def poke(self, data: bytes) -> None:
+        """Write something between two writes of the handler, without waiting; not to a caller who is slow."""
+        if self.is_held_up or self.is_gone:
+            return
+        self.bytes_out += len(data)
+        if self._own is not None:
+            self._own.write(data)
+        else:
+            self._poke = asyncio.create_task(self._send_more(data))
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the server itself drops a caller who takes nothing, as ours does."""
+        return self._own is not None
 
     async def finish(self) -> None:
         if self._own is not None:
             self._own.finish()
             return
+        self._is_writing = True  # the last of it: nothing comes between
         with suppress(OSError):
             await self._send({"type": "http.response.body", "body": b""})
 

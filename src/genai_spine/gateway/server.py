@@ -5,7 +5,8 @@
 
 What the application may have, beside being ASGI: an attribute `draining`, set to True when the server
 no longer takes requests, and a method `abort_streams()`, plain or a coroutine, called when the drain has
-taken too long: it ends each open stream with an error event. An exception of its lifespan comes out here.
+taken too long: it ends each open stream with an error event. `write_timeout_s` is how long its callers may take
+nothing of an answer. An exception of its lifespan comes out here.
 
 Must not know: routes, dialects, providers. Prints nothing.
 """
@@ -27,6 +28,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
+import msgspec
 import uvloop
 
 from genai_spine.gateway.connections import Connections, Limits
@@ -115,7 +117,7 @@ async def serve(
         app = app_factory()
         async with _lifespan(app):
             with stopping.listen_to_signals(loop, stop_when_readable):
-                connections = Connections(app, _bound_by_files(Limits.of(server)), loop)
+                connections = Connections(app, _bound_by_files(_limits_of(server, app)), loop)
                 for sock in own_sockets:
                     make = partial(HttpConnection, connections)
                     listeners.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
@@ -136,6 +138,11 @@ def _close(listeners: Sequence[asyncio.Server], sockets: Sequence[socket.socket]
         listener.close()
     for sock in sockets:
         sock.close()
+
+
+def _limits_of(server: ServerSettings, app: ASGIApp) -> Limits:
+    limits, write_timeout_s = Limits.of(server), getattr(app, "write_timeout_s", None)
+    return msgspec.structs.replace(limits, write_timeout_s=write_timeout_s) if write_timeout_s is not None else limits
 
 
 # Addresses

@@ -39,12 +39,37 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     param: str | None = None
 
 
+class UsageDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What few calls use and what is charged at rates of its own; None where the provider did not say.
+
+    Tokens are parts of the usage's own: `cached_audio_tokens` and `cached_image_tokens` of its cache reads (and of
+    `audio_input_tokens` and `image_input_tokens`), the other input of its input, the output of its output. Searches
+    and pages are counted one by one. `apart` is what the same model used beside the answer, at the same rates, and
+    `unpriced` names what is charged beside and has no rate here: such a call's cost is not known.
+    """
+
+    cached_audio_tokens: int | None = None
+    image_input_tokens: int | None = None
+    image_output_tokens: int | None = None
+    cached_image_tokens: int | None = None
+    video_input_tokens: int | None = None
+    video_output_tokens: int | None = None
+    citation_tokens: int | None = None
+    searches: int | None = None
+    file_searches: int | None = None
+    pages: int | None = None
+    audio_input_s: float | None = None
+    apart: TokenUsage | None = None
+    unpriced: tuple[str, ...] = ()
+
+
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of one call, as the provider counted them; None where it did not say.
 
     `input_tokens` includes the cached ones: `cache_read_tokens` and `cache_write_tokens` are parts of it,
     `cache_write_1h_tokens` is a part of the writes. `output_tokens` includes `reasoning_tokens`.
     `compute_s` is the seconds of computing that are charged, where models are priced by time.
+    `service_tier` is how the call was served, where that is not the ordinary way: "batch", "flex", "priority" …
     `reported_cost_usd` is what the provider itself says the call cost.
     """
 
@@ -57,6 +82,8 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     compute_s: float | None = None
+    service_tier: str | None = None
+    details: UsageDetails | None = None
     reported_cost_usd: Decimal | None = None
     estimated: bool = False
     provider_metadata: Metadata | None = None

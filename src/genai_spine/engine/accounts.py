@@ -1,0 +1,129 @@
+"""What the ledger is told of a call while it is under way: an attempt begins, it ends, the call is over.
+
+Each is one entry (ledger/entry.py), written before the caller can see what it is about: a process that dies in
+between has said what it was about to spend.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from genai_spine.ledger.entry import NANO, Begun, Call, Ended, Entry, Status, Tokens
+from genai_spine.model.response import TokenUsage
+
+if TYPE_CHECKING:
+    from genai_spine.engine.attempt import Attempt
+    from genai_spine.engine.record import CallRecord
+
+Write = Callable[[Entry], object]
+
+
+class Account:
+    """One attempt's entries. `write` appends one to the ledger."""
+
+    __slots__ = ("_write", "id", "most_nanousd")
+
+    def __init__(self, write: Write, attempt: Attempt, record: CallRecord, most_usd: Decimal | None = None) -> None:
+        self._write = write
+        call = record.call_id
+        self.id = f"{call}-{len(record.attempts)}"
+        self.most_nanousd = nanousd(most_usd)
+        choice = attempt.target.choice
+        write(
+            Begun(
+                id=self.id,
+                call=call,
+                at=time.time(),
+                provider=choice.provider,
+                model=choice.model or "",
+                is_stream=record.is_stream,
+                caller=record.caller,
+                agent=choice.agent,
+                route=record.decision.route if record.decision is not None else None,
+                tags=record.about.tags if record.about is not None else (),
+                dialect=record.dialect,
+                most_nanousd=self.most_nanousd,
+                is_hedge=attempt.is_hedge,
+            )
+        )
+
+    def end(self, attempt: Attempt, usage: TokenUsage | None) -> None:
+        """`attempt` is settled."""
+        self._write(
+            Ended(
+                id=self.id,
+                at=time.time(),
+                status=status_of(attempt),
+                duration_s=attempt.duration_s or 0.0,
+                first_s=attempt.first_s,
+                tokens=tokens_of(usage) if usage is not None else None,
+                cost_nanousd=nanousd(attempt.cost_usd),
+                error_type=attempt.error_type,
+                status_code=attempt.status_code,
+            )
+        )
+
+
+def close(record: CallRecord, write: Write) -> None:
+    """The call is over: what its caller got, after all its attempts."""
+    attempts = record.attempts
+    if not attempts:
+        return
+    last = next((attempt for attempt in reversed(attempts) if attempt.error is None and not attempt.left), attempts[-1])
+    costs = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+    now_s = time.time()
+    write(
+        Call(
+            id=record.call_id,
+            at=now_s,
+            duration_s=max(0.0, now_s - record.begun),
+            status=status_of(last),
+            attempts=len(attempts),
+            caller=record.caller,
+            agent=last.target.choice.agent,
+            route=record.decision.route if record.decision is not None else None,
+            tags=record.about.tags if record.about is not None else (),
+            dialect=record.dialect,
+            is_stream=record.is_stream,
+            provider=last.provider,
+            model=last.model,
+            cost_nanousd=nanousd(sum(costs, Decimal(0))) if costs else None,
+            unpriced=sum(attempt.cost_usd is None and _may_cost(attempt) for attempt in attempts),
+            error_type=last.error_type,
+            status_code=last.status_code,
+        )
+    )
+
+
+def status_of(attempt: Attempt) -> Status:
+    if not attempt.is_settled:
+        return "interrupted"
+    if attempt.left:
+        return "left"
+    return "answered" if attempt.error is None else "failed"
+
+
+def _may_cost(attempt: Attempt) -> bool:
+    return attempt.may_be_billed or attempt.error is None
+
+
+def tokens_of(usage: TokenUsage) -> Tokens:
+    return Tokens(
+        input=usage.input_tokens,
+        output=usage.output_tokens,
+        cache_read=usage.cache_read_tokens,
+        cache_write=usage.cache_write_tokens,
+        cache_write_1h=usage.cache_write_1h_tokens,
+        reasoning=usage.reasoning_tokens,
+        audio_input=usage.audio_input_tokens,
+        audio_output=usage.audio_output_tokens,
+        is_estimated=usage.estimated,
+    )
+
+
+def nanousd(usd: Decimal | None) -> int | None:
+    """Whole nano-dollars, rounded to the nearest; a price may be finer."""
+    return None if usd is None else round(usd * NANO)

@@ -1,0 +1,102 @@
+"""The live state of every target that was asked: is it left alone, how fast is it, how much is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import msgspec
+
+from genai_spine.policy.breaker import Breaker
+from genai_spine.policy.pace import Pace
+from genai_spine.policy.retry import RetryBudget
+from genai_spine.policy.route import Choice
+from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.provider import LLMProvider
+from genai_spine.providers.registry import ProviderRegistry
+from genai_spine.settings import Settings
+
+Hears = Callable[[str, str | None, list[tuple[bytes, bytes]]], None]
+
+_MOST = 10_000
+"""Callers may name models of their own making: beyond so many, what has least to tell is forgotten."""
+
+
+class Target:
+    """One model of one provider, as the calls of this process have found it."""
+
+    __slots__ = ("breaker", "choice", "in_flight", "last_s", "pace", "provider", "retries")
+
+    def __init__(self, choice: Choice, provider: LLMProvider, settings: Settings) -> None:
+        self.choice = choice
+        self.provider = provider
+        self.breaker = Breaker(settings.breaker)
+        self.pace = Pace()
+        self.retries = RetryBudget(settings.retry.budget)
+        self.in_flight = 0
+        self.last_s: float | None = None
+        """When an attempt last ended (monotonic)."""
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether the provider keeps the timeouts of its settings by itself, as ours do."""
+        return isinstance(self.provider, HttpProvider)
+
+    @property
+    def context_window(self) -> int | None:
+        return self.provider.card(self.choice.model).context_window
+
+
+class Targets:
+    """`of(choice)` is its one `Target`, made when it is first asked for."""
+
+    __slots__ = ("_by_choice", "_hears", "_of_agents", "_registry", "_settings")
+
+    def __init__(self, registry: ProviderRegistry, settings: Settings, hears: Hears | None = None) -> None:
+        """`hears` is told provider, model and headers of every answer."""
+        self._hears = hears
+        self._registry = registry
+        self._settings = settings
+        self._by_choice: dict[Choice, Target] = {}
+        self._of_agents: dict[Choice, Target] = {}  # as many as are configured
+
+    def of(self, choice: Choice) -> Target:
+        """Raises: ProviderNotFound."""
+        found = self._by_choice.get(choice)
+        if found is None:
+            if choice.agent is not None:
+                return self._of_agent(choice)
+            if len(self._by_choice) >= _MOST:
+                self._forget()
+            provider = self._registry.get(choice.provider)
+            if self._hears is not None and isinstance(provider, HttpProvider):
+                provider.on_head = partial(self._hears, choice.provider)
+            found = self._by_choice[choice] = Target(choice, provider, self._settings)
+        return found
+
+    def _of_agent(self, choice: Choice) -> Target:
+        """An agent has a temperature of its own, and its model's breaker, pace and retries."""
+        plain = self.of(msgspec.structs.replace(choice, agent=None))
+        found = self._of_agents.get(choice)
+        if found is None:
+            found = self._of_agents[choice] = Target(choice, plain.provider, self._settings)
+        found.breaker, found.pace, found.retries = plain.breaker, plain.pace, plain.retries
+        return found
+
+    def find(self, choice: Choice) -> Target | None:
+        return self._by_choice.get(choice)
+
+    def of_provider(self, id: str) -> list[Target]:
+        return [target for target in self if target.choice.provider == id]
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(list(self._by_choice.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_choice)
+
+    def _forget(self) -> None:
+        """Drop the older half of those of which nothing is under way."""
+        idle = [choice for choice, target in self._by_choice.items() if target.in_flight == 0]
+        for choice in idle[: len(idle) // 2 + 1]:
+            del self._by_choice[choice]

@@ -1,0 +1,192 @@
+"""What the calls of one manager share: the state of the targets, limits, budgets of retries and hedges, deadlines.
+
+The rules are policies (floor 2); here they meet the clock, chance and each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from genai_spine.engine import accounts
+from genai_spine.engine.accounts import Account, Write
+from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.decision import Decision
+from genai_spine.engine.limiter import Limiter
+from genai_spine.engine.record import CallRecord, RecentCalls
+from genai_spine.engine.targets import Target, Targets
+from genai_spine.model.errors import LimitReached, ProviderTimeout, SpineError, TargetClosed
+from genai_spine.policy.hedge import HedgeBudget, hedge_after_s
+from genai_spine.policy.retry import delay_s
+from genai_spine.providers.overrides import overriding
+from genai_spine.providers.registry import ProviderRegistry
+from genai_spine.settings import RetrySettings, Settings
+
+T = TypeVar("T")
+
+
+class Traffic:
+    """One for each manager. `retry` may be replaced while calls are under way."""
+
+    def __init__(self, registry: ProviderRegistry, settings: Settings, retry: RetrySettings, limiter: Limiter) -> None:
+        self.settings = settings
+        self.retry = retry
+        self.limiter = limiter
+        self.targets = Targets(registry, settings, limiter.heard if settings.limits.learned else None)
+        self.recent = RecentCalls()
+        self.write: Write | None = None
+        """Takes the ledger's entries, where there is one."""
+        self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
+
+    # ------------------------------------------------------------ who may be asked
+
+    def ready(self, decision: Decision, record: CallRecord) -> list[Target]:
+        """The targets in order, without those that the breaker leaves alone; one at least, unless settings refuse.
+
+        A call's last candidate is asked even then: to be refused by us helps nobody whom it might answer.
+        """
+        targets = [self.targets.of(choice) for choice in decision.choices]
+        asks_last = self.settings.breaker.last == "ask"
+        if len(targets) == 1 and asks_last:
+            record.is_last_resort = True
+            return targets
+        now_s = time.monotonic()
+        admitted = [target for target in targets if target.breaker.would_admit(now_s)]
+        if len(admitted) == len(targets):
+            return targets
+        if not admitted and asks_last:
+            record.is_last_resort = True
+            return targets[:1]
+        for target in targets:
+            if target not in admitted:
+                record.pass_over(target.choice, _closed(target, now_s))
+        return admitted
+
+    def closed(self, record: CallRecord) -> SpineError:
+        """The error of a call whose every target is left alone."""
+        waits = [passed.retry_after_s for passed in record.passed_over if passed.retry_after_s is not None]
+        return TargetClosed(
+            "every provider that could answer failed too often and is left alone for a while",
+            retry_after_s=min(waits, default=None),
+        )
+
+    async def admit(
+        self, target: Target, record: CallRecord, ends_at_s: float, *, is_hedge: bool, is_last: bool
+    ) -> Attempt:
+        """A place for one attempt. Raises: LimitReached, TargetClosed."""
+        grant = None
+        if self.limiter.concerns(target.choice, record.caller):
+            try:
+                grant = await self.limiter.admit(
+                    target.choice,
+                    record.caller,
+                    record.tokens,
+                    ends_at_s,
+                    record.priority,
+                    # Where nobody else can be asked, what a provider asks for is waited for as before a retry.
+                    patience_s=self.retry.max_delay if is_last else 0.0,
+                    is_first=not record.attempts,
+                )
+            except LimitReached as error:
+                record.pass_over(target.choice, error)
+                raise
+        now_s = time.monotonic()
+        if not target.breaker.admit(now_s) and not record.is_last_resort:
+            if grant is not None:
+                grant.settle(0, left=True)
+            closed = _closed(target, now_s)
+            record.pass_over(target.choice, closed)
+            raise closed
+        attempt = Attempt(target, is_hedge=is_hedge)
+        attempt.grant = grant
+        record.attempts.append(attempt)
+        if self.write is not None and record.is_accounted:
+            attempt.account = Account(self.write, attempt, record)
+        return attempt
+
+    def close(self, record: CallRecord) -> None:
+        """The call is over, and every attempt of it settled."""
+        if self.write is not None and record.is_accounted and not record.is_closed:
+            record.is_closed = True
+            accounts.close(record, self.write)
+
+    # ------------------------------------------------------------ again, elsewhere, or not at all
+
+    def wait_before_retry_s(self, error: SpineError, retries: int, target: Target, ends_at_s: float) -> float | None:
+        """Seconds until the same target is asked again; None where it is not."""
+        wait_s = 0.0 if error.has_another_key else delay_s(error, retries, self.retry, random.random())
+        if wait_s is None or time.monotonic() + wait_s >= ends_at_s:
+            return None
+        return wait_s if error.has_another_key or target.retries.withdraw(time.monotonic()) else None
+
+    def goes_on(self, error: SpineError, decision: Decision, ends_at_s: float) -> bool:
+        """Whether the next target is asked after this failure."""
+        if not self.retry.enable_fallback or time.monotonic() >= ends_at_s:
+            return False
+        if error.refused_for == "context_length":
+            return decision.on_context_length == "fallback"
+        if error.refused_for == "content_filter":
+            return decision.on_content_filter == "fallback"
+        return error.fallback
+
+    def is_worth_asking(self, other: Target, refused: Target, error: SpineError) -> bool:
+        """A prompt that was too long goes to a larger window; what a safety system refused to another provider."""
+        if error.refused_for == "context_length":
+            known, larger = refused.context_window, other.context_window
+            return known is None or larger is None or larger > known
+        if error.refused_for == "content_filter":
+            return other.choice.provider != refused.choice.provider
+        return True
+
+    def hedge_after_s(self, target: Target, *, is_stream: bool) -> float | None:
+        """When a second attempt starts if this target has not begun; None: it does not."""
+        return hedge_after_s(self.settings.hedge, target.pace, streamed=is_stream)
+
+    # ------------------------------------------------------------ time
+
+    def ends_at_s(self, decision: Decision, record: CallRecord) -> float:
+        """The end of the whole call with all its attempts (monotonic): the caller's, the route's or the settings'."""
+        total_s: float | None = record.timeout_s
+        if total_s is None:
+            own = decision.timeouts
+            total_s = own.total if own is not None and own.total is not None else self.settings.timeouts.total
+        return time.monotonic() + total_s
+
+    def is_bounded(self, target: Target, record: CallRecord, decision: Decision) -> bool:
+        """Whether this attempt needs bounds beyond those that its provider keeps by itself."""
+        return (
+            len(record.attempts) > 1
+            or record.timeout_s is not None
+            or decision.timeouts is not None
+            or not target.keeps_time
+        )
+
+    async def within(self, sending: Awaitable[T], ends_at_s: float, decision: Decision, *, is_stream: bool) -> T:
+        """`sending`, within what is left of the call and the route's own timeouts. Raises: ProviderTimeout."""
+        left_s = max(0.0, ends_at_s - time.monotonic())
+        bound_s = left_s
+        if is_stream:  # what comes after its beginning is the provider's to keep
+            own = decision.timeouts
+            first_s = own.first_token if own is not None else None
+            bound_s = min(left_s, self.settings.timeouts.first_token if first_s is None else first_s)
+        try:
+            async with asyncio.timeout(bound_s):
+                with overriding(decision.timeouts, until_s=ends_at_s):
+                    return await sending
+        except TimeoutError as error:
+            if bound_s != left_s and not isinstance(error, ProviderTimeout):
+                raise ProviderTimeout(f"no first token within {bound_s:g} s", code="first_byte_timeout") from error
+            late = error
+            if not isinstance(late, ProviderTimeout):
+                late = ProviderTimeout("the time of the whole call is over", code="total_timeout")
+            if left_s < self.settings.timeouts.first_token and time.monotonic() >= ends_at_s:
+                late.fault = "caller"  # it had less time than a target is given: that is no verdict on it
+            raise late from error.__cause__
+
+
+def _closed(target: Target, now_s: float) -> TargetClosed:
+    wait_s = target.breaker.reopens_in_s(now_s)
+    return TargetClosed("left alone after too many failures", retry_after_s=wait_s)

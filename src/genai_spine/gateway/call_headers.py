@@ -1,0 +1,53 @@
+"""What a caller says of one call in headers of ours, beside the body that its dialect knows.
+
+x-spine-timeout: 30        seconds for the whole call with all its attempts
+x-spine-priority: 5        where calls wait for a limit, the higher is let in first (-100 to 100)
+x-spine-hop: …             gateways that the call has come through: providers/hops.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+
+from genai_spine.engine.record import CallRecord
+from genai_spine.model.errors import InvalidRequest
+from genai_spine.providers import hops
+
+TIMEOUT = b"x-spine-timeout"
+PRIORITY = b"x-spine-priority"
+HOPS = hops.HEADER.encode()
+_MOST = 100
+
+
+def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
+    """Raises: InvalidRequest, naming the header."""
+    if TIMEOUT in headers:
+        record.timeout_s = _number(headers, TIMEOUT)
+        if record.timeout_s <= 0:
+            raise _refused(TIMEOUT, "expected seconds, more than 0")
+    if PRIORITY in headers:
+        priority = _number(headers, PRIORITY)
+        if abs(priority) > _MOST or priority != int(priority):
+            raise _refused(PRIORITY, f"expected a whole number from {-_MOST} to {_MOST}")
+        record.priority = int(priority)
+    if HOPS in headers and not hops.arrive(headers[HOPS].decode("latin-1")):
+        raise InvalidRequest(
+            "this request has been here before: a provider's base_url leads back to this gateway",
+            status_code=508,
+            code="loop_detected",
+        )
+
+
+def _number(headers: Mapping[bytes, bytes], name: bytes) -> float:
+    try:
+        number = float(headers[name])
+    except ValueError:
+        raise _refused(name, "expected a number") from None
+    if not isfinite(number):
+        raise _refused(name, "expected a number")
+    return number
+
+
+def _refused(name: bytes, why: str) -> InvalidRequest:
+    return InvalidRequest(f"{name.decode()}: {why}", param=name.decode())

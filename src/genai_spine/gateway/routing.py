@@ -1,0 +1,181 @@
+"""Routing, seen over HTTP: what a request says of itself for it, a dry run, and what became of each recent call.
+
+    POST /v1/route             whom a request with this body would be sent to, and why; nobody is asked
+    GET  /v1/requests/{id}     one of the last calls by its x-request-id: its candidates and its attempts
+
+Must not know: how a decision comes about (engine/router.py). No answer here has a word of a prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from genai_spine.dialects import relayed_request
+from genai_spine.engine.exchange import Exchange
+from genai_spine.engine.record import CallRecord
+from genai_spine.engine.request_facts import About
+from genai_spine.gateway import inbounds
+from genai_spine.gateway.request import Request
+from genai_spine.model.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from genai_spine.engine.attempt import Attempt
+    from genai_spine.gateway.app import Gateway
+
+SESSION_HEADERS = (
+    b"x-spine-session",
+    b"x-claude-code-session-id",
+    b"x-session-affinity",
+    b"x-session-id",
+    b"session-id",
+    b"session_id",
+)
+"""Ours, and what clients send by themselves: Claude Code, opencode and Codex (recorded, 2026-11)."""
+TAGS = b"x-spine-tags"
+
+_SESSION_PART = re.compile(r"_session_([0-9A-Za-z-]{8,})$")
+"""Claude Code's `metadata.user_id` is `user_…_account_…_session_<uuid>` (recorded, 2026-11)."""
+_LONGEST = 200
+_TEXT = msgspec.json.Decoder(str)
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+_metadata = msgspec.json.Decoder(_Metadata)
+
+
+# ---------------------------------------------------------------- what a request says of itself
+
+
+def about_of(headers: Mapping[bytes, bytes], members: Mapping[str, msgspec.Raw]) -> About:
+    """Its session and tags, from headers or from members of its body."""
+    said = headers.get(TAGS, b"").decode("latin-1")
+    tags = tuple(tag.strip() for tag in said.split(",") if tag.strip())
+    sent = next((value for name in SESSION_HEADERS if (value := headers.get(name))), None)
+    session = sent.decode("latin-1") if sent is not None else _session_in(members)
+    return About(session=session[:_LONGEST] if session else None, tags=tags)
+
+
+def _session_in(members: Mapping[str, msgspec.Raw]) -> str | None:
+    """OpenAI's `prompt_cache_key`, and the session in the user id of Anthropic's `metadata`."""
+    try:
+        if (key := members.get("prompt_cache_key")) is not None:
+            return _TEXT.decode(key)
+        if (metadata := members.get("metadata")) is not None:
+            found = _SESSION_PART.search(_metadata.decode(metadata).user_id or "")
+            return found.group(1) if found is not None else None
+    except msgspec.DecodeError:
+        pass  # who answers will say what is wrong with it
+    return None
+
+
+# ---------------------------------------------------------------- a dry run
+
+
+async def dry_run(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """The body is that of any chat request; `?dialect=` says which, where its members do not.
+
+    Raises: InvalidRequest, ProviderNotFound.
+    """
+    body = await gateway.body_of(request)
+    named = parse_qs(request.scope["query_string"].decode("latin-1")).get("dialect", [None])[-1]
+    if named is None and b"anthropic-version" in request.headers:
+        named = "anthropic_messages"
+    exchange = exchange_of(body, named)
+    about = about_of(request.headers, exchange.peek.members)
+    explained = gateway.manager.router.explain(exchange.wanted, exchange.asked, about)
+    await _reply(gateway, request, {"dialect": exchange.dialect, **msgspec.to_builtins(explained)})
+
+
+def exchange_of(body: bytes, dialect: str | None = None) -> Exchange:
+    """A request of any chat dialect, read as a call would read it. Raises: InvalidRequest."""
+    if dialect is None:
+        dialect = _dialect_of(relayed_request.peek(body).members)
+    elif dialect not in inbounds.INBOUND:
+        raise InvalidRequest(f"no dialect of that name; there are {', '.join(inbounds.INBOUND)}", param="dialect")
+    exchange = Exchange(dialect, inbounds.inbound(dialect), body)
+    exchange.asked()
+    return exchange
+
+
+def _dialect_of(members: Mapping[str, msgspec.Raw]) -> str:
+    """The dialect that a body's members tell; OpenAI's chat, where they tell none."""
+    if "messages" in members:
+        return "anthropic_messages" if "system" in members else "openai_chat"
+    told = {"contents": "gemini", "input": "openai_responses", "prompt": "ollama_generate"}
+    return next((dialect for member, dialect in told.items() if member in members), "openai_chat")
+
+
+# ---------------------------------------------------------------- what became of a call
+
+
+async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """Raises: InvalidRequest with status 404 for an id that is unknown, forgotten or another caller's."""
+    id = request.path.removeprefix("/v1/requests/")
+    found = gateway.manager.traffic.recent.find(id)
+    if found is None or found.caller != record.caller:
+        raise InvalidRequest(
+            "no call of yours by that id is remembered; the last 1,000 of each worker are",
+            status_code=404,
+            code="not_found",
+        )
+    await _reply(gateway, request, _told(found))
+
+
+def _told(record: CallRecord) -> dict[str, Any]:
+    decision = record.decision
+    answered = next((a for a in record.attempts if a.is_settled and a.error is None and not a.left), None)
+    usage = answered.usage if answered is not None else None
+    counted = (usage.input_tokens or 0, usage.output_tokens or 0) if usage is not None else None
+    considered = decision.considered(None if counted is None else lambda model: counted) if decision is not None else ()
+    return {
+        "request_id": record.request_id,
+        "begun": datetime.fromtimestamp(record.begun, UTC).isoformat(timespec="milliseconds"),
+        "route": decision.route if decision is not None else None,
+        "strategy": decision.strategy if decision is not None else None,
+        "provider": answered.provider if answered is not None else None,
+        "model": answered.model if answered is not None else None,
+        "attempts": [_attempt(attempt) for attempt in record.attempts],
+        "passed_over": [
+            {
+                "provider": passed.choice.provider,
+                "model": passed.choice.model,
+                "reason": passed.reason,
+                "retry_after_s": passed.retry_after_s,
+            }
+            for passed in record.passed_over
+        ],
+        "candidates": msgspec.to_builtins(considered),
+        "notices": msgspec.to_builtins(record.billing_notices()),
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "is_hedge": attempt.is_hedge,
+        "is_settled": attempt.is_settled,
+        "first_s": attempt.first_s,
+        "duration_s": attempt.duration_s,
+        "error": attempt.error,
+        "error_type": attempt.error_type,
+        "status_code": attempt.status_code,
+        "left": attempt.left,
+        "may_be_billed": attempt.may_be_billed,
+        "usage": msgspec.to_builtins(attempt.usage) if attempt.usage is not None else None,
+    }
+
+
+async def _reply(gateway: Gateway, request: Request, answer: dict[str, Any]) -> None:
+    """Errors of providers may say what they were sent: the last look at what leaves is the gateway's."""
+    text = msgspec.json.encode(answer).decode()
+    await request.reply(200, gateway.discretion(text).encode())

@@ -1,0 +1,175 @@
+"""Rows into tables, each once whatever is replayed; and SQLite, which needs nothing that Python has not.
+
+A row's id decides: what is there already is left as it is, and counted in no roll-up twice, since rows and roll-ups
+change in one transaction. Must not know: the journal, threads, HTTP.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from genai_spine.ledger import tables
+from genai_spine.ledger.entry import Call
+from genai_spine.ledger.matching import Attempt, Row
+from genai_spine.ledger.tables import MIGRATIONS, RollUps
+
+_AT_ONCE = 500
+"""Ids in one statement."""
+
+R = TypeVar("R", bound=Row)
+
+
+class Newer(Exception):
+    """The database was written by a later version than this."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the ledger is of version {version}, and this program knows {len(MIGRATIONS)}: update it")
+
+
+class Database(ABC):
+    """One connection, for one thread at a time. Whatever fails raises an error of the driver's."""
+
+    def __init__(self, refusals: tuple[type[Exception], ...]) -> None:
+        self.refusals = (*refusals, OverflowError, UnicodeEncodeError)
+        """What is raised for a row that will never be taken."""
+        self._roll_ups = RollUps()
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing of what is run within; one writer at a time."""
+
+    @abstractmethod
+    def run(self, statement: str, values: Sequence[Any] = ()) -> None: ...
+
+    @abstractmethod
+    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None: ...
+
+    @abstractmethod
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def give_back(self) -> None:
+        """Return to the file system what deleted rows have left."""
+        return
+
+    def enter(self, rows: Sequence[Row]) -> None:
+        """All or nothing. Raises: the driver's errors."""
+        roll_ups = self._roll_ups
+        roll_ups.take()  # of a transaction that failed
+        with self.transaction():
+            calls = self._new("call", {row.id: row for row in rows if isinstance(row, Call)})
+            attempts = self._new("attempt", {row.begun.id: row for row in rows if isinstance(row, Attempt)})
+            for call in calls:
+                roll_ups.add_call(call)
+            for attempt in attempts:
+                roll_ups.add_attempt(attempt)
+            self.run_many(tables.INSERT_ATTEMPT, [tables.attempt_row(attempt) for attempt in attempts])
+            self.run_many(tables.INSERT_CALL, [tables.call_row(call) for call in calls])
+            late = [row for attempt in attempts if (row := tables.late_row(attempt)) is not None]
+            self.run_many(tables.ADD_LATE, late)
+            self.run_many(tables.ADD_UP, roll_ups.take())
+
+    def _new(self, table: str, by_id: Mapping[str, R]) -> list[R]:
+        """Those that the table does not have yet."""
+        ids = list(by_id)
+        found: set[str] = set()
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = ids[begin : begin + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            found.update(id for (id,) in self.query(f"SELECT id FROM {table} WHERE id IN ({marks})", some))
+        return [row for id, row in by_id.items() if id not in found]
+
+    def delete_before(self, at: float, most: int) -> bool:
+        """Delete the oldest calls that ended before, so many at most; whether there may be more. Roll-ups stay."""
+        with self.transaction():
+            if not self.query(tables.OLDEST, (at, 1)):
+                return False
+            for statement in tables.DELETE_OLD:
+                self.run(statement, (at, most))
+        self.give_back()
+        return True
+
+
+class SqliteDatabase(Database):
+    """A file, in WAL mode: it can be read while it is written."""
+
+    def __init__(self, path: Path | str, *, busy_s: float = 5.0) -> None:
+        """Raises: sqlite3.Error, Newer."""
+        super().__init__((sqlite3.IntegrityError, sqlite3.DataError))
+        self._connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up()
+            self._migrate()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _set_up(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA auto_vacuum = INCREMENTAL")  # in force where there is no table yet
+        with suppress(sqlite3.OperationalError):  # another process that starts now may be setting it
+            run("PRAGMA journal_mode = WAL")
+        # A segment of the journal is deleted when its entries are here: they must have reached the disk by then.
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA journal_size_limit = 67108864")
+
+    def _migrate(self) -> None:
+        with self.transaction():  # of two processes that start at once one waits here
+            [(version,)] = self.query("PRAGMA user_version")
+            if version > len(MIGRATIONS):
+                raise Newer(version)
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    self.run(statement)
+            self.run(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            yield
+            run("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+            raise
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> None:
+        self._connection.execute(statement, values)
+
+    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._connection.executemany(statement, rows)
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def give_back(self) -> None:
+        self._connection.execute("PRAGMA incremental_vacuum(500)").fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class SqliteReader:
+    """The same file, for reading only: nothing of it is made or changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: sqlite3.Error where there is no such file."""
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False
+        )
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def close(self) -> None:
+        self._connection.close()

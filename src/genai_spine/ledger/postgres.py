@@ -1,0 +1,118 @@
+"""The ledger in Postgres, by the same statements, in a schema of its own: `genai_spine`.
+
+psycopg 3 is asked for when a ledger is first opened (extra `postgres`). A connection that is lost is not mended:
+whoever enters rows opens another one. Must not know: the journal, threads, HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from genai_spine.ledger.database import Database, Newer
+from genai_spine.ledger.tables import MIGRATIONS
+from genai_spine.model.errors import ConfigError
+
+SCHEMA = "genai_spine"
+_LOCK = 0x67656E6169  # "genai": one writer at a time, and one that migrates
+_CONNECTION: dict[str, Any] = {
+    "connect_timeout": 5,
+    "application_name": "genai-spine",
+    # A server that is gone without a word is noticed within half a minute.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def psycopg() -> ModuleType:
+    """Raises: ConfigError."""
+    try:
+        import psycopg as module  # noqa: PLC0415  # the extra of those who have Postgres
+    except ImportError as error:
+        raise ConfigError(
+            f"a ledger in Postgres needs psycopg ({error}): pip install 'genai-spine[postgres]'"
+        ) from error
+    return module
+
+
+def connect(url: str) -> Any:
+    """Raises: psycopg.Error, ConfigError. No statement is prepared on the server: a pooler may stand between."""
+    return psycopg().connect(url, autocommit=True, prepare_threshold=None, **_CONNECTION)
+
+
+class PostgresDatabase(Database):
+    def __init__(self, url: str) -> None:
+        """Raises: psycopg.Error, Newer, ConfigError."""
+        errors = psycopg()
+        super().__init__((errors.IntegrityError, errors.DataError))
+        self._connection = connect(url)
+        try:
+            self._migrate()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _migrate(self) -> None:
+        with self.transaction():
+            self.run(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            self.run("CREATE TABLE IF NOT EXISTS version (version INTEGER NOT NULL)")
+            found = self.query("SELECT version FROM version")
+            version = found[0][0] if found else 0
+            if version > len(MIGRATIONS):
+                raise Newer(version)
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    self.run(statement)
+            if version < len(MIGRATIONS):
+                self.run("DELETE FROM version")
+                self.run("INSERT INTO version VALUES (?)", (len(MIGRATIONS),))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._connection.transaction():
+            self._connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            self._connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
+            yield
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> None:
+        self._connection.execute(_in_psycopg(statement), values)
+
+    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_in_psycopg(statement), rows)
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Within a transaction, which names the schema."""
+        found: list[tuple[Any, ...]] = self._connection.execute(_in_psycopg(statement), values).fetchall()
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class PostgresReader:
+    """Reads only, and no statement may take longer than a caller waits."""
+
+    def __init__(self, url: str) -> None:
+        """Raises: psycopg.Error, ConfigError."""
+        self._connection = connect(url)
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._connection.transaction():
+            self._connection.execute("SET TRANSACTION READ ONLY")
+            self._connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
+            self._connection.execute("SET LOCAL statement_timeout TO '30s'")
+            found: list[tuple[Any, ...]] = self._connection.execute(_in_psycopg(statement), values).fetchall()
+            return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _in_psycopg(statement: str) -> str:
+    return statement.replace("%", "%%").replace("?", "%s")

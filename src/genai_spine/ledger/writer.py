@@ -1,0 +1,156 @@
+"""What is written down of every call, and the thread that moves it into the database.
+
+    ledger = Ledger(folder, lambda: SqliteDatabase(path))
+    ledger.write(entry)          one append to the journal, no waiting: the event loop may do it
+    ledger.close()               what is left is entered, or stays in the journal for the next process
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from genai_spine.ledger.database import Database
+from genai_spine.ledger.entry import Entry
+from genai_spine.ledger.journal import Journal
+from genai_spine.ledger.mover import Mover, Tail
+
+EVERY_S = 0.1
+"""How often entries are moved; a group of them is one transaction."""
+LONGEST_WAIT_S = 5.0
+MOST_HELD = 10_000
+"""Entries that are kept in memory while the journal cannot be written; beyond it they are lost, and counted."""
+_MOST_CAUGHT_UP = 100
+"""Of those, how many are written on the occasion of another: some tenths of a millisecond."""
+
+logger = logging.getLogger(__name__)
+
+
+class Ledger:
+    """What was spent, written down. Any thread may write; entries of one thread keep their order."""
+
+    def __init__(
+        self,
+        folder: Path,
+        open_database: Callable[[], Database],
+        *,
+        every_s: float = EVERY_S,
+        retention_days: float | None = None,
+        after_entering: Callable[[], None] | None = None,
+    ) -> None:
+        """`after_entering` is called in the ledger's own thread. Raises: OSError where the folder cannot be written."""
+        self._journal = Journal(folder)
+        self._lock = threading.Lock()
+        self._held: deque[Entry] = deque()
+        self.lost = 0
+        """Entries that neither the journal nor memory had room for."""
+        self.trouble: str | None = None
+        """Why the database is not written at the moment; None: it is."""
+        own = Tail(self._journal.process, folder, lambda: self._journal.path)
+        self._mover = Mover(folder, own, open_database, retention_days=retention_days, after_entering=after_entering)
+        self._every_s = every_s
+        self._is_closing = threading.Event()
+        self._is_closed = False
+        self._is_entered = False
+        self._thread = threading.Thread(target=self._run, name="genai-spine-ledger", daemon=True)
+        self._thread.start()
+
+    def write(self, entry: Entry) -> bool:
+        """Whether the entry is in the journal: it is kept in memory where the disk is full, and may be lost."""
+        with self._lock:
+            if self._held or self._is_closed:
+                return self._hold(entry) and self._catch_up(_MOST_CAUGHT_UP)
+            try:
+                self._journal.append(entry)
+            except OSError as error:
+                logger.error("the ledger's journal cannot be written: %s; entries are kept in memory", error)
+                self._hold(entry)
+                return False
+            if self._journal.is_full:
+                self._turn()
+            return True
+
+    def _hold(self, entry: Entry) -> bool:
+        if len(self._held) < MOST_HELD and not self._is_closed:
+            self._held.append(entry)
+            return True
+        if self._is_closed:
+            logger.error("an entry came when the ledger was closed already: %s", entry.id)
+        self.lost += 1
+        return False
+
+    def _catch_up(self, most: int) -> bool:
+        """Whether nothing is kept in memory any more."""
+        try:
+            while self._held and most:
+                self._journal.append(self._held[0])
+                self._held.popleft()
+                most -= 1
+        except OSError:
+            return False
+        if not self._held:
+            logger.warning("the ledger's journal is written again; %d entries were lost", self.lost)
+        if self._journal.is_full:
+            self._turn()
+        return not self._held
+
+    def _turn(self) -> None:
+        try:
+            self._journal.turn()
+        except OSError as error:
+            logger.error("the ledger cannot begin a new journal: %s; the old one grows", error)
+
+    @property
+    def current(self) -> Path:
+        """The segment that is being written."""
+        return self._journal.path
+
+    @property
+    def held(self) -> int:
+        """Entries that are kept in memory, the journal not being writable."""
+        return len(self._held)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Enter what is there; what cannot be entered in time stays in the journal. Takes no entry any more."""
+        with self._lock:
+            if self._is_closed:
+                return
+            if self._held:
+                self._catch_up(MOST_HELD)
+            self.lost += len(self._held)
+            self._is_closed = True
+        self._is_closing.set()
+        self._thread.join(timeout_s)
+        if self.lost:
+            logger.error("%d entries of the ledger are lost", self.lost)
+        self._journal.close(is_entered=self._is_entered)
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        wait_s = self._every_s
+        while True:
+            is_last = self._is_closing.wait(wait_s)
+            if self._held and not is_last:
+                with self._lock:
+                    if self._held:
+                        self._catch_up(_MOST_CAUGHT_UP)
+            try:
+                self._mover.move()
+            except Exception as error:
+                if self.trouble is None:
+                    logger.error("the ledger's database cannot be written: %s; entries wait in the journal", error)
+                self.trouble = str(error) or type(error).__name__
+                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+            else:
+                if self.trouble is not None:
+                    logger.warning("the ledger's database is written again")
+                    self.trouble = None
+                wait_s = self._every_s
+            if is_last:
+                self._is_entered = self.trouble is None and self._mover.has_entered_all
+                self._mover.close()
+                return

@@ -1,0 +1,32 @@
+"""A process that writes to a ledger as fast as it can and says what it has acknowledged, until it is killed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from genai_spine.ledger.database import SqliteDatabase
+from genai_spine.ledger.entry import Begun, Call, Ended, Tokens
+from genai_spine.ledger.writer import Ledger
+
+
+def main(folder: Path, name: str) -> None:
+    ledger = Ledger(folder / "journal", lambda: SqliteDatabase(folder / "ledger.db"), every_s=0.01)
+    number = 0
+    while True:
+        id = f"{name}.{number}"
+        at = time.time()
+        ledger.write(Begun(id=f"{id}-0", call=id, at=at, provider="p", model="m", most_nanousd=1000))
+        print("begun", id, flush=True)
+        tokens = Tokens(input=3, output=4)
+        ledger.write(Ended(id=f"{id}-0", at=at, status="answered", duration_s=0.0, tokens=tokens, cost_nanousd=7))
+        ledger.write(
+            Call(id=id, at=at, duration_s=0.0, status="answered", attempts=1, provider="p", model="m", cost_nanousd=7)
+        )
+        print("over", id, flush=True)
+        number += 1
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,225 @@
+"""What was acknowledged is in the ledger once, whatever becomes of the process, the database and the disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genai_spine.ledger import tables
+from genai_spine.ledger.database import Newer, SqliteDatabase
+from genai_spine.ledger.entry import Begun, Call, Ended, Tokens
+from genai_spine.ledger.journal import Journal, orphans, read
+from genai_spine.ledger.matching import Matching
+from genai_spine.ledger.writer import Ledger
+from genai_spine.testing.fixtures import wait_until
+
+WORKER = Path(__file__).with_name("ledger_worker.py")
+
+
+def begun(id: str, at: float = 0.0) -> Begun:
+    return Begun(id=f"{id}-0", call=id, at=at, provider="openai", model="gpt", most_nanousd=1000)
+
+
+def ended(id: str, cost: int | None = 7) -> Ended:
+    return Ended(
+        id=f"{id}-0", at=0.0, status="answered", duration_s=0.5, tokens=Tokens(input=3, output=4), cost_nanousd=cost
+    )
+
+
+def over(id: str, cost: int | None = 7, at: float = 0.0, **more: object) -> Call:
+    fields = {"duration_s": 0.5, "status": "answered", "attempts": 1, "provider": "openai", "model": "gpt", **more}
+    return Call(id=id, at=at, cost_nanousd=cost, unpriced=int(cost is None), **fields)  # type: ignore[arg-type]
+
+
+def opener(folder: Path) -> Callable[[], SqliteDatabase]:
+    return lambda: SqliteDatabase(folder / "ledger.db", busy_s=0.05)
+
+
+def query(folder: Path, statement: str) -> list[tuple[object, ...]]:
+    database = SqliteDatabase(folder / "ledger.db")
+    try:
+        return database.query(statement)
+    finally:
+        database.close()
+
+
+def test_a_call_and_its_attempts_are_rows_and_a_part_of_their_day(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    for id, cost in (("a", 7), ("b", None)):
+        ledger.write(begun(id))
+        ledger.write(ended(id, cost))
+        ledger.write(over(id, cost, caller="k1", tags=("x", "y", "x")))
+    ledger.close()
+    assert query(tmp_path, "SELECT id, call, input_tokens, cost_nanousd, most_nanousd FROM attempt ORDER BY id") == [
+        ("a-0", "a", 3, 7, 1000),
+        ("b-0", "b", 3, None, 1000),
+    ]
+    assert query(tmp_path, "SELECT id, status, unpriced FROM call ORDER BY id") == [
+        ("a", "answered", 0),
+        ("b", "answered", 1),
+    ]
+    rows = query(tmp_path, "SELECT kind, name, calls, attempts, input_tokens, cost_nanousd, unpriced FROM daily")
+    assert set(rows) == {
+        (kind, name, 2, 2, 6, 7, 1)
+        for kind, name in (
+            ("all", ""), ("provider", "openai"), ("model", "openai/gpt"), ("caller", "k1"), ("tag", "x"), ("tag", "y"),
+        )
+    }  # fmt: skip
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+def test_entered_again_it_is_no_second_row_and_no_second_cent(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "ledger.db")
+    rows = Matching().take([begun("a"), ended("a"), over("a")])
+    database.enter(rows)
+    database.enter(rows)
+    assert database.query("SELECT count(*), sum(cost_nanousd) FROM attempt") == [(1, 7)]
+    assert database.query("SELECT calls, cost_nanousd FROM daily WHERE kind = 'all'") == [(1, 7)]
+    database.close()
+
+
+def test_a_call_that_the_process_died_in_is_interrupted_and_bounded(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append(begun("a"))
+    os.close(journal._lock)  # as when the process is gone
+    ledger = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    ledger.close()
+    assert query(tmp_path, "SELECT status, cost_nanousd, most_nanousd FROM attempt") == [("interrupted", None, 1000)]
+    assert query(tmp_path, "SELECT status, unpriced FROM call") == [("interrupted", 1)]
+
+
+def test_a_living_process_is_not_adopted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append(begun("a"))
+    assert list(orphans(tmp_path / "journal")) == []
+    journal.close()
+
+
+def test_a_torn_end_is_left_out_and_nothing_before_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for id in "abc":
+        journal.append(begun(id))
+    data = journal.path.read_bytes()
+    for cut in range(len(data)):
+        journal.path.write_bytes(data[:cut])
+        whole = [entry.id for entry in read(journal.path)]
+        assert whole == ["a-0", "b-0", "c-0"][: len(whole)]
+        assert len(whole) == 3 * cut // len(data)
+    journal.close()
+
+
+def test_a_locked_database_is_waited_for_and_nothing_is_lost(tmp_path: Path) -> None:
+    opener(tmp_path)().close()
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    ledger = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    for id in map(str, range(100)):
+        for entry in (begun(id), ended(id), over(id)):
+            assert ledger.write(entry)
+    wait_until(lambda: ledger.trouble is not None)
+    other.execute("ROLLBACK")
+    other.close()
+    wait_until(lambda: ledger.trouble is None)
+    ledger.close()
+    assert query(tmp_path, "SELECT count(*), sum(cost_nanousd) FROM call") == [(100, 700)]
+
+
+def test_what_the_database_never_took_stays_in_the_journal_for_the_next_process(tmp_path: Path) -> None:
+    def broken() -> SqliteDatabase:
+        raise sqlite3.OperationalError("no database today")
+
+    ledger = Ledger(tmp_path / "journal", broken, every_s=0.01)
+    for entry in (begun("a"), ended("a"), over("a")):
+        ledger.write(entry)
+    ledger.close()
+    Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01).close()
+    assert query(tmp_path, "SELECT id FROM call") == [("a",)]
+
+
+def test_a_full_disk_is_survived_and_caught_up_with(tmp_path: Path) -> None:
+    # A limit on the size of files is to a process as a disk that is full; its signal is ignored by Python.
+    ledger = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    written = []
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.current.stat().st_size + 150, kept[1]))
+        for id in map(str, range(50)):
+            written += [ledger.write(entry) for entry in (begun(id), ended(id), over(id))]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert written[0]
+    assert not any(written[10:])
+    assert ledger.write(begun("last"))
+    ledger.write(ended("last"))
+    ledger.write(over("last"))
+    ledger.close()
+    assert ledger.lost == 0
+    assert query(tmp_path, "SELECT count(*), sum(cost_nanousd) FROM call") == [(51, 357)]
+
+
+def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def open_one() -> None:
+        try:
+            SqliteDatabase(tmp_path / "ledger.db").close()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert query(tmp_path, "PRAGMA user_version") == [(len(tables.MIGRATIONS),)]
+
+
+def test_a_newer_ledger_is_not_touched(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    with pytest.raises(Newer, match="version 99"):
+        opener(tmp_path)()
+
+
+@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path, rounds: int) -> None:
+    chance = random.Random(rounds)
+    over_ids: list[str] = []
+    begun_ids: list[str] = []
+    for number in range(rounds):
+        worker = subprocess.Popen(
+            [sys.executable, str(WORKER), str(tmp_path), f"w{number}"], stdout=subprocess.PIPE, text=True
+        )
+        assert worker.stdout is not None
+        first = worker.stdout.readline()
+        time.sleep(chance.uniform(0, 0.15))
+        worker.kill()
+        said = first + worker.stdout.read()
+        worker.wait()
+        for line in said.splitlines(keepends=True):
+            word, _, id = line.strip().partition(" ")
+            if line.endswith("\n") and id:
+                (over_ids if word == "over" else begun_ids).append(id)
+    Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01).close(60)
+    rows = dict(query(tmp_path, "SELECT id, status FROM call"))
+    assert {id for id in over_ids if rows.get(id) != "answered"} == set()
+    assert {id for id in begun_ids if id not in rows} == set()
+    [(calls, cost)] = query(tmp_path, "SELECT calls, cost_nanousd FROM daily WHERE kind = 'all' AND calls > 0 LIMIT 1")
+    assert calls == len(rows)
+    assert cost == 7 * sum(status == "answered" for status in rows.values())
+    assert sum(status == "interrupted" for status in rows.values()) <= rounds
+    assert len(over_ids) > rounds
