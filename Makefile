@@ -8,7 +8,7 @@ CACHE := $(if $(GENAI_CACHE),$(GENAI_CACHE),$(HOME)/.cache/genai-spine)
 export GENAI_CACHE := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help all serve check test test-clients test-servers test-slow soak bench docs catalog cards reference format clean
+.PHONY: help all serve check test test-clients test-servers test-slow soak resilience bench docs catalog cards reference format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-slow: $(VENV)/.developer ## what takes longer than the everyday suite may
 
 soak: $(VENV)/.developer ## 20 minutes (GENAI_SOAK_MINUTES) of traffic with faults: does anything leak?
 	$(PYTEST) -m soak
+
+resilience: $(VENV)/.developer ## simulate outages; writes docs/resilience.md's figures anew
+	$(BIN)/python scripts/resilience_report.py
 
 bench: $(VENV)/.developer ## cost beside nginx, LiteLLM and Portkey; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py

@@ -297,6 +297,37 @@ class Spine:
         return answers(port, "/health/ready")
 
 
+class Governed(Spine):
+    """Our gateway with everything on that decides about calls: limits of the key, the provider and the model that
+    count requests, tokens and calls at a time, learned and adaptive ones, hedging, and a route of two targets whose
+    order is decided anew for each call. The limits are too wide to be met."""
+
+    name, label, weight = "governed", "GenAI Spine, limits, routes and hedging on", 1.0
+    _WIDE = ("requests_per_min = 1000000000", "tokens_per_min = 1000000000000", "max_concurrency = 100000")
+
+    def config(self, ports: Ports, folder: Path) -> str:
+        lines = ["[limits]", *self._WIDE, "adaptive = true", "[hedge]", "budget = 0.05"]
+        for dialect in ("openai", "anthropic"):
+            for number in (1, 2):
+                lines += [f"[providers.{dialect}_{number}]", f'type = "{dialect}"', 'api_key = "k"', *self._WIDE]
+                lines += [f'base_url = "{ports.origin("plain")}{BASES.get(dialect, "")}"']
+                lines += [f'[providers.{dialect}_{number}.limits."{MODELS[dialect]}"]', *self._WIDE]
+            targets = ", ".join(f'"{dialect}_{number}/{MODELS[dialect]}"' for number in (1, 2))
+            lines += [f"[routes.{dialect}]", f"targets = [{targets}]", 'strategy = "latency"']
+        server = ["[server]", f'api_keys = ["{KEY}"]', "access_log = false", "workers = 1"]
+        return "\n".join([*server, *lines]) + "\n"
+
+    def ask(self, call: Call, port: int, ports: Ports) -> Ask:
+        if call.upstream != "plain" or call.dialect not in ("openai", "anthropic"):
+            raise Unavailable("measured with plain calls only")
+        return Ask(
+            port=port,
+            path="/v1/chat/completions",
+            headers={"Authorization": f"Bearer {KEY}"},
+            body=chat_request(call.dialect, stream=call.stream),
+        )
+
+
 class LiteLLM:
     """LiteLLM's proxy: one worker, master key, no database, no telemetry, prices from its own package."""
 
@@ -389,7 +420,7 @@ class Portkey:
         return answers(port, "/")
 
 
-PEERS: list[Peer] = [Nginx(), Spine(), LiteLLM(), Portkey()]
+PEERS: list[Peer] = [Nginx(), Spine(), Governed(), LiteLLM(), Portkey()]
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,7 @@ Results = dict[str, dict[str, dict[str, Any]]]
 LABELS = {
     "nginx": "nginx proxy_pass",
     "spine": "GenAI Spine",
+    "governed": "GenAI Spine, limits, routes and hedging on",
     "litellm": "LiteLLM",
     "portkey": "Portkey",
     "openai": "OpenAI SDK",
@@ -31,10 +32,21 @@ class Goal:
     unit: str = ""
     over: str = ""  # a peer: ours divided by theirs (nginx), round by round
     under: str = ""  # a peer: theirs divided by ours; more is better
+    of: str = "spine"  # whose figure it is
+    beyond: str = ""  # a peer: ours less theirs, round by round
 
 
 GOALS = [
     Goal(title="Relay, plain: CPU", cell="relay", figure="cpu_us", over="nginx", target=5, moonshot=3),
+    Goal(
+        title="… with limits, routes and hedging on",
+        cell="relay",
+        figure="cpu_us",
+        of="governed",
+        beyond="spine",
+        unit="µs more",
+        target=25,
+    ),
     Goal(title="… less than LiteLLM", cell="relay", figure="cpu_us", under="litellm", target=80),
     Goal(title="… less than Portkey", cell="relay", figure="cpu_us", under="portkey", target=10),
     Goal(
@@ -137,13 +149,13 @@ def values_of(results: Results, cell: str, peer: str, figure: str) -> list[float
     return [one[figure] for one in rounds if figure in one]
 
 
-def ratios(results: Results, cell: str, figure: str, above: str, below: str) -> list[float]:
-    """`above` divided by `below` in each round that has both."""
-    by_round = {one["round"]: one[figure] for one in results.get(cell, {}).get(below, {}).get("rounds", [])}
+def pairs(results: Results, cell: str, figure: str, one: str, other: str) -> list[tuple[float, float]]:
+    """The figures of two peers in each round that has both."""
+    by_round = {found["round"]: found[figure] for found in results.get(cell, {}).get(other, {}).get("rounds", [])}
     return [
-        one[figure] / by_round[one["round"]]
-        for one in results.get(cell, {}).get(above, {}).get("rounds", [])
-        if by_round.get(one["round"])
+        (found[figure], by_round[found["round"]])
+        for found in results.get(cell, {}).get(one, {}).get("rounds", [])
+        if found["round"] in by_round
     ]
 
 
@@ -151,9 +163,11 @@ def judge(goal: Goal, results: Results) -> tuple[str, str]:
     """What was measured for a goal, and whether it was met."""
     if goal.over or goal.under:
         pair = ("spine", goal.over) if goal.over else (goal.under, "spine")
-        found = ratios(results, goal.cell, goal.figure, *pair)
+        found = [above / below for above, below in pairs(results, goal.cell, goal.figure, *pair) if below]
+    elif goal.beyond:
+        found = [ours - other for ours, other in pairs(results, goal.cell, goal.figure, goal.of, goal.beyond)]
     else:
-        found = values_of(results, goal.cell, "spine", goal.figure)
+        found = values_of(results, goal.cell, goal.of, goal.figure)
     if not found:
         return "not measured", "–"
     middle = statistics.median(found)
@@ -190,7 +204,7 @@ def cell_table(cell: str, results: Results) -> list[str]:
             values = values_of(results, cell, peer, figure)
             row.append(spread(values) if values else "–")
         if has_floor:
-            found = ratios(results, cell, "cpu_us", peer, "nginx")
+            found = [ours / floor for ours, floor in pairs(results, cell, "cpu_us", peer, "nginx") if floor]
             row.append(spread(found) if found else "–")
         lines.append("| " + " | ".join(row) + " |")
         if "error" in outcome:

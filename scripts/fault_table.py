@@ -134,7 +134,7 @@ def numbers_of(name: str) -> list[int]:
     return [int(number) for number in said[1].split("_and_")] if said else []
 
 
-def tests_of() -> dict[int, dict[str, list[str]]]:
+def named_for_each() -> dict[int, dict[str, list[str]]]:
     """By fault and file, the names."""
     found: dict[int, dict[str, list[str]]] = {}
     for file, name in named():
@@ -149,7 +149,7 @@ def tests_of() -> dict[int, dict[str, list[str]]]:
 
 def table() -> str:
     lines = []
-    for number, tests in sorted(tests_of().items()):
+    for number, tests in sorted(named_for_each().items()):
         lines += [f"### {number}. {FAULTS[number]}", ""]
         for file, names in sorted(tests.items()):
             said = "; ".join(_sentence(name) for name in dict.fromkeys(names))

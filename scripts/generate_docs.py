@@ -208,6 +208,7 @@ for _name, _table in {
     "token-errors": model_tables.token_errors,
 }.items():
     BLOCKS[_name] = lambda made=_table: table(*made())
+BLOCKS["fault-tests"] = fault_table.table
 
 
 # ------------------------------------------------------------ errors

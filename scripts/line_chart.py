@@ -17,7 +17,7 @@ COLOURS = (
     ("#475569", "#cbd5e1"),
 )
 """Each on white, and on black."""
-DASHES = ("", "6 3", "2 3", "9 3 2 3", "1 4")
+DASHES = ("none", "6 3", "2 3", "9 3 2 3", "1 4")
 """So that the lines can be told apart without colours."""
 
 

@@ -42,6 +42,7 @@ def main(quick: bool) -> None:
             key = f"{scenario} {sorted(given.items())}"
             if key not in under_way:
                 under_way[key] = pool.submit(simulate, scenario, **given)
+                under_way[key].add_done_callback(lambda _: print(key, file=sys.stderr))
             return under_way[key]
 
         for strategy in STRATEGIES:
@@ -94,9 +95,9 @@ def strategies(find: Find, callers: int) -> str:
         "strategy", "answered", "extra load", "fairness", "between classes", "back after, s", "p50 / p95 / p99, s",
         "USD per 1,000",
     )  # fmt: skip
-    return (
-        f"{callers:,} callers, about {round(calls, -3):,} calls in 400 seconds for each line.\n\n{_table(head, rows)}"
-    )
+    size = "" if callers == 10_000 else f", services of {callers / 10_000:g} times the size"
+    crowd = f"{callers:,} callers{size}, about {round(calls, -3):,} calls in 400 seconds for each line."
+    return f"{crowd}\n\n{_table(head, rows)}"
 
 
 # ---------------------------------------------------------------- what each part is for
@@ -212,9 +213,9 @@ def plots(find: Find, callers: int, blackout: Figures) -> None:
     _write("storm", line_chart(
         "A service loses four fifths of its places for 20 seconds",
         {
-            "answered, with the budget": smooth(good.answered_by_s[:300]),
-            "answered, without": smooth(bad.answered_by_s[:300]),
-            "requests, without": smooth(bad.arrivals_by_s["alone"][:300]),
+            "answered, with the budget": smooth(good.answered_by_s[:240]),
+            "answered, without": smooth(bad.answered_by_s[:240]),
+            "requests, without": smooth(bad.arrivals_by_s["alone"][:240]),
         },
         unit="a second", shades=(Shade(60, 80, "hiccup"),),
     ))  # fmt: skip

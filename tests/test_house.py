@@ -29,6 +29,7 @@ FLOORS = {
     "settings": 1,
     "policy": 2,
     "providers": 3,
+    "ledger": 3,
     "engine": 4,
     "capabilities": 5,
     "gateway": 6,
@@ -42,7 +43,13 @@ FORBIDDEN_MODULES = {"socket", "asyncio", "httpx", "httpx2", "requests", "aiohtt
 FORBIDDEN_NAMES = {"os.environ", "os.getenv", "time.time", "time.monotonic", "time.sleep", "datetime.now"}
 PURE = ("model", "wire", "dialects", "catalog", "settings", "policy")
 
-MAY_NOT_IMPORT = {"dialects": ("catalog",), "policy": ("dialects",), "providers": ("testing",), "engine": ("testing",)}
+MAY_NOT_IMPORT = {
+    "dialects": ("catalog",),
+    "policy": ("dialects",),
+    "providers": ("testing", "ledger"),
+    "ledger": ("testing", "providers", "dialects", "wire"),
+    "engine": ("testing",),
+}
 
 
 def ids(path: Path) -> str:

@@ -27,9 +27,10 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_the_names_of_the_specifications_are_public() -> None:
-    wanted = """LLMProvider CompletionRequest CompletionResponse Message ContentPart Tool TokenUsage ProviderRegistry
-        ProviderManager ManagerConfig RoutingStrategy RetryConfig HealthChecker ProviderStatus ProviderMetrics ProviderError
-        StreamManager ErrorType Settings ProviderConfig ProvidersConfig LLMMessage LLMResponse ChatRequest ChatResponse"""
+    wanted = """LLMProvider CompletionRequest CompletionResponse Message ContentPart Tool TokenUsage
+        ProviderRegistry ProviderManager ManagerConfig RoutingStrategy RetryConfig HealthChecker
+        ProviderStatus ProviderMetrics ProviderError StreamManager ErrorType Settings ProviderConfig
+        ProvidersConfig LLMMessage LLMResponse ChatRequest ChatResponse"""
     assert set(wanted.split()) <= set(dir(genai_spine))
 
 

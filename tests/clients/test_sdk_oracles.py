@@ -36,7 +36,7 @@ REGION = "eu-west-1"
 
 ABOUT_THE_CLIENT = (
     *("user-agent", "host", "connection", "accept-encoding", "content-length", "x-stainless-", "amz-sdk-"),
-    "x-amz-date",
+    *("x-amz-date", "x-spine-hop"),
 )
 """Headers, or how they begin, that say who calls, how and when, and nothing of what is asked."""
 

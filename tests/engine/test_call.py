@@ -22,7 +22,9 @@ from genai_spine import (
     Text,
     TokenUsage,
 )
+from genai_spine.engine.decision import Decision
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.traffic import LEAST_S
 from genai_spine.model.errors import APIConnectionError, ContentFiltered, ContextLengthExceeded, TargetClosed
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.policy.route import Choice
@@ -116,6 +118,17 @@ async def test_a_provider_that_asks_for_more_time_than_there_is_is_not_waited_fo
     manager = manager_of(first, second)
     response = await manager.complete("Hi", timeout=2)
     assert (response.content, first.calls) == ("from b", 1)
+
+
+async def test_with_a_hair_of_time_left_nobody_else_is_asked() -> None:
+    traffic = manager_of(Scripted("a"), Scripted("b")).traffic
+    decision = Decision(choices=(Choice(provider="a", model="m"), Choice(provider="b", model="m")))
+    late, target = ProviderTimeout("late"), traffic.targets.of(decision.choices[0])
+    for left_s, goes_on in ((LEAST_S / 4, False), (60.0, True)):
+        ends_at_s = time.monotonic() + left_s
+        assert traffic.goes_on(late, decision, ends_at_s) is goes_on
+        wait_s = traffic.wait_before_retry_s(late, 0, target, ends_at_s, is_last=True)
+        assert (wait_s is not None) is goes_on
 
 
 async def test_a_first_token_that_does_not_come_is_asked_for_elsewhere() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from virtual_time import VirtualLoop
+from virtual_loop import VirtualLoop
 
 from genai_spine.engine.limiter import Grant, Limiter
 from genai_spine.model.errors import LimitReached, Overloaded, QuotaExceeded, RateLimit, RateLimitError, ServerError

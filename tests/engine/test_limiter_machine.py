@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from virtual_time import VirtualLoop
+from virtual_loop import VirtualLoop
 
 from genai_spine.engine.limiter import Grant, Limiter
 from genai_spine.engine.state import Bucket, Kind, LocalState

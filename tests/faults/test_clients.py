@@ -82,10 +82,10 @@ def test_fault_27_who_leaves_during_the_wait_for_a_retry_causes_no_further_attem
     simulator: Simulator, dialect: Dialect
 ) -> None:
     settings: dict[str, Any] = plain_settings(simulator)
-    settings["retry"] = {"max_retries": 3, "initial_delay": "300ms", "max_delay": "300ms"}
+    settings["retry"] = {"max_retries": 3, "max_delay": 1}
     with running_gateway(settings) as gateway:
         caller = Caller(gateway)
-        caller.send("POST", dialect.path, dialect.request(f"{dialect.provider}/m+status=503"))
+        caller.send("POST", dialect.path, dialect.request(f"{dialect.provider}/m+status=503,retry_after_ms=400"))
         wait_until(lambda: len(simulator.received) == 1)
         time.sleep(0.05)
         caller.sock.close()
@@ -194,6 +194,7 @@ def in_background(gateway: RunningGateway, dialect: Dialect, request: Any) -> tu
 
 def test_fault_78_streams_end_with_an_error_event_and_waiting_calls_with_503(simulator: Simulator) -> None:
     settings: dict[str, Any] = {**plain_settings(simulator), "server": {"drain_timeout": "300ms"}}
+    settings["timeouts"]["idle"] = 10  # that a slow machine is slow ends no stream here
     with running_gateway(settings) as gateway:
         running = []
         for dialect, provider in PAIRS:

@@ -24,6 +24,13 @@ SCENARIOS = (
         ends=Ends(by="b", tried="a:timeout b", notices=BILLED, at_least_s=0.25),
     ),
     Scenario(
+        name="fault_07_a_silent_upstream_is_not_asked_twice_where_there_is_another",
+        upstreams={"a": "stall=head", "b": ()},
+        settings={"retry": {"max_retries": 3}},
+        providers={"a": IMPATIENT},
+        ends=Ends(by="b", tried="a:timeout b", notices=BILLED, at_least_s=0.25),
+    ),
+    Scenario(
         name="fault_07_a_silent_upstream_alone",
         upstreams={"a": "stall=head"},
         settings=NO_RETRY,

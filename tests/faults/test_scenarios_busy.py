@@ -42,6 +42,11 @@ SCENARIOS = (
         ends=Ends(by="a", tried="a:rate_limit a:rate_limit a:rate_limit a"),
     ),
     Scenario(
+        name="fault_65_429_whose_retry_after_is_a_date",
+        upstreams={"a": "status=429; retry_after=date:30", "b": ()},
+        ends=Ends(by="b", tried="a:rate_limit b", at_most_s=1.5),
+    ),
+    Scenario(
         name="fault_65_429_with_a_retry_after_of_thirty_years_is_not_waited_for",
         upstreams={"a": "status=429; retry_after=1000000000", "b": ()},
         ends=Ends(by="b", tried="a:rate_limit b", at_most_s=1.5),

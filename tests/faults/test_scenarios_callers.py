@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from callers import OPENAI, Caller, Dialect, failed_upstream
-from stage import MODEL, NO_RETRY, Stage, both, codes_of, each_dialect, merged, staged, told
+from callers import ANTHROPIC, OPENAI, Caller, Dialect, failed_upstream
+from stage import IMPATIENT, MODEL, NO_RETRY, Stage, both, codes_of, each_dialect, merged, staged, told
 
 from genai_spine.testing.fixtures import wait_until
 from genai_spine.testing.simulator import Simulator
@@ -84,18 +84,16 @@ def test_fault_27_the_caller_leaves_during_backoff(
 
 
 @both
-@each_dialect
-@pytest.mark.parametrize("by", ["header", "settings"])
+@pytest.mark.parametrize(("by", "dialect"), [("header", OPENAI), ("settings", ANTHROPIC)], ids=["header", "settings"])
 def test_fault_08_a_deadline_shorter_than_the_chain(
     simulators: dict[str, Simulator], dialect: Dialect, stream: bool, by: str
 ) -> None:
-    silent = {name: {"timeouts": {"first_token": 0.25}} for name in "abc"}
-    settings = merged(NO_RETRY, {"timeouts": {"total": 0.4}} if by == "settings" else {})
-    headers = {"x-spine-timeout": "0.4"} if by == "header" else {}
-    with staged(simulators, dict.fromkeys("abc", "stall=head"), settings, silent) as stage:
+    settings = merged(NO_RETRY, {"timeouts": {"total": 0.8}} if by == "settings" else {})
+    headers = {"x-spine-timeout": "0.8"} if by == "header" else {}
+    with staged(simulators, dict.fromkeys("abc", "stall=head"), settings, {"a": IMPATIENT}) as stage:
         begun = time.monotonic()
         answer = stage.ask(dialect, dialect.request(MODEL, stream=stream), headers)
-        assert 0.4 <= time.monotonic() - begun <= 3
+        assert 0.8 <= time.monotonic() - begun <= 4
         failed_upstream(dialect, answer, 504)
         assert told(stage.record(answer)) == "a:timeout b:timeout"
         stage.at_rest()
@@ -131,6 +129,7 @@ def test_fault_69_duplicate_identical_calls(simulators: dict[str, Simulator], di
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1
         assert len({answer.header("x-request-id") for answer in answers}) == 6
+        assert {told(stage.record(answer)) for answer in answers} == {"a"}, "each can be asked for by its own id"
         stage.at_rest()
         assert stage.calls() == {"a": 1, "b": 0}
         # Another request is no duplicate, and what is over is no cache.
@@ -208,6 +207,20 @@ def test_fault_08_a_hedge_loses(simulators: dict[str, Simulator], dialect: Diale
     late = {"a": "stall=head; for_s=0.4", "b": "stall=head"}
     assert hedged(simulators, late, dialect, stream) == ("a", "a b:left")
     assert simulators["b"].received[-1].outcome == "gone"
+
+
+@both
+@each_dialect
+def test_fault_08_a_hedge_that_fails_is_not_asked_again(
+    simulators: dict[str, Simulator], dialect: Dialect, stream: bool
+) -> None:
+    faults = {"a": "stall=head; for_s=0.4; status=503", "b": "status=503", "c": ()}
+    with staged(simulators, faults, HEDGED, stream=stream) as stage:
+        answer = stage.ask(dialect, dialect.request(MODEL, stream=stream))
+        assert (answer.status, answer.header("x-spine-provider")) == (200, "c")
+        assert told(stage.record(answer)) == "a:server_error b:server_error c"
+        stage.at_rest()
+        assert stage.calls() == {"a": 1, "b": 1, "c": 1}
 
 
 @both

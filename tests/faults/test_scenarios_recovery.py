@@ -109,17 +109,17 @@ def test_fault_66_the_breaker_opens_half_opens_and_closes(
 @both
 def test_fault_66_half_open_lets_one_through(simulators: dict[str, Simulator], stream: bool) -> None:
     request = OPENAI.request(MODEL, stream=stream)
-    settings = merged(merged(NO_RETRY, QUICK), {"timeouts": {"first_token": 3}})
+    settings = merged(merged(NO_RETRY, QUICK), {"breaker": {"open_for": 0.6}})
     with staged(simulators, {"a": "status=500", "b": ()}, settings) as stage:
         for _ in range(4):
             stage.ask(OPENAI, request)
         wait_until(lambda: breaker(stage, "a") == "half_open")
-        direct(simulators["a"], ("stall=head; for_s=0.25",))
+        direct(simulators["a"], ("stall=head; for_s=0.5",))
         simulators["a"].received.clear()
-        with ThreadPoolExecutor(9) as pool:
+        with ThreadPoolExecutor(5) as pool:
             probe = pool.submit(stage.ask, OPENAI, request)
             wait_until(lambda: len(simulators["a"].received) == 1)
-            others = [answer.result() for answer in [pool.submit(stage.ask, OPENAI, request) for _ in range(8)]]
+            others = [answer.result() for answer in [pool.submit(stage.ask, OPENAI, request) for _ in range(4)]]
             assert {told(stage.record(answer)) for answer in others} == {"b"}
             assert told(stage.record(probe.result())) == "a"
         assert len(simulators["a"].received) == 1
@@ -196,3 +196,24 @@ def test_fault_02_and_68_a_name_that_is_not_found_is_looked_up_again(
             answer = stage.ask(dialect, request)
             assert (answer.status, told(stage.record(answer))) == (200, "a:network_error b")
             assert answer.header("x-spine-notices") is None, "nothing was sent, so nothing is billed"
+
+
+@both
+@each_dialect
+def test_fault_65_a_retry_after_is_kept_to_by_the_calls_that_follow(
+    simulators: dict[str, Simulator], dialect: Dialect, stream: bool
+) -> None:
+    request = dialect.request(MODEL, stream=stream)
+    with staged(simulators, {"a": "status=429; retry_after=20", "b": ()}) as stage:
+        assert told(stage.record(stage.ask(dialect, request))) == "a:rate_limit b"
+        for _ in range(2):
+            record = stage.record(stage.ask(dialect, request))
+            assert told(record) == "b"
+            [passed] = record.passed_over
+            assert passed.choice.provider == "a"
+            assert 0 < (passed.retry_after_s or 0) <= 20
+        alone = stage.ask(dialect, dialect.request(MODEL, stream=stream, provider="a"))
+        failed_upstream(dialect, alone, 429)
+        assert 1 <= int(alone.header("retry-after") or 0) <= 20
+        assert stage.calls() == {"a": 1, "b": 3}
+        assert breaker(stage, "a") == "closed"

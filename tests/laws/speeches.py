@@ -95,7 +95,7 @@ OPENAI_CHAT = Speech(
     answer_fields={
         "id": names,
         "created_s": seconds,
-        "extra": st.none() | st.builds(lambda value: keep("openai_chat", {"service_tier": value}), some),
+        "extra": st.none() | st.builds(lambda value: keep("openai_chat", {"system_fingerprint": value}), some),
     },
     finishes=(
         (FinishReason.STOP, "stop"),
@@ -197,7 +197,8 @@ OPENAI_RESPONSES = Speech(
             lambda name: Opaque(
                 dialect="openai_responses",
                 kind="web_search_call",
-                raw=keep("x", {"type": "web_search_call", "id": name})["x"],
+                # One that opens a page: a search is counted, and an answer written anew has nobody's count.
+                raw=keep("x", {"type": "web_search_call", "id": name, "action": {"type": "open_page"}})["x"],
             )
         ),
     },

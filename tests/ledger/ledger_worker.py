@@ -6,13 +6,17 @@ import sys
 import time
 from pathlib import Path
 
-from genai_spine.ledger.database import SqliteDatabase
+from genai_spine.ledger.database import Database, SqliteDatabase
 from genai_spine.ledger.entry import Begun, Call, Ended, Tokens
+from genai_spine.ledger.postgres import PostgresDatabase
 from genai_spine.ledger.writer import Ledger
 
 
-def main(folder: Path, name: str) -> None:
-    ledger = Ledger(folder / "journal", lambda: SqliteDatabase(folder / "ledger.db"), every_s=0.01)
+def main(folder: Path, name: str, url: str | None = None) -> None:
+    def open_database() -> Database:
+        return SqliteDatabase(folder / "ledger.db") if url is None else PostgresDatabase(url)
+
+    ledger = Ledger(folder / "journal", open_database, every_s=0.01)
     number = 0
     while True:
         id = f"{name}.{number}"
@@ -29,4 +33,4 @@ def main(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -188,8 +188,8 @@ def storm(callers: int = 2000, seed: int = 1, budget: float = 0.2, adaptive: boo
         spells={"alone": (Spell("small", 60.0, 80.0, places / 5),)},
         crowd=Crowd(callers=callers, think_s=95.0, streamed=0.0, leaves=0.0),
         settings=settings,
-        ends_s=360.0,
-        phases={"before": (20.0, 60.0), "during": (60.0, 80.0), "after": (140.0, 360.0)},
+        ends_s=240.0,
+        phases={"before": (20.0, 60.0), "during": (60.0, 80.0), "after": (140.0, 240.0)},
         seed=seed,
     )
 

@@ -8,6 +8,7 @@ python tests/resilience/simulate.py weather/latency '{"callers": 1000}'       pr
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -38,6 +39,7 @@ def main(scenario: str, given: str) -> None:
     from virtual_time import take_over
 
     clock = take_over()
+    gc.disable()  # a simulation keeps all that it has counted until it ends: looking through it again and again is vain
     # What is imported only now sees the clock above.
     from scenarios import MADE
     from world import World

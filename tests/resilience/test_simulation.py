@@ -111,10 +111,11 @@ def test_it_is_not_luck(strategy: str, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["errors", "refused", "silent"])
 def test_when_all_are_down_they_are_not_stormed(kind: str) -> None:
-    figures = simulate("blackout", callers=200, kind=kind, lasts_s=150.0, leaves=0.0)
+    figures = simulate("blackout", callers=300, kind=kind, lasts_s=150.0)
     _holds_always(figures)
-    # A minute into it, when all breakers have opened and what was saved up for retries is spent.
-    assert figures.extra_load_of(120, 210) <= 0.25
+    # Two minutes into it, when all breakers have opened and what was saved up for retries is spent: a fifth of the
+    # calls by the budget, and with so few callers a tenth by the retry that is free every ten seconds.
+    assert figures.extra_load_of(180, 210) <= 0.35
     assert figures.last_resorts > 0, "and someone is asked all the same"
     assert figures.failed_share(210 + 100, 390) <= 0.01
 
@@ -139,7 +140,7 @@ def test_who_comes_back_weak_is_not_knocked_down_again() -> None:
 
 
 def test_without_a_retry_budget_a_hiccup_never_ends() -> None:
-    with_budget, without = (simulate("storm", callers=500, **given) for given in ({}, {"budget": 10.0}))
+    with_budget, without = (simulate("storm", callers=1000, **given) for given in ({}, {"budget": 10.0}))
     _holds_always(with_budget)
     assert with_budget.phases["after"].answered_share >= 0.99
     assert with_budget.extra_load <= 0.25
@@ -149,7 +150,7 @@ def test_without_a_retry_budget_a_hiccup_never_ends() -> None:
 
 def test_without_a_breaker_every_call_waits_for_the_silent_one() -> None:
     with_breaker, without = (
-        simulate("absence", callers=200, kind="silent", lasts_s=180.0, breaker=breaker) for breaker in (True, False)
+        simulate("absence", callers=120, kind="silent", lasts_s=600.0, breaker=breaker) for breaker in (True, False)
     )
     assert with_breaker.phases["during"].p95_s <= 15
     assert without.phases["during"].p95_s >= 20

@@ -53,8 +53,8 @@ def test_the_reference_has_every_key_with_type_default_and_words() -> None:
     assert entries["retry.retryable_errors"].default == "rate_limit, server_error, network_error, timeout"
     assert entries["routing.strategy"].in_force
     assert entries["breaker.window"].in_force
-    assert not entries["ledger.url"].in_force
-    assert not entries["providers.<id>.cost.currency"].in_force
+    assert not entries["costs.daily_limit"].in_force
+    assert entries["providers.<id>.cost.currency"].in_force
     assert entries["providers.<id>.keep_alive"].in_force
     assert all(entry.doc and entry.type and entry.default for entry in entries.values())
     assert not [key for key in entries if "loaded" in key or "by_id" in key]
@@ -76,11 +76,11 @@ def test_every_entry_of_the_not_yet_table_means_a_key() -> None:
         ("[streams]\non_break = 'continue'\n", []),
         ("[breaker]\nmin_calls = 10\n[retry]\nbudget = 0.1\n[hedge]\nbudget = 0.1\n", []),
         ("[costs]\nalert_threshold = 0.8\n", ["costs.alert_threshold: … (budgets)"]),  # the default, but said
-        ("[ledger]\nurl = 'sqlite:///x'\n", ["ledger.url: … (the ledger)"]),
+        ("[costs]\ndaily_limit = 10\n", ["costs.daily_limit: … (budgets)"]),
         ("[providers.ollama]\nauto_pull = true\n", []),
         (
             "[providers.ollama.cost]\ninput_cost_per_1k = 1\n",
-            ["providers.ollama.cost.input_cost_per_1k: … (costs)"],
+            [],
         ),
         (
             "[routes.a]\ntargets = [{ target = 'ollama/x', weight = 2 }]\nstrategy = 'weighted'\n",

@@ -4,8 +4,9 @@ A real `spine serve` and a real `spine simulate`, each a process of its own. Tra
 every few seconds the gateway's resident memory is read. Then all is quiet, and
 
     memory       a line is laid through the second half of the readings by least squares. Its rise may be explained by
-                 chance (three standard errors) or stay below 1 MB an hour; what it rose in all is bounded, too
-    sockets      as many as before, after a first minute of the same traffic and the same quiet
+                 chance (three standard errors) or stay below 1 MB an hour; what it rose in all is bounded, too. Judged
+                 from 10 minutes on
+    sockets      as many as before, after a warm-up of the same traffic and the same quiet
     tasks        no stream is listed, nothing in flight at any target
     reservations as many calls at a time as the limit says are let in at once, and one more is not
     answers      no 500 by the gateway, no answer cut off, no traceback in its log
@@ -33,11 +34,15 @@ from spine_process import Place, Running
 
 MINUTES = float(os.environ.get("GENAI_SOAK_MINUTES", "20"))
 CALLERS = int(os.environ.get("GENAI_SOAK_CALLERS", "12"))
-WARM_UP_S = min(60.0, MINUTES * 60 / 5)
+WARM_UP_S = min(300.0, MINUTES * 60 / 4)
+JUDGED_FROM_MINUTES = 10.0
+"""A shorter run sees what is kept on purpose fill up, and the heap settle: measured at 200 calls a second, that takes
+some five minutes and 2 MB. Its slope says nothing."""
 EVERY_S = 2.0
-QUIET_S = 25.0
-"""Longer than any timeout of the settings below, and than idle connections to providers are kept."""
-LIMIT = 40
+QUIET_S = 65.0
+"""Longer than any timeout of the settings below, and than idle connections to providers are kept (55 s)."""
+LIMIT = 24
+"""Calls at a time of the one key: more than there are callers."""
 SETTINGS = """
 [server]
 api_keys = ["soak-key"]
@@ -55,7 +60,7 @@ type = "anthropic"
 base_url = "http://127.0.0.1:{port}"
 api_key = "k"
 model = "sim-long-40"
-max_concurrency = 30
+max_concurrency = 3
 [providers.ol]
 type = "ollama"
 dialect = "ollama_chat"
@@ -154,26 +159,25 @@ async def drive(gateway: Gateway, seconds: float, seed: int, readings: list[tupl
     return traffic
 
 
-async def admitted(gateway: Gateway, calls: int) -> list[int]:
-    """The statuses of so many calls at the same time."""
+async def admitted(gateway: Gateway, calls: int) -> int:
+    """How many of so many streams, begun together, had begun before the first of them ended: the rest had to wait."""
+    body = {"model": "oa/sim-long-60+rate=25", "provider": "oa", "stream": True}
+    begun: list[float] = []
+    ended: list[float] = []
 
-    async def one(number: int) -> int:
+    async def one(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        body = json.dumps(
-            {
-                "model": "oa/sim-long-40+stall=head,for_s=0.4",
-                "provider": "oa",
-                "messages": [{"role": "user", "content": f"{number}"}],
-            }
-        )
+        content = json.dumps({**body, "messages": [{"role": "user", "content": f"{number}"}]})
         head = "POST /v1/chat/completions HTTP/1.1\r\nhost: soak\r\nauthorization: Bearer soak-key\r\n"
-        writer.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode())
-        status = int((await reader.readuntil(b"\r\n")).split()[1])
-        await reader.read()
+        writer.write(f"{head}content-length: {len(content)}\r\nconnection: close\r\n\r\n{content}".encode())
+        assert b" 200 " in await reader.readuntil(b"\r\n")
+        begun.append(time.monotonic())
+        assert b"[DONE]" in await reader.read()
+        ended.append(time.monotonic())
         writer.close()
-        return status
 
-    return await asyncio.gather(*(one(number) for number in range(calls)))
+    await asyncio.gather(*(one(number) for number in range(calls)))
+    return sum(moment < min(ended) for moment in begun)
 
 
 @pytest.fixture
@@ -189,7 +193,10 @@ def test_fault_82_hours_of_traffic_leave_nothing_behind(place: Place, capsys: py
         place.write(SETTINGS.format(port=found[1], limit=LIMIT))
         with place.started("serve", "--port", "0") as process:
             gateway = Gateway(process)
-            figures = asyncio.run(soak(gateway))
+            try:
+                figures = asyncio.run(soak(gateway))
+            finally:
+                print(process.err[-3000:])
             with capsys.disabled():
                 print("\n" + "\n".join(f"{name:>28}  {value}" for name, value in figures.items()))
             assert "Traceback" not in process.err, process.err[-3000:]
@@ -207,26 +214,29 @@ async def soak(gateway: Gateway) -> dict[str, Any]:
     line = line_through(half)
     hourly, error = line.slope * 3600, line.error * 3600
     risen = line.slope * (half[-1][0] - half[0][0])
+    sockets_after, threads_after = gateway.sockets(), gateway.threads()
     streams, in_flight = gateway.under_way()
+    at_once = await admitted(gateway, LIMIT + 2)
     figures = {
         "calls": traffic.calls,
         "statuses": dict(sorted(traffic.statuses.items())),
         "left": traffic.left,
         "cut off": traffic.cut,
-        "memory, first and last (MB)": f"{readings[0][1]:.1f} {readings[-1][1]:.1f}",
+        "memory at every tenth (MB)": " ".join(f"{mb:.1f}" for _, mb in readings[:: max(1, len(readings) // 10)]),
         "slope (MB/h, standard error)": f"{hourly:+.2f} ± {error:.2f} over the last {half[-1][0] - half[0][0]:.0f} s",
-        "sockets, before and after": f"{sockets} {gateway.sockets()}",
-        "threads, before and after": f"{threads} {gateway.threads()}",
+        "sockets, before and after": f"{sockets} {sockets_after}",
+        "threads, before and after": f"{threads} {threads_after}",
         "streams, in flight": f"{streams} {in_flight}",
+        "let in at once": f"{at_once} of {LIMIT + 2}, with a limit of {LIMIT}",
     }
     print(figures)
+    assert at_once == LIMIT, "a place was never given back"
     assert traffic.statuses[500] == 0, traffic.server_errors[:3]
     assert traffic.cut == 0
     assert (streams, in_flight) == (0, 0)
-    assert gateway.sockets() <= sockets + 2
-    assert gateway.threads() <= threads + 1
-    assert hourly - 3 * error < 1.0, figures
-    assert risen < 3.0, figures
-    statuses = await admitted(gateway, LIMIT)
-    assert statuses == [200] * LIMIT, "a place was never given back"
+    assert sockets_after <= sockets + 1
+    assert threads_after <= threads + 1
+    if MINUTES >= JUDGED_FROM_MINUTES:
+        assert hourly - 3 * error < 1.0, figures
+        assert risen < 3.0, figures
     return figures

@@ -35,6 +35,8 @@ COMMANDS = {
     "providers": "List the providers.",
     "route": "Say whom a request would be sent to, and why.",
     "streams": "List the streams that the running gateway writes.",
+    "usage": "Sum up what was used and what it cost.",
+    "logs": "Show the last calls, or one with its attempts.",
     "doctor": "Find out what is missing or does not work.",
     "config": "Check, show or describe the settings.",
     "simulate": "Serve canned answers in real wire formats.",

@@ -166,6 +166,24 @@ def object_or_none(value: Raw) -> Raw | None:
     return value if bytes(value).startswith(b"{") else None
 
 
+_ORDINARY = frozenset((b"", b"null", b'"default"', b'"auto"', b'"standard"', b'"on_demand"'))
+
+
+def served_as(service_tier: Raw, usage: Raw | None) -> Raw | None:
+    """The usage with the answer's word on how it was served in it, where that is out of the ordinary: it has a price
+    of its own."""
+    if usage is None or (tier := bytes(service_tier)) in _ORDINARY:
+        return usage
+    return with_member("service_tier", tier, usage)
+
+
+def with_member(name: str, value: bytes, members: Raw) -> Raw:
+    """A JSON object with one more member, before its own."""
+    rest = bytes(members)[1:].lstrip()
+    comma = b"" if rest.startswith(b"}") else b","
+    return Raw(b'{"%b":%b%b%b' % (name.encode(), value, comma, rest))
+
+
 def require(has: bool, name: str) -> None:
     if not has:
         raise BadReply(f"the provider's reply is no answer: it has no `{name}`")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from genai_spine.ledger.entry import NANO, Begun, Call, Ended, Entry, Status, Tokens
+from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Status, Tokens
 from genai_spine.model.response import TokenUsage
+from genai_spine.policy.cost import nanousd
 
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
@@ -51,7 +52,9 @@ class Account:
         )
 
     def end(self, attempt: Attempt, usage: TokenUsage | None) -> None:
-        """`attempt` is settled."""
+        """`attempt` is settled. One that nobody charges for costs nothing; of others the cost may be unknown."""
+        priced = attempt.target.provider.priced(attempt.target.choice.model or "", usage)
+        attempt.cost_usd = priced.cost_usd if usage is not None or _may_cost(attempt) else Decimal(0)
         self._write(
             Ended(
                 id=self.id,
@@ -61,6 +64,9 @@ class Account:
                 first_s=attempt.first_s,
                 tokens=tokens_of(usage) if usage is not None else None,
                 cost_nanousd=nanousd(attempt.cost_usd),
+                price_since=str(priced.price_since) if priced.price_since is not None else None,
+                price_source=priced.source,
+                service=priced.service,
                 error_type=attempt.error_type,
                 status_code=attempt.status_code,
             )
@@ -73,15 +79,15 @@ def close(record: CallRecord, write: Write) -> None:
     if not attempts:
         return
     last = next((attempt for attempt in reversed(attempts) if attempt.error is None and not attempt.left), attempts[-1])
-    costs = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
-    now_s = time.time()
+    paid = [] if record.is_shared else attempts
+    costs = [attempt.cost_usd for attempt in paid if attempt.cost_usd is not None]
     write(
         Call(
             id=record.call_id,
-            at=now_s,
-            duration_s=max(0.0, now_s - record.begun),
+            at=time.time(),
+            duration_s=time.monotonic() - record.begun_s,
             status=status_of(last),
-            attempts=len(attempts),
+            attempts=len(paid),
             caller=record.caller,
             agent=last.target.choice.agent,
             route=record.decision.route if record.decision is not None else None,
@@ -90,8 +96,8 @@ def close(record: CallRecord, write: Write) -> None:
             is_stream=record.is_stream,
             provider=last.provider,
             model=last.model,
-            cost_nanousd=nanousd(sum(costs, Decimal(0))) if costs else None,
-            unpriced=sum(attempt.cost_usd is None and _may_cost(attempt) for attempt in attempts),
+            cost_nanousd=nanousd(sum(costs, Decimal(0))) if costs or record.is_shared else None,
+            unpriced=sum(attempt.cost_usd is None and _may_cost(attempt) for attempt in paid),
             error_type=last.error_type,
             status_code=last.status_code,
         )
@@ -122,8 +128,3 @@ def tokens_of(usage: TokenUsage) -> Tokens:
         audio_output=usage.audio_output_tokens,
         is_estimated=usage.estimated,
     )
-
-
-def nanousd(usd: Decimal | None) -> int | None:
-    """Whole nano-dollars, rounded to the nearest; a price may be finer."""
-    return None if usd is None else round(usd * NANO)

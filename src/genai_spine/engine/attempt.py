@@ -23,13 +23,15 @@ class Attempt:
     """
 
     __slots__ = (
-        "account", "begun_s", "cost_usd", "duration_s", "error", "error_type", "first_s", "grant", "is_hedge",
-        "is_settled", "left", "may_be_billed", "retry_after_s", "status_code", "target", "usage",
+        "account", "begun_s", "cost_usd", "duration_s", "error", "error_type", "first_s", "grant", "is_admitted",
+        "is_hedge", "is_settled", "left", "may_be_billed", "retry_after_s", "status_code", "target", "usage",
     )  # fmt: skip
 
-    def __init__(self, target: Target, *, is_hedge: bool = False) -> None:
+    def __init__(self, target: Target, *, is_hedge: bool = False, is_admitted: bool = True) -> None:
         self.target = target
         self.is_hedge = is_hedge
+        self.is_admitted = is_admitted
+        """Whether the breaker let it through; if not it was sent all the same, there being nobody else to ask."""
         self.begun_s = time.monotonic()
         self.first_s: float | None = None
         """Seconds to the first event of a stream."""
@@ -45,7 +47,7 @@ class Attempt:
         self.may_be_billed = False
         """Whether it gave no whole answer, and the provider may charge for it all the same."""
         self.cost_usd: Decimal | None = None
-        """Worked out where the ledger asks for it."""
+        """Worked out for the ledger."""
         self.is_settled = False
         self.grant: Grant | None = None
         self.account: Account | None = None
@@ -74,7 +76,8 @@ class Attempt:
             target.pace.ended(duration_s, tokens, now_s, first_s=self.first_s)
         elif error is None or left:
             self.left = self.may_be_billed = True
-            target.breaker.release(self.begun_s)
+            if self.is_admitted:
+                target.breaker.release(self.begun_s)
             if self.first_s is None:
                 target.pace.failed(duration_s, now_s)
         else:
@@ -82,10 +85,7 @@ class Attempt:
         if self.grant is not None:
             used = usage.total_tokens if usage is not None else None if self.may_be_billed or error is None else 0
             self.grant.settle(used, error=error, left=left)
-
         if self.account is not None:
-            if usage is not None:
-                self.cost_usd = target.provider.cost(target.choice.model or "", usage)
             self.account.end(self, usage)
 
     def _failed(self, error: SpineError, duration_s: float, now_s: float) -> None:

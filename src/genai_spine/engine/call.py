@@ -51,7 +51,6 @@ async def call(
     told: SpineError | None = None
     targets = traffic.ready(decision, record)
     for place, target in enumerate(targets):
-        target.retries.deposit()
         retries = 0
         while True:
             try:
@@ -61,14 +60,16 @@ async def call(
                 if told is None or (isinstance(error, ProviderError) and error.sent):
                     told = error
                 last = error
-            wait_s = traffic.wait_before_retry_s(last, retries, target, under_way.ends_at_s)
+            is_last = place + 1 == len(targets)
+            wait_s = traffic.wait_before_retry_s(last, retries, target, under_way.ends_at_s, is_last=is_last)
             if wait_s is None:
                 break
             await asyncio.sleep(wait_s)
             retries += not last.has_another_key
         if not traffic.goes_on(last, decision, under_way.ends_at_s):
             break
-        targets[place + 1 :] = [other for other in targets[place + 1 :] if traffic.is_worth_asking(other, target, last)]
+        rest = targets[place + 1 :]
+        targets[place + 1 :] = [other for other in rest if traffic.is_worth_asking(other, target, last, record)]
     raise record.exhausted(told or traffic.closed(record))
 
 
@@ -97,7 +98,7 @@ class _Call(Generic[T]):
         hedges = self._traffic.hedges
         target = targets[place]
         if hedges is None or place + 1 == len(targets):
-            return self.ask(target)
+            return self.ask(target, is_last=place + 1 == len(targets))
         hedges.deposit()
         after_s = self._traffic.hedge_after_s(target, is_stream=self._discard is not None)
         if after_s is None:
@@ -110,11 +111,13 @@ class _Call(Generic[T]):
             discard=self._discard,
         )
 
-    async def ask(self, target: Target, *, is_hedge: bool = False) -> T:
+    async def ask(self, target: Target, *, is_hedge: bool = False, is_last: bool = False) -> T:
         """One attempt. Raises: SpineError; LimitReached and TargetClosed where nothing was sent."""
         traffic, record = self._traffic, self._record
-        is_last = target.choice == self._decision.choices[-1]
-        attempt = await traffic.admit(target, record, self.ends_at_s, is_hedge=is_hedge, is_last=is_last)
+        grant = None
+        if traffic.limiter.concerns(target.choice, record.caller):
+            grant = await traffic.room(target, record, self.ends_at_s, is_last=is_last)
+        attempt = traffic.enter(target, record, grant, is_hedge=is_hedge, is_last=is_last)
         try:
             sending = self._send(target.choice, attempt)
             if traffic.is_bounded(target, record, self._decision):
@@ -129,6 +132,8 @@ class _Call(Generic[T]):
             attempt.settle(left=True)
             raise
         record.answered_by = target.choice
+        if traffic.keep is not None and self._decision.session is not None:
+            traffic.keep(self._decision, target.choice)
         if self._discard is None:
             attempt.settle(usage=getattr(answer, "usage", None))
         return answer

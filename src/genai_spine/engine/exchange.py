@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from decimal import Decimal
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -147,10 +147,13 @@ class Exchange:
     def _is_relayed(self, provider: LLMProvider) -> bool:
         return isinstance(provider, HttpProvider) and provider.relays(self.dialect, self.peek.members)
 
-    async def answer(self, provider: LLMProvider, choice: Choice) -> Answered:
+    def answer(self, provider: LLMProvider, choice: Choice) -> Coroutine[Any, Any, Answered]:
         """Raises: ProviderError, InvalidRequest."""
         if isinstance(provider, HttpProvider) and self._is_relayed(provider):
-            return await self._relay(provider, choice)
+            return self._relay(provider, choice)
+        return self._translate(provider, choice)
+
+    async def _translate(self, provider: LLMProvider, choice: Choice) -> Answered:
         response = _identified(await provider.complete(self.request.aimed_at(choice.model)))
         return Answered(
             body=self.inbound.encode_response(response, self.request),
@@ -166,6 +169,8 @@ class Exchange:
         model = provider.target(choice.model).model
         try:
             response = await relaying.post(self, provider, model)
+            if response.status != 200:
+                raise await provider.error_of(response, self.dialect)
             body = await provider.json_body(response)
             said = codecs.tapping(self.dialect).tap_answer(body)
         except ProviderError as error:

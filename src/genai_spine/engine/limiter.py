@@ -25,6 +25,8 @@ from genai_spine.settings.tree import LimitsSettings, ModelLimits
 _MOST_GATES = 10_000
 _MOST_CALLERS = 10_000
 _FOREVER_S = 1e9
+_EAR_RESTS = 15
+"""Answers that are not listened to after one that told of no limit."""
 
 Key = tuple[str, str | None]
 """Provider and model."""
@@ -206,6 +208,10 @@ class Limiter:
 
     # ------------------------------------------------------------ what targets tell
 
+    def ear(self, provider: str) -> Ear:
+        """Who listens to the heads of this provider's answers."""
+        return Ear(self, provider)
+
     def heard(self, provider: str, model: str | None, headers: RawHeaders) -> None:
         """The headers of an answer. Of most answers this is a glance."""
         if self._learned and ((provider, model) in self._taught or tells_of_little(headers)):
@@ -281,6 +287,30 @@ class Limiter:
                 self._callers.clear()
             found = self._callers[caller] = _buckets(f"caller:{caller}", self._limits)
         return found
+
+
+class Ear:
+    """Is given the model and the headers of each answer of one provider.
+
+    Most services tell nothing of limits: then it looks only now and then whether they have begun to.
+    """
+
+    __slots__ = ("_limiter", "_provider", "_rests")
+
+    def __init__(self, limiter: Limiter, provider: str) -> None:
+        self._limiter = limiter
+        self._provider = provider
+        self._rests = 0
+
+    def __call__(self, model: str, headers: RawHeaders) -> None:
+        if self._rests:
+            self._rests -= 1
+            return
+        for name, _ in headers:
+            if b"ratelimit" in name:
+                self._limiter.heard(self._provider, model, headers)
+                return
+        self._rests = _EAR_RESTS
 
 
 def state_of(settings: Settings, clock_ns: Callable[[], int] = time.monotonic_ns) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from importlib import import_module
@@ -18,6 +18,7 @@ from genai_spine.engine import event_stream
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.call import Send, call
 from genai_spine.engine.continuation import continued
+from genai_spine.engine.decision import Decision
 from genai_spine.engine.event_stream import EventStream
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
 from genai_spine.engine.health import checker_for, metrics_of
@@ -32,6 +33,8 @@ from genai_spine.engine.shared_targets import SharedTargets
 from genai_spine.engine.single_flight import SingleFlight
 from genai_spine.engine.targets import Targets
 from genai_spine.engine.traffic import Traffic
+from genai_spine.ledger.opening import open_ledger
+from genai_spine.ledger.writer import Ledger
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import SpineError
@@ -99,6 +102,9 @@ class ProviderManager:
         self.traffic = Traffic(self.registry, self.settings, retry or self.settings.retry, self.limiter)
         SharedTargets(self.traffic.targets).join(self.limiter.state)
         self.router = Router(self.registry, self.settings, self.traffic.targets, fallbacks=self._fallbacks)
+        self.traffic.keep = self.router.keep
+        self.ledger: Ledger | None = None
+        """Where what is spent is written down, from `start` on, if settings say so."""
         self._flights = SingleFlight() if self.settings.routing.single_flight else None
         self.health = checker_for(self.registry, self.settings, self.traffic.targets)
         self._lists = ModelLists()
@@ -149,14 +155,23 @@ class ProviderManager:
         await self.close()
 
     async def start(self) -> None:
-        """Begin what runs beside the calls: health probes, the connection to shared state. Calls may come before."""
+        """Begin what runs beside the calls: health probes, the connection to shared state, the ledger.
+
+        Calls may come before, and no ledger tells of them. Raises: ConfigError.
+        """
         self.health.start()
         await self.limiter.state.start()
+        if self.ledger is None and self.settings.ledger.url is not None:
+            self.ledger = open_ledger(self.settings.ledger)
+            self.traffic.write = self.ledger.write if self.ledger is not None else None
 
     async def close(self) -> None:
         await self.health.close()
         await self.registry.close()
         await self.limiter.state.close()
+        ledger, self.ledger, self.traffic.write = self.ledger, None, None
+        if ledger is not None:
+            await asyncio.to_thread(ledger.close)  # it waits for the database
 
     # ------------------------------------------------------------ routing
 
@@ -193,7 +208,8 @@ class ProviderManager:
             async def send(choice: Choice, attempt: Attempt) -> CompletionResponse:
                 return await self.router.provider_of(choice).complete(wanted.aimed_at(choice.model))
 
-            response = await self._call(send, wanted_of(wanted), lambda: wanted, record)
+            decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about)
+            response = await call(send, decision, self.traffic, record)
             return _noticed(response, record, wanted.cost_limit)
         except SpineError as error:
             if raise_errors:
@@ -217,7 +233,8 @@ class ProviderManager:
             return await event_stream.begin(provider, request, attempt, min_tokens_per_s=least)
 
         try:
-            stream = await self._call(send, wanted_of(wanted), lambda: wanted, record, discard=EventStream.aclose)
+            decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about)
+            stream = await call(send, decision, self.traffic, record, discard=EventStream.aclose)
             if isinstance(start := stream.first[0], MessageStart):
                 stream.first[0] = _noticed(start, record, wanted.cost_limit)
             resume = Resumption.of(record, self.traffic, self.router.provider_of)
@@ -275,24 +292,6 @@ class ProviderManager:
         finally:
             self.traffic.close(record)
 
-    async def _call(
-        self,
-        send: Send[A],
-        wanted: Wanted,
-        ask: Callable[[], CompletionRequest],
-        record: CallRecord,
-        *,
-        body: bytes | None = None,
-        members: Collection[str] = (),
-        discard: Callable[[A], Awaitable[object]] | None = None,
-    ) -> A:
-        """Decide, ask, remember who answered."""
-        decision = self.router.decide(wanted, ask, body=body, members=members, about=record.about)
-        answer = await call(send, decision, self.traffic, record, discard=discard)
-        if decision.session is not None and record.answered_by is not None:
-            self.router.keep(decision, record.answered_by)
-        return answer
-
     generate = chat = complete
     chat_stream = stream
     stream_complete = text_stream
@@ -310,42 +309,55 @@ class ProviderManager:
     async def answer(self, exchange: Exchange, record: CallRecord) -> Answered:
         """A caller's request in its dialect, answered in it. Raises: SpineError."""
 
-        async def send(choice: Choice, attempt: Attempt) -> Answered:
-            return await exchange.answer(self.router.provider_of(choice), choice)
+        def send(choice: Choice, attempt: Attempt) -> Coroutine[Any, Any, Answered]:
+            return exchange.answer(self.router.provider_of(choice), choice)
 
-        async def work() -> Answered:
-            return await self._call(
-                send, exchange.wanted, exchange.asked, record, body=exchange.body, members=exchange.peek.members
-            )
+        def ask() -> Coroutine[Any, Any, Answered]:
+            return call(send, self._decision_of(exchange, record), self.traffic, record)
 
         record.dialect = exchange.dialect
         record.tokens = exchange.expected_tokens
-        flights = self._flights
         try:
-            answer = await (work() if flights is None else flights.share((record.caller, *exchange.identity), work))
+            if self._flights is None:
+                answer = await ask()
+            else:
+                answer = await self._shared(ask, exchange, record)
         finally:
             self.traffic.close(record)
         return _noticed(answer, record, exchange.peek.cost_limit)
 
+    async def _shared(
+        self, ask: Callable[[], Coroutine[Any, Any, Answered]], exchange: Exchange, record: CallRecord
+    ) -> Answered:
+        """One answer for all who ask the same at the same time; those who join follow the first one's record."""
+        assert self._flights is not None
+
+        async def work() -> tuple[Answered, CallRecord]:
+            return await ask(), record
+
+        answer, made = await self._flights.share((record.caller, *exchange.identity), work)
+        if made is not record:
+            record.follow(made)
+            self.traffic.recent.add(record)
+        return answer
+
     async def begin(self, exchange: Exchange, record: CallRecord) -> Streaming:
         """The same as a stream that has begun; the record is closed by who reads it to its end. Raises: SpineError."""
 
-        async def send(choice: Choice, attempt: Attempt) -> Streaming:
+        def send(choice: Choice, attempt: Attempt) -> Coroutine[Any, Any, Streaming]:
             resume = Resumption.of(record, self.traffic, self.router.provider_of)
-            return await exchange.begin(self.router.provider_of(choice), choice, attempt, resume)
+            return exchange.begin(self.router.provider_of(choice), choice, attempt, resume)
 
         record.dialect, record.is_stream = exchange.dialect, True
         record.tokens = exchange.expected_tokens
-        streaming = await self._call(
-            send,
-            exchange.wanted,
-            exchange.asked,
-            record,
-            body=exchange.body,
-            members=exchange.peek.members,
-            discard=Streaming.aclose,
-        )
+        decision = self._decision_of(exchange, record)
+        streaming = await call(send, decision, self.traffic, record, discard=Streaming.aclose)
         return _noticed(streaming, record, exchange.peek.cost_limit)
+
+    def _decision_of(self, exchange: Exchange, record: CallRecord) -> Decision:
+        return self.router.decide(
+            exchange.wanted, exchange.asked, body=exchange.body, members=exchange.peek.members, about=record.about
+        )
 
     # ------------------------------------------------------------ what there is
 

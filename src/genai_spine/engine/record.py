@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genai_spine.engine.decision import Decision
     from genai_spine.engine.request_facts import About
 
-_MOST_KEPT = 1000
+_MOST_KEPT = 200
 _ID_PREFIX = f"call_{os.urandom(8).hex()}"  # of this process
 _numbers = count()
 
@@ -37,8 +37,9 @@ class CallRecord:
     """Grows while a call is under way. `caller` tells the callers' keys apart, and is no key."""
 
     __slots__ = (
-        "about", "answered_by", "attempts", "begun", "caller", "decision", "dialect", "is_accounted", "is_closed",
-        "is_last_resort", "is_stream", "notices", "passed_over", "priority", "request_id", "timeout_s", "tokens",
+        "about", "answered_by", "attempts", "begun", "begun_s", "caller", "decision", "dialect", "is_accounted",
+        "is_closed", "is_last_resort", "is_shared", "is_stream", "notices", "passed_over", "priority", "request_id",
+        "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,8 @@ class CallRecord:
         self.about: About | None = None
         """What is said of the call outside of its body, where routing looks at that."""
         self.begun = time.time()
+        """For people; how long it took is told by `begun_s` (monotonic)."""
+        self.begun_s = time.monotonic()
         self.attempts: list[Attempt] = []
         self.passed_over: list[PassedOver] = []
         self.decision: Decision | None = None
@@ -72,6 +75,8 @@ class CallRecord:
         self.is_accounted = True
         """Whether the ledger hears of it: what costs nothing, such as a count of tokens, it does not."""
         self.is_closed = False
+        self.is_shared = False
+        """Whether another call's answer is this one's too: its attempts are that call's to pay."""
         self.notices: tuple[Notice, ...] = ()
         """What happened when the caller's headers were out already, as that another target went on (resumption.py)."""
 
@@ -79,6 +84,12 @@ class CallRecord:
         """The call is over: what could still tell its prompt is let go."""
         self.tokens = _none
         self.about = None
+
+    def follow(self, other: CallRecord) -> None:
+        """This call shares the answer of another: what became of that is told of this."""
+        self.decision, self.answered_by = other.decision, other.answered_by
+        self.attempts, self.passed_over = other.attempts, other.passed_over
+        self.is_shared = True
 
     @property
     def call_id(self) -> str:
@@ -100,7 +111,10 @@ class CallRecord:
         return last
 
     def pass_over(self, choice: Choice, error: SpineError) -> None:
-        self.passed_over.append(PassedOver(choice=choice, reason=error.message, retry_after_s=error.retry_after_s))
+        """A target is not asked; it is noted once, however often it is looked at."""
+        passed = PassedOver(choice=choice, reason=error.message, retry_after_s=error.retry_after_s)
+        if not any(passed.choice == each.choice and passed.reason == each.reason for each in self.passed_over):
+            self.passed_over.append(passed)
 
     def _soonest(self) -> float | None:
         """When the first of those that were busy is free again, as far as they say."""

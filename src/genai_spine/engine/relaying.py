@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,16 +37,13 @@ pings may come at any time, and the beginning of a text is none of it yet."""
 _LINES = ("ollama_chat", "ollama_generate")
 
 
-async def post(exchange: Exchange, provider: HttpProvider, model: str) -> HttpResponse:
-    """The caller's bytes sent on; the head of an answer of status 200. Raises: ProviderError, InvalidRequest."""
+def post(exchange: Exchange, provider: HttpProvider, model: str) -> Coroutine[Any, Any, HttpResponse]:
+    """The caller's bytes sent on; the answer's head, whatever its status. Raises: ProviderError, InvalidRequest."""
     body = relayed_request.rewrite(
         exchange.peek, model=model, dialect=exchange.dialect, force_usage=provider.quirks.stream_usage == "option"
     )
     path = codecs.path(exchange.dialect, model, stream=exchange.stream)
-    response = await provider.send(exchange.dialect, path, body, exchange.headers, model=model)
-    if response.status != 200:
-        raise await provider.error_of(response, exchange.dialect)
-    return response
+    return provider.send(exchange.dialect, path, body, exchange.headers, model=model)
 
 
 async def stream(
@@ -67,6 +64,8 @@ async def stream(
     held = b""
     try:
         response = await post(exchange, provider, model)
+        if response.status != 200:
+            raise await provider.error_of(response, dialect)
         try:
             if is_stream(response):
                 chunks: AsyncIterator[bytes] = response.chunks()

@@ -198,18 +198,18 @@ class Router:
         """The node's targets in the strategy's order; those that the breaker leaves alone behind all others."""
         options: list[Option] = []
         paths: dict[int, list[Choice]] = {}
-        last: list[Choice] = []
+        closed: list[Option] = []
         for branch in node.members:
             path = self._path(branch, asking)
             if not path:
                 continue
-            if self._is_closed(path[0], asking):
-                last += path
-                continue
             paths[branch.place] = path
-            options.append(self._option(branch, path[0], node.strategy, asking))
+            is_closed = self._is_closed(path[0], asking)
+            (closed if is_closed else options).append(self._option(branch, path[0], node.strategy, asking))
+        if not options:  # all are left alone: the strategy spreads even the last resorts
+            options, closed = closed, []
         ordered = self._asked(node, options, asking) if len(options) > 1 else options
-        return [choice for option in ordered for choice in paths[option.place]] + last
+        return [choice for option in (*ordered, *closed) for choice in paths[option.place]]
 
     def _path(self, branch: Branch, asking: Asking) -> list[Choice]:
         """Where a branch leads for this request; nowhere, where it is not meant for it or cannot answer it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import msgspec
 
@@ -16,7 +15,7 @@ from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import ProviderRegistry
 from genai_spine.settings import Settings
 
-Hears = Callable[[str, str | None, list[tuple[bytes, bytes]]], None]
+Ear = Callable[[str, list[tuple[bytes, bytes]]], None]
 
 _MOST = 10_000
 """Callers may name models of their own making: beyond so many, what has least to tell is forgotten."""
@@ -50,11 +49,13 @@ class Target:
 class Targets:
     """`of(choice)` is its one `Target`, made when it is first asked for."""
 
-    __slots__ = ("_by_choice", "_hears", "_of_agents", "_registry", "_settings")
+    __slots__ = ("_by_choice", "_ear_of", "_of_agents", "_registry", "_settings")
 
-    def __init__(self, registry: ProviderRegistry, settings: Settings, hears: Hears | None = None) -> None:
-        """`hears` is told provider, model and headers of every answer."""
-        self._hears = hears
+    def __init__(
+        self, registry: ProviderRegistry, settings: Settings, ear_of: Callable[[str], Ear] | None = None
+    ) -> None:
+        """`ear_of` gives, by provider, who is told the model and the headers of each of its answers."""
+        self._ear_of = ear_of
         self._registry = registry
         self._settings = settings
         self._by_choice: dict[Choice, Target] = {}
@@ -69,8 +70,8 @@ class Targets:
             if len(self._by_choice) >= _MOST:
                 self._forget()
             provider = self._registry.get(choice.provider)
-            if self._hears is not None and isinstance(provider, HttpProvider):
-                provider.on_head = partial(self._hears, choice.provider)
+            if self._ear_of is not None and isinstance(provider, HttpProvider) and provider.on_head is None:
+                provider.on_head = self._ear_of(choice.provider)
             found = self._by_choice[choice] = Target(choice, provider, self._settings)
         return found
 

@@ -8,24 +8,29 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from genai_spine.engine import accounts
 from genai_spine.engine.accounts import Account, Write
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.decision import Decision
-from genai_spine.engine.limiter import Limiter
+from genai_spine.engine.limiter import Grant, Limiter
 from genai_spine.engine.record import CallRecord, RecentCalls
 from genai_spine.engine.targets import Target, Targets
-from genai_spine.model.errors import LimitReached, ProviderTimeout, SpineError, TargetClosed
+from genai_spine.model.errors import ErrorType, LimitReached, ProviderTimeout, SpineError, TargetClosed
 from genai_spine.policy.hedge import HedgeBudget, hedge_after_s
 from genai_spine.policy.retry import delay_s
+from genai_spine.policy.route import Choice
 from genai_spine.providers.overrides import overriding
 from genai_spine.providers.registry import ProviderRegistry
 from genai_spine.settings import RetrySettings, Settings
 
 T = TypeVar("T")
+
+LEAST_S = 0.02
+"""With less left of a call's time nobody is asked any more: none would answer, and some would charge. The timer that
+ends an attempt at the deadline may well be a millisecond early."""
 
 
 class Traffic:
@@ -35,8 +40,10 @@ class Traffic:
         self.settings = settings
         self.retry = retry
         self.limiter = limiter
-        self.targets = Targets(registry, settings, limiter.heard if settings.limits.learned else None)
+        self.targets = Targets(registry, settings, limiter.ear if settings.limits.learned else None)
         self.recent = RecentCalls()
+        self.keep: Callable[[Decision, Choice], None] | None = None
+        """Is told who answered a request of a session, so that the next one goes there too."""
         self.write: Write | None = None
         """Takes the ledger's entries, where there is one."""
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
@@ -44,10 +51,7 @@ class Traffic:
     # ------------------------------------------------------------ who may be asked
 
     def ready(self, decision: Decision, record: CallRecord) -> list[Target]:
-        """The targets in order, without those that the breaker leaves alone; one at least, unless settings refuse.
-
-        A call's last candidate is asked even then: to be refused by us helps nobody whom it might answer.
-        """
+        """The targets in order, those that the breaker leaves alone behind all others."""
         targets = [self.targets.of(choice) for choice in decision.choices]
         asks_last = self.settings.breaker.last == "ask"
         if len(targets) == 1 and asks_last:
@@ -57,13 +61,13 @@ class Traffic:
         admitted = [target for target in targets if target.breaker.would_admit(now_s)]
         if len(admitted) == len(targets):
             return targets
-        if not admitted and asks_last:
+        left_alone = [target for target in targets if target not in admitted]
+        if not admitted and asks_last:  # the first of them alone: an outage is not to be multiplied
             record.is_last_resort = True
-            return targets[:1]
-        for target in targets:
-            if target not in admitted:
-                record.pass_over(target.choice, _closed(target, now_s))
-        return admitted
+            return left_alone[:1]
+        for target in left_alone:
+            record.pass_over(target.choice, _closed(target, now_s))
+        return admitted + left_alone
 
     def closed(self, record: CallRecord) -> SpineError:
         """The error of a call whose every target is left alone."""
@@ -73,34 +77,43 @@ class Traffic:
             retry_after_s=min(waits, default=None),
         )
 
-    async def admit(
-        self, target: Target, record: CallRecord, ends_at_s: float, *, is_hedge: bool, is_last: bool
+    async def room(self, target: Target, record: CallRecord, ends_at_s: float, *, is_last: bool) -> Grant:
+        """Room for one attempt under the limits, waited for where settings say so. Raises: LimitReached."""
+        try:
+            return await self.limiter.admit(
+                target.choice,
+                record.caller,
+                record.tokens,
+                ends_at_s,
+                record.priority,
+                # Where nobody else can be asked, what a provider asks for is waited for as before a retry.
+                patience_s=self.retry.max_delay if is_last else 0.0,
+                is_first=not record.attempts,
+            )
+        except LimitReached as error:
+            record.pass_over(target.choice, error)
+            raise
+
+    def enter(
+        self, target: Target, record: CallRecord, grant: Grant | None, *, is_hedge: bool, is_last: bool
     ) -> Attempt:
-        """A place for one attempt. Raises: LimitReached, TargetClosed."""
-        grant = None
-        if self.limiter.concerns(target.choice, record.caller):
-            try:
-                grant = await self.limiter.admit(
-                    target.choice,
-                    record.caller,
-                    record.tokens,
-                    ends_at_s,
-                    record.priority,
-                    # Where nobody else can be asked, what a provider asks for is waited for as before a retry.
-                    patience_s=self.retry.max_delay if is_last else 0.0,
-                    is_first=not record.attempts,
-                )
-            except LimitReached as error:
-                record.pass_over(target.choice, error)
-                raise
+        """The attempt, which the breaker lets through. Raises: TargetClosed.
+
+        A call's last candidate is asked even then: to be refused by us helps nobody whom it might answer.
+        """
         now_s = time.monotonic()
-        if not target.breaker.admit(now_s) and not record.is_last_resort:
+        is_admitted = target.breaker.admit(now_s)
+        if not is_admitted and is_last and not record.attempts and self.settings.breaker.last == "ask":
+            record.is_last_resort = True
+        if not is_admitted and not record.is_last_resort:
             if grant is not None:
                 grant.settle(0, left=True)
             closed = _closed(target, now_s)
             record.pass_over(target.choice, closed)
             raise closed
-        attempt = Attempt(target, is_hedge=is_hedge)
+        if not record.attempts or all(attempt.target is not target for attempt in record.attempts):
+            target.retries.deposit()  # once for each call, however often it is tried
+        attempt = Attempt(target, is_hedge=is_hedge, is_admitted=is_admitted)
         attempt.grant = grant
         record.attempts.append(attempt)
         if self.write is not None and record.is_accounted:
@@ -115,16 +128,23 @@ class Traffic:
 
     # ------------------------------------------------------------ again, elsewhere, or not at all
 
-    def wait_before_retry_s(self, error: SpineError, retries: int, target: Target, ends_at_s: float) -> float | None:
-        """Seconds until the same target is asked again; None where it is not."""
+    def wait_before_retry_s(
+        self, error: SpineError, retries: int, target: Target, ends_at_s: float, *, is_last: bool
+    ) -> float | None:
+        """Seconds until the same target is asked again; None where it is not.
+
+        One that was silent until a timeout is likely to be so again: where another can be asked, that is quicker.
+        """
+        if error.type is ErrorType.TIMEOUT and not is_last and self.retry.enable_fallback:
+            return None
         wait_s = 0.0 if error.has_another_key else delay_s(error, retries, self.retry, random.random())
-        if wait_s is None or time.monotonic() + wait_s >= ends_at_s:
+        if wait_s is None or time.monotonic() + wait_s + LEAST_S >= ends_at_s:
             return None
         return wait_s if error.has_another_key or target.retries.withdraw(time.monotonic()) else None
 
     def goes_on(self, error: SpineError, decision: Decision, ends_at_s: float) -> bool:
         """Whether the next target is asked after this failure."""
-        if not self.retry.enable_fallback or time.monotonic() >= ends_at_s:
+        if not self.retry.enable_fallback or time.monotonic() + LEAST_S >= ends_at_s:
             return False
         if error.refused_for == "context_length":
             return decision.on_context_length == "fallback"
@@ -132,8 +152,11 @@ class Traffic:
             return decision.on_content_filter == "fallback"
         return error.fallback
 
-    def is_worth_asking(self, other: Target, refused: Target, error: SpineError) -> bool:
-        """A prompt that was too long goes to a larger window; what a safety system refused to another provider."""
+    def is_worth_asking(self, other: Target, refused: Target, error: SpineError, record: CallRecord) -> bool:
+        """A prompt that was too long goes to a larger window; what a safety system refused to another provider; and
+        nothing to one that has failed already, as the hedge of the one that was refused."""
+        if any(attempt.is_hedge and attempt.target is other for attempt in record.attempts):
+            return False
         if error.refused_for == "context_length":
             known, larger = refused.context_window, other.context_window
             return known is None or larger is None or larger > known

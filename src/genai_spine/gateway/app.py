@@ -16,7 +16,17 @@ import msgspec
 
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
-from genai_spine.gateway import call_headers, capabilities, google, inbounds, listing, responses, routing, streams
+from genai_spine.gateway import (
+    accounts,
+    call_headers,
+    capabilities,
+    google,
+    inbounds,
+    listing,
+    responses,
+    routing,
+    streams,
+)
 from genai_spine.gateway.chat import SHUTDOWN, chat
 from genai_spine.gateway.discretion import Discretion
 from genai_spine.gateway.keys import Keys, is_google
@@ -78,7 +88,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/capabilities", "openai_chat", capabilities.listing),
     Route("GET", "/v1/providers", "openai_chat", listing.providers),
     Route("POST", "/v1/route", "openai_chat", routing.dry_run),
+    Route("GET", "/v1/requests", "openai_chat", accounts.calls),
     Route("GET", "/v1/requests/", "openai_chat", routing.recorded),
+    Route("GET", "/v1/usage", "openai_chat", accounts.usage_sums),
     Route("GET", "/v1/streams", "openai_chat", streams.listed),
     Route("DELETE", "/v1/streams/", "openai_chat", streams.cancelled),
     Route("GET", "/health/live", "openai_chat", listing.live, is_open=True),

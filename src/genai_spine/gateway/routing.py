@@ -21,6 +21,7 @@ from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.request_facts import About
 from genai_spine.gateway import inbounds
+from genai_spine.gateway.accounts import ledger_call
 from genai_spine.gateway.request import Request
 from genai_spine.model.errors import InvalidRequest
 
@@ -122,6 +123,9 @@ async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> No
     id = request.path.removeprefix("/v1/requests/")
     found = gateway.manager.traffic.recent.find(id)
     if found is None or found.caller != record.caller:
+        if (logged := await ledger_call(gateway, id, record.caller)) is not None:
+            await _reply(gateway, request, logged)
+            return
         raise InvalidRequest(
             "no call of yours by that id is remembered; the last 1,000 of each worker are",
             status_code=404,

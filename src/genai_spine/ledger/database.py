@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ class Database(ABC):
     """One connection, for one thread at a time. Whatever fails raises an error of the driver's."""
 
     def __init__(self, refusals: tuple[type[Exception], ...]) -> None:
-        self.refusals = (*refusals, OverflowError, UnicodeEncodeError)
+        self.refusals: tuple[type[Exception], ...] = (*refusals, OverflowError, ValueError)
         """What is raised for a row that will never be taken."""
         self._roll_ups = RollUps()
 
@@ -64,8 +64,8 @@ class Database(ABC):
         roll_ups = self._roll_ups
         roll_ups.take()  # of a transaction that failed
         with self.transaction():
-            calls = self._new("call", {row.id: row for row in rows if isinstance(row, Call)})
-            attempts = self._new("attempt", {row.begun.id: row for row in rows if isinstance(row, Attempt)})
+            calls = self._new(tables.HAS_CALL, [row for row in rows if isinstance(row, Call)], _id_of_call)
+            attempts = self._new(tables.HAS_ATTEMPT, [row for row in rows if isinstance(row, Attempt)], _id_of_attempt)
             for call in calls:
                 roll_ups.add_call(call)
             for attempt in attempts:
@@ -76,15 +76,15 @@ class Database(ABC):
             self.run_many(tables.ADD_LATE, late)
             self.run_many(tables.ADD_UP, roll_ups.take())
 
-    def _new(self, table: str, by_id: Mapping[str, R]) -> list[R]:
-        """Those that the table does not have yet."""
-        ids = list(by_id)
+    def _new(self, statement: str, rows: Sequence[R], id_of: Callable[[R], tuple[str, str]]) -> list[R]:
+        """Those that the table does not have yet. `statement` finds ids by the ids of calls."""
+        by_id = {id: (call, row) for row in rows for id, call in (id_of(row),)}
+        calls = list(dict.fromkeys(call for call, _ in by_id.values()))
         found: set[str] = set()
-        for begin in range(0, len(ids), _AT_ONCE):
-            some = ids[begin : begin + _AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            found.update(id for (id,) in self.query(f"SELECT id FROM {table} WHERE id IN ({marks})", some))
-        return [row for id, row in by_id.items() if id not in found]
+        for begin in range(0, len(calls), _AT_ONCE):
+            some = calls[begin : begin + _AT_ONCE]
+            found.update(id for (id,) in self.query(f"{statement} ({', '.join('?' * len(some))})", some))
+        return [row for id, (_, row) in by_id.items() if id not in found]
 
     def delete_before(self, at: float, most: int) -> bool:
         """Delete the oldest calls that ended before, so many at most; whether there may be more. Roll-ups stay."""
@@ -95,6 +95,14 @@ class Database(ABC):
                 self.run(statement, (at, most))
         self.give_back()
         return True
+
+
+def _id_of_call(call: Call) -> tuple[str, str]:
+    return call.id, call.id
+
+
+def _id_of_attempt(attempt: Attempt) -> tuple[str, str]:
+    return attempt.begun.id, attempt.begun.call
 
 
 class SqliteDatabase(Database):
@@ -153,7 +161,8 @@ class SqliteDatabase(Database):
         return self._connection.execute(statement, values).fetchall()
 
     def give_back(self) -> None:
-        self._connection.execute("PRAGMA incremental_vacuum(500)").fetchall()
+        # Which is done a page a step, and only a script is stepped to its end.
+        self._connection.executescript("PRAGMA incremental_vacuum(500)")
 
     def close(self) -> None:
         self._connection.close()

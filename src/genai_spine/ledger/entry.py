@@ -69,6 +69,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True)
     status_code: int | None = None
     model: str | None = None
     """As the answer named it, where that differs."""
+    service: str | None = None
+    """The tier that was charged, where it is not the ordinary one: `batch`, `flex`, `priority`."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True):

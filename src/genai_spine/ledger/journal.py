@@ -51,17 +51,14 @@ class Journal:
         self._written = 0
         self._file = self._open(0)
 
-    def append(self, entry: Entry) -> None:
-        """Raises: OSError, as when the disk is full or the journal closed; nothing of the entry is kept then."""
-        payload = _encode(entry)
-        if len(payload) > MOST_FRAME:
-            payload = _encode(_shortened(entry))
-        frame = _HEAD.pack(len(payload), crc32(payload)) + payload
-        written = os.write(self._file, frame)
-        if written != len(frame):
+    def append(self, *entries: Entry) -> None:
+        """Raises: OSError, as when the disk is full or the journal closed; nothing of the entries is kept then."""
+        frames = b"".join([_frame(entry) for entry in entries])
+        written = os.write(self._file, frames)
+        if written != len(frames):
             # A disk that fills up takes a part: it is cut off, so that what follows can be read.
             os.ftruncate(self._file, self._written)
-            raise OSError(errno.ENOSPC, f"only {written} of {len(frame)} bytes were written", str(self.path))
+            raise OSError(errno.ENOSPC, f"only {written} of {len(frames)} bytes were written", str(self.path))
         self._written += written
 
     @property
@@ -95,6 +92,13 @@ class Journal:
 
     def _open(self, number: int) -> int:
         return os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _frame(entry: Entry) -> bytes:
+    payload = _encode(entry)
+    if len(payload) > MOST_FRAME:
+        payload = _encode(_shortened(entry))
+    return _HEAD.pack(len(payload), crc32(payload)) + payload
 
 
 def _shortened(entry: Entry) -> Entry:
@@ -188,8 +192,8 @@ def decode(data: bytes, name: str, *, is_whole: bool) -> tuple[list[Entry], int]
     entries: list[Entry] = []
     at = 0
     while at < len(data):
-        length = _frame_at(data, at)
-        if length is None:
+        payload = _payload_at(data, at)
+        if payload is None:
             begin = _next_frame(data, at + 1)
             if begin is None:
                 break
@@ -197,25 +201,27 @@ def decode(data: bytes, name: str, *, is_whole: bool) -> tuple[list[Entry], int]
             at = begin
             continue
         try:
-            entries.append(_decode(data[at + _HEAD.size : at + _HEAD.size + length]))
+            entries.append(_decode(payload))
         except msgspec.DecodeError as error:
             logger.error("%s: an entry of another version is left out: %s", name, error)
-        at += _HEAD.size + length
+        at += _HEAD.size + len(payload)
     if is_whole and at < len(data):
         logger.warning("%s: the last %d bytes are no whole entry", name, len(data) - at)
     return entries, at
 
 
-def _frame_at(data: bytes, at: int) -> int | None:
-    """The length of the payload of a frame that begins here; None where none does, or not all of it is there."""
-    if at + _HEAD.size > len(data):
+def _payload_at(data: bytes, at: int) -> bytes | None:
+    """The payload of a frame that begins here; None where none does, or not all of it is there."""
+    begin = at + 8
+    if begin > len(data):
         return None
     length, checksum = _HEAD.unpack_from(data, at)
-    if not 0 < length <= MOST_FRAME or at + _HEAD.size + length > len(data):
+    payload = data[begin : begin + length]
+    if not 0 < length <= MOST_FRAME or len(payload) < length or crc32(payload) != checksum:
         return None
-    return length if crc32(data[at + _HEAD.size : at + _HEAD.size + length]) == checksum else None
+    return payload
 
 
 def _next_frame(data: bytes, begin: int) -> int | None:
     """Where after damaged bytes the next frame is. A chance hit takes a checksum to be right by chance."""
-    return next((at for at in range(begin, len(data) - _HEAD.size) if _frame_at(data, at) is not None), None)
+    return next((at for at in range(begin, len(data) - _HEAD.size) if _payload_at(data, at) is not None), None)

@@ -66,7 +66,7 @@ class PostgresDatabase(Database):
                 raise Newer(version)
             for statements in MIGRATIONS[version:]:
                 for statement in statements:
-                    self.run(statement)
+                    self.run(statement.removesuffix(" WITHOUT ROWID"))
             if version < len(MIGRATIONS):
                 self.run("DELETE FROM version")
                 self.run("INSERT INTO version VALUES (?)", (len(MIGRATIONS),))

@@ -9,7 +9,7 @@ tokens and money where they were spent: at the attempts. Must not know: a connec
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from genai_spine.ledger.matching import Attempt
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE attempt (
-            id TEXT PRIMARY KEY, call TEXT NOT NULL, begun_at DOUBLE PRECISION NOT NULL,
+            id TEXT NOT NULL, call TEXT NOT NULL, begun_at DOUBLE PRECISION NOT NULL,
             provider TEXT NOT NULL, model TEXT NOT NULL, answered_model TEXT, dialect TEXT,
             is_stream INTEGER NOT NULL, is_hedge INTEGER NOT NULL, status TEXT NOT NULL,
             duration_s DOUBLE PRECISION, first_s DOUBLE PRECISION,
@@ -28,9 +28,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             cache_write_1h_tokens BIGINT, reasoning_tokens BIGINT, audio_input_tokens BIGINT,
             audio_output_tokens BIGINT, is_estimated INTEGER NOT NULL,
             cost_nanousd BIGINT, most_nanousd BIGINT, price_since TEXT, price_source TEXT,
-            error_type TEXT, status_code INTEGER
-        )""",
-        "CREATE INDEX attempt_call ON attempt (call)",
+            error_type TEXT, status_code INTEGER, service TEXT,
+            PRIMARY KEY (call, id)
+        ) WITHOUT ROWID""",
         """CREATE TABLE call (
             id TEXT PRIMARY KEY, ended_at DOUBLE PRECISION NOT NULL, duration_s DOUBLE PRECISION NOT NULL,
             status TEXT NOT NULL, attempts INTEGER NOT NULL, caller TEXT, agent TEXT, route TEXT, tags TEXT,
@@ -50,11 +50,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             cost_nanousd BIGINT NOT NULL, unpriced BIGINT NOT NULL, most_nanousd BIGINT NOT NULL,
             unbounded BIGINT NOT NULL,
             PRIMARY KEY (kind, caller, day, name)
-        )""",
+        ) WITHOUT ROWID""",
     ),
 )
 """Each is run once, in order, in one transaction with the others that are missing. What has been released is
-never changed: a new one comes after it."""
+never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows lie in the order of their key."""
 
 SUMS = (
     "calls", "failed", "attempts", "failed_attempts", "input_tokens", "output_tokens", "cache_read_tokens",
@@ -62,8 +62,10 @@ SUMS = (
 )  # fmt: skip
 """Of `unpriced` attempts the cost is not known: it is `most_nanousd` at most, but for the `unbounded` ones."""
 
-INSERT_ATTEMPT = "INSERT INTO attempt VALUES (" + ", ".join("?" * 27) + ") ON CONFLICT (id) DO NOTHING"
+INSERT_ATTEMPT = "INSERT INTO attempt VALUES (" + ", ".join("?" * 28) + ") ON CONFLICT (call, id) DO NOTHING"
 INSERT_CALL = "INSERT INTO call VALUES (" + ", ".join("?" * 17) + ") ON CONFLICT (id) DO NOTHING"
+HAS_ATTEMPT = "SELECT id FROM attempt WHERE call IN"
+HAS_CALL = "SELECT id FROM call WHERE id IN"
 ADD_UP = (
     f"INSERT INTO daily (kind, caller, day, name, {', '.join(SUMS)}) VALUES ({', '.join('?' * (4 + len(SUMS)))}) "
     f"ON CONFLICT (kind, caller, day, name) DO UPDATE SET "
@@ -86,6 +88,10 @@ _MOST_NANOUSD = 10**17
 _NO_TOKENS = Tokens()
 
 Key = tuple[str, str, str, str]
+_Whose = tuple[int, str | None, str | None, str | None, str | None, str | None, tuple[str, ...]]
+"""Day since 1970, caller, provider, model, agent, route, tags."""
+_DAY_S = 86_400
+_FIRST_DAY = date(1970, 1, 1)
 
 
 def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
@@ -94,8 +100,9 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
     return (
         begun.id, begun.call, begun.at, _text(begun.provider), _text(begun.model), _text(ended.model), begun.dialect,
         int(begun.is_stream), int(begun.is_hedge), ended.status, ended.duration_s, ended.first_s,
-        *map(_count, _counts(tokens)), int(tokens.is_estimated), _money(ended.cost_nanousd),
+        *_counts(tokens), int(tokens.is_estimated), _money(ended.cost_nanousd),
         _money(begun.most_nanousd), ended.price_since, ended.price_source, ended.error_type, ended.status_code,
+        _text(ended.service),
     )  # fmt: skip
 
 
@@ -117,42 +124,58 @@ class RollUps:
     """What rows add to their days. Remembers which names it has seen, so that made-up ones do not fill the table."""
 
     def __init__(self) -> None:
-        self._sums: dict[Key, list[int]] = {}
+        self._parts: dict[_Whose, list[int]] = {}
+        """Sums of the rows that are alike in all that is summed by: most of a second's are."""
         self._names: dict[tuple[str, str, str], set[str]] = {}
 
     def add_call(self, call: Call) -> None:
-        part = [0] * len(SUMS)
-        part[0], part[1] = 1, int(call.status in ("failed", "interrupted"))
-        self._add(_day(call.at - call.duration_s), part, call)
+        part = self._part(call.at - call.duration_s, call)
+        part[0] += 1
+        part[1] += call.status in ("failed", "interrupted")
 
     def add_attempt(self, attempt: Attempt) -> None:
         begun, ended, _ = attempt
-        tokens = ended.tokens or _NO_TOKENS
-        cost, most = _money(ended.cost_nanousd), _money(begun.most_nanousd)
-        is_unpriced = cost is None
-        part = [
-            0, 0, 1, int(ended.status in ("failed", "interrupted")), _count(tokens.input) or 0,
-            _count(tokens.output) or 0, _count(tokens.cache_read) or 0, _count(tokens.cache_write) or 0,
-            _count(tokens.reasoning) or 0, cost or 0, int(is_unpriced), (most or 0) if is_unpriced else 0,
-            int(is_unpriced and most is None),
-        ]  # fmt: skip
-        self._add(_day(begun.at), part, begun)
+        part = self._part(begun.at, begun)
+        part[2] += 1
+        part[3] += ended.status in ("failed", "interrupted")
+        if (tokens := ended.tokens) is not None:
+            part[4] += _count(tokens.input) or 0
+            part[5] += _count(tokens.output) or 0
+            part[6] += _count(tokens.cache_read) or 0
+            part[7] += _count(tokens.cache_write) or 0
+            part[8] += _count(tokens.reasoning) or 0
+        if (cost := _money(ended.cost_nanousd)) is not None:
+            part[9] += cost
+        else:
+            most = _money(begun.most_nanousd)
+            part[10] += 1
+            part[11] += most or 0
+            part[12] += most is None
 
     def take(self) -> list[tuple[Any, ...]]:
         """The rows to add, in an order that all writers keep to."""
-        rows = [(*key, *part) for key, part in sorted(self._sums.items())]
-        self._sums = {}
-        return rows
+        sums: dict[Key, list[int]] = {}
+        for whose, part in self._parts.items():
+            for key in self._keys(whose):
+                found = sums.get(key)
+                sums[key] = part if found is None else [a + b for a, b in zip(found, part, strict=True)]
+        self._parts = {}
+        return [(*key, *sums[key]) for key in sorted(sums)]
 
-    def _add(self, day: str, part: list[int], of: Begun | Call) -> None:
-        callers = ("",) if of.caller is None else ("", _name(of.caller))
-        for kind, name in _names_of(of):
-            for caller in callers:
-                if caller and kind == "caller":
-                    continue
-                key = (kind, caller, day, self._known(kind, caller, day, name))
-                sums = self._sums.get(key)
-                self._sums[key] = part[:] if sums is None else [a + b for a, b in zip(sums, part, strict=True)]
+    def _part(self, at: float, of: Begun | Call) -> list[int]:
+        whose = (int(at // _DAY_S), of.caller, of.provider, of.model, of.agent, of.route, of.tags)
+        part = self._parts.get(whose)
+        if part is None:
+            part = self._parts[whose] = [0] * len(SUMS)
+        return part
+
+    def _keys(self, whose: _Whose) -> Iterator[Key]:
+        day = (_FIRST_DAY + timedelta(whose[0])).isoformat()
+        caller = None if whose[1] is None else _name(whose[1])
+        for kind, name in _names_of(whose):
+            yield kind, "", day, self._known(kind, "", day, name)
+            if caller is not None and kind != "caller":
+                yield kind, caller, day, self._known(kind, caller, day, name)
 
     def _known(self, kind: str, caller: str, day: str, name: str) -> str:
         names = self._names.get((kind, caller, day))
@@ -168,20 +191,17 @@ class RollUps:
         return name
 
 
-def _names_of(of: Begun | Call) -> Iterator[tuple[str, str]]:
+def _names_of(whose: _Whose) -> Iterator[tuple[str, str]]:
+    _, caller, provider, model, agent, route, tags = whose
     yield "all", ""
-    if of.provider is not None:
-        yield "provider", _name(of.provider)
-        yield "model", _name(f"{of.provider}/{of.model or ''}")
-    for kind, name in (("caller", of.caller), ("agent", of.agent), ("route", of.route)):
+    if provider is not None:
+        yield "provider", _name(provider)
+        yield "model", _name(f"{provider}/{model or ''}")
+    for kind, name in (("caller", caller), ("agent", agent), ("route", route)):
         if name is not None:
             yield kind, _name(name)
-    for tag in dict.fromkeys(map(_name, of.tags)):
+    for tag in dict.fromkeys(map(_name, tags)):
         yield "tag", tag
-
-
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
 def _name(text: str) -> str:
@@ -194,10 +214,11 @@ def _text(text: str | None) -> str | None:
 
 
 def _counts(tokens: Tokens) -> tuple[int | None, ...]:
-    return (
+    counts = (
         tokens.input, tokens.output, tokens.cache_read, tokens.cache_write, tokens.cache_write_1h,
         tokens.reasoning, tokens.audio_input, tokens.audio_output,
     )  # fmt: skip
+    return counts if all(count is None or 0 <= count <= _MOST_TOKENS for count in counts) else (*map(_count, counts),)
 
 
 def _count(tokens: int | None) -> int | None:

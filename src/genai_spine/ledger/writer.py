@@ -1,8 +1,8 @@
 """What is written down of every call, and the thread that moves it into the database.
 
-    ledger = Ledger(folder, lambda: SqliteDatabase(path))
-    ledger.write(entry)          one append to the journal, no waiting: the event loop may do it
-    ledger.close()               what is left is entered, or stays in the journal for the next process
+ledger = Ledger(folder, lambda: SqliteDatabase(path))
+ledger.write(entry)          one append to the journal, no waiting: the event loop may do it
+ledger.close()               what is left is entered, or stays in the journal for the next process
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import Journal
 from genai_spine.ledger.mover import Mover, Tail
 
-EVERY_S = 0.1
+EVERY_S = 0.2
 """How often entries are moved; a group of them is one transaction."""
 LONGEST_WAIT_S = 5.0
 MOST_HELD = 10_000
@@ -58,28 +58,29 @@ class Ledger:
         self._thread = threading.Thread(target=self._run, name="genai-spine-ledger", daemon=True)
         self._thread.start()
 
-    def write(self, entry: Entry) -> bool:
-        """Whether the entry is in the journal: it is kept in memory where the disk is full, and may be lost."""
+    def write(self, *entries: Entry) -> bool:
+        """Whether the entries are in the journal, by one write: they are kept in memory where the disk is full, and
+        may be lost."""
         with self._lock:
             if self._held or self._is_closed:
-                return self._hold(entry) and self._catch_up(_MOST_CAUGHT_UP)
+                return self._hold(entries) and self._catch_up(_MOST_CAUGHT_UP)
             try:
-                self._journal.append(entry)
+                self._journal.append(*entries)
             except OSError as error:
                 logger.error("the ledger's journal cannot be written: %s; entries are kept in memory", error)
-                self._hold(entry)
+                self._hold(entries)
                 return False
             if self._journal.is_full:
                 self._turn()
             return True
 
-    def _hold(self, entry: Entry) -> bool:
-        if len(self._held) < MOST_HELD and not self._is_closed:
-            self._held.append(entry)
+    def _hold(self, entries: tuple[Entry, ...]) -> bool:
+        if len(self._held) + len(entries) <= MOST_HELD and not self._is_closed:
+            self._held.extend(entries)
             return True
         if self._is_closed:
-            logger.error("an entry came when the ledger was closed already: %s", entry.id)
-        self.lost += 1
+            logger.error("an entry came when the ledger was closed already: %s", entries[0].id)
+        self.lost += len(entries)
         return False
 
     def _catch_up(self, most: int) -> bool:
@@ -96,6 +97,15 @@ class Ledger:
         if self._journal.is_full:
             self._turn()
         return not self._held
+
+    def _catch_up_with_all(self) -> None:
+        """In steps, between which others may write."""
+        left = 0
+        while self._held and len(self._held) != left:
+            with self._lock:
+                left = len(self._held)
+                if left and not self._is_closed:
+                    self._catch_up(_MOST_CAUGHT_UP)
 
     def _turn(self) -> None:
         try:
@@ -134,10 +144,7 @@ class Ledger:
         wait_s = self._every_s
         while True:
             is_last = self._is_closing.wait(wait_s)
-            if self._held and not is_last:
-                with self._lock:
-                    if self._held:
-                        self._catch_up(_MOST_CAUGHT_UP)
+            self._catch_up_with_all()
             try:
                 self._mover.move()
             except Exception as error:

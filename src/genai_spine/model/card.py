@@ -152,10 +152,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if service is None or ordinary is None:
             return ordinary
         special = next((p for p in reversed(prices) if p.service == service and p.applies(moment)), None)
-        return _over(special, ordinary) if special is not None else None
+        return over(special, ordinary) if special is not None else None
 
 
-def _over(special: Price, ordinary: Price) -> Price:
+def over(special: Price, ordinary: Price) -> Price:
     """A service's price with the ordinary rates that it does not name, in the base and in each tier."""
     named = special.known.keys() | {name for tier in special.tiers for name in tier.known}
     bounds = sorted({tier.above for price in (special, ordinary) for tier in price.tiers})

@@ -43,9 +43,10 @@ class UsageDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What few calls use and what is charged at rates of its own; None where the provider did not say.
 
     Tokens are parts of the usage's own: `cached_audio_tokens` and `cached_image_tokens` of its cache reads (and of
-    `audio_input_tokens` and `image_input_tokens`), the other input of its input, the output of its output. Searches
-    and pages are counted one by one. `apart` is what the same model used beside the answer, at the same rates, and
-    `unpriced` names what is charged beside and has no rate here: such a call's cost is not known.
+    `audio_input_tokens` and `image_input_tokens`), the other input of its input, the output of its output; those of
+    `citation_tokens` are beside both. Searches and pages are counted one by one. `apart` is what the same model used
+    beside the answer, at the same rates, and `unpriced` names what is charged beside and has no rate here: such a
+    call's cost is not known.
     """
 
     cached_audio_tokens: int | None = None

@@ -13,6 +13,8 @@ from math import exp
 
 SMOOTHING = 0.1
 """The part of a moving average that is new; until that many are seen it is their plain mean."""
+PEAK_STEP_S = 0.05
+"""In so short a time a peak is not faded: where calls are many, few of them reckon."""
 PEAK_DECAY_S = 30.0
 """After so long without news a peak counts e times less. Finagle has 10 s, for calls that take milliseconds."""
 ENOUGH = 20
@@ -174,6 +176,8 @@ class Pace:
     def _observe(self, seconds: float, now_s: float | None) -> None:
         if self._peak_s is None or seconds >= self._peak_s:
             self._peak_s = seconds
+        elif now_s is not None and self._peak_at is not None and 0.0 <= now_s - self._peak_at < PEAK_STEP_S:
+            return  # hardly anything has faded: next time it is more
         else:
             kept = self._kept(now_s)
             self._peak_s = max(seconds, self._peak_s * kept + seconds * (1.0 - kept))

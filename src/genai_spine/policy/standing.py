@@ -21,8 +21,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Of one model, until `until_s` (seconds since 1970): its price and what every answer of it says beside."""
 
     price: Price | None = None
+    services: dict[str, Price] = {}
+    """What another way of asking costs now, by its name: "batch", "flex", "priority" …"""
     notices: tuple[Notice, ...] = ()
     until_s: float = inf
+
+    def price_of(self, service: str | None) -> Price | None:
+        """The price of a call that was served so (`TokenUsage.service_tier`); None where that is not known."""
+        return self.price if service is None else self.services.get(service)
 
 
 def standing_of(card: ModelCard, now_s: float) -> Standing:
@@ -31,6 +37,11 @@ def standing_of(card: ModelCard, now_s: float) -> Standing:
     retired = card.retired if card.retired is not None and card.retired <= now.date() else None
     return Standing(
         price=card.price_at(now),
+        services={
+            service: price
+            for service in {price.service for price in card.prices if price.service is not None}
+            if (price := card.price_at(now, service)) is not None
+        },
         notices=(_retired(card, retired),) if retired is not None else (),
         until_s=min((moment.timestamp() for moment in _changes(card, now) if moment > now), default=inf),
     )

@@ -22,7 +22,7 @@ MOST_URLS = 1000
 class Addresses:
     """The URLs of one provider, each parsed once. `name` tells what it is called, in errors."""
 
-    __slots__ = ("_bases", "_name", "_row", "_settings", "_urls")
+    __slots__ = ("_bases", "_fixed", "_name", "_row", "_settings", "_urls")
 
     def __init__(self, row: ProviderRow, settings: ProviderSettings, name: Callable[[], str]) -> None:
         self._row = row
@@ -30,6 +30,8 @@ class Addresses:
         self._name = name
         self._urls: dict[tuple[str, str, str], Url] = {}
         self._bases: dict[tuple[str, str | None], str] = {}
+        self._fixed: dict[tuple[str, str], Url] = {}
+        """Those in which no model has a say, by dialect and path."""
 
     def __len__(self) -> int:
         """How many are kept."""
@@ -40,6 +42,9 @@ class Addresses:
 
         `model` is the provider's own name of it, for addresses that hold it. Raises: ConfigError.
         """
+        known = self._fixed.get((dialect, path))
+        if known is not None:
+            return known
         base = self._base_url(dialect, model)
         key = (base, path, model if "{model}" in base else "")
         found = self._urls.get(key)
@@ -47,6 +52,8 @@ class Addresses:
             found = parse_url(fill_model(base, model)).at(path)
             if len(self._urls) < MOST_URLS:  # paths may hold names that callers choose
                 self._urls[key] = found
+                if "{model}" not in base and "region" not in self._row.settings_used:
+                    self._fixed[dialect, path] = found
         return found
 
     def _base_url(self, dialect: str, model: str) -> str:

@@ -7,7 +7,7 @@ provider speak the same dialect. Must not know: other providers, routing, retrie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -38,6 +38,7 @@ from genai_spine.providers.embed_parts import embed_in_parts
 from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
 from genai_spine.providers.overrides import CURRENT
 from genai_spine.providers.own_headers import OwnHeaders
+from genai_spine.providers.own_prices import with_own_price
 from genai_spine.providers.provider import LLMProvider, with_notices
 from genai_spine.providers.request_defaults import RequestDefaults
 from genai_spine.providers.standings import Standings
@@ -130,6 +131,7 @@ class HttpProvider(LLMProvider):
         name = model or self.default_model or ""
         name = own_name(self.row.id, self.settings.custom_models.get(name, name))
         known = card_of(self.row.id, self.name, self._deployed.get(name, name))
+        known = with_own_price(known, self.settings.cost, model or name, is_local=self.is_local)
         sent = self.settings.deployments.get(name, name)
         return known if known.id == sent else msgspec.structs.replace(known, id=sent)
 
@@ -304,13 +306,13 @@ class HttpProvider(LLMProvider):
 
     # ------------------------------------------------------------ sending
 
-    async def send(
+    def send(
         self, dialect: str, path: str, body: bytes, headers: Headers = (), *, model: str = ""
-    ) -> HttpResponse:
+    ) -> Coroutine[Any, Any, HttpResponse]:
         """POST to the provider; the answer's head is there, its body still coming. `model` is as in `url`."""
         if self._lacks_key:
             self._check_key()
-        return await self._exchange("POST", self._addresses.url(dialect, path, model), body, headers, model)
+        return self._exchange("POST", self._addresses.url(dialect, path, model), body, headers, model)
 
     async def _exchange(
         self,

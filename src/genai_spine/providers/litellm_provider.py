@@ -33,6 +33,7 @@ from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
 from genai_spine.providers import litellm_library as ways
 from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
+from genai_spine.providers.own_prices import with_own_price
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.request_defaults import RequestDefaults
 from genai_spine.settings import ProviderSettings, TimeoutSettings
@@ -80,7 +81,7 @@ class LiteLLMProvider(LLMProvider):
         service, _, bare = name.partition("/")
         row = find_row(service)
         known = card_of(row.id if row else self.row.id, self.name, bare if row else name)
-        return msgspec.structs.replace(known, id=name)
+        return with_own_price(msgspec.structs.replace(known, id=name), self.settings.cost, model or name)
 
     async def list_models(self) -> list[ModelCard]:
         """Those of the settings: LiteLLM lists what it has heard of, not what a key may use."""

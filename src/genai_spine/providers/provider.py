@@ -36,7 +36,7 @@ from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage, UsageTotals
 from genai_spine.policy import tokens
-from genai_spine.policy.cost import cost_of
+from genai_spine.policy.cost import Priced, cost_of, priced, reported_cost
 from genai_spine.policy.standing import Standing, standing_of
 from genai_spine.providers.spellings import Spellings
 from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
@@ -139,9 +139,9 @@ class LLMProvider(Spellings, ABC):
     def calculate_cost(
         self, model: str, input_tokens: int, output_tokens: int, usage: TokenUsage | None = None
     ) -> Decimal | None:
-        """USD for these tokens; None where the price is not known."""
+        """USD for these tokens, or for all that `usage` counts; None where a price is not known."""
         counted = usage or TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens)
-        return cost_of(counted, self.standing(model).price)
+        return cost_of(counted, self.standing(model).price_of(counted.service_tier))
 
     def standing(self, model: str | None) -> Standing:
         """What holds of a model now: the price in force, and what its answers say beside where it is retired."""
@@ -217,9 +217,14 @@ class LLMProvider(Spellings, ABC):
         """What a call cost: as the provider reports it, else by the model's price, else unknown."""
         if usage is None:
             return None
-        if usage.reported_cost_usd is not None:
-            return usage.reported_cost_usd
+        if usage.reported_cost_usd is not None and (reported := reported_cost(usage)) is not None:
+            return reported
         return self.calculate_cost(model, usage.input_tokens or 0, usage.output_tokens or 0, usage)
+
+    def priced(self, model: str, usage: TokenUsage | None) -> Priced:
+        """What a call cost, and which price made it: for the ledger and for people."""
+        service = usage.service_tier if usage is not None else None
+        return priced(usage, self.standing(model).price_of(service))
 
     # ------------------------------------------------------------ the wrapping
 

@@ -8,11 +8,11 @@ tree.py holds what can be set; load.py says where it comes from and in which ord
 from genai_spine.settings.complete import api_key_of
 from genai_spine.settings.discover import discover
 from genai_spine.settings.load import load_settings
+from genai_spine.settings.prices import CostSettings, ModelCostSettings
 from genai_spine.settings.reference import NOT_YET_IN_FORCE, Entry, document, redacted, schema, warnings_of
 from genai_spine.settings.tree import (
     AgentSettings,
     BreakerSettings,
-    CostSettings,
     CostsSettings,
     Duration,
     HealthSettings,
@@ -52,6 +52,7 @@ __all__ = [
     "LedgerSettings",
     "Loaded",
     "LoggingSettings",
+    "ModelCostSettings",
     "ProviderConfig",
     "ProviderSettings",
     "ProvidersConfig",

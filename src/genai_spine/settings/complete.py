@@ -20,6 +20,7 @@ from genai_spine.model.errors import ConfigError
 from genai_spine.settings.build import field_types, split
 from genai_spine.settings.discover import discover, first_set
 from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_key
+from genai_spine.settings.prices import ModelCostSettings
 from genai_spine.settings.routes import route_problems
 from genai_spine.settings.tree import (
     ProviderSettings,
@@ -130,6 +131,7 @@ def _complete_provider(
     if provider.base_url is not None and (reason := _bad_url(provider.base_url)):
         problems.append(Problem((*path, "base_url"), reason))
     problems += _bad_quirks(provider, path)
+    problems += _bad_costs(provider, path)
     dialects = sorted({dialect for row in load_rows().values() for dialect in row.chat})
     if provider.dialect is not None and provider.dialect not in dialects:
         hint = did_you_mean(provider.dialect, dialects) or f"; the dialects are {', '.join(dialects)}"
@@ -201,6 +203,19 @@ def _bad_quirks(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
             msgspec.convert(quirk_values({key: provider.quirks[key]}), Quirks)
         except msgspec.ValidationError:
             yield Problem((*path, "quirks", key), "not a value that this quirk may have; see the providers reference")
+
+
+def _bad_costs(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
+    """A price per thousand and another per million of the same."""
+    if provider.cost is None:
+        return
+    models = provider.cost.models.items()
+    tables: list[tuple[Path, ModelCostSettings]] = [((), provider.cost), *((("models", name), c) for name, c in models)]
+    for place, cost in tables:
+        for kind in ("input", "output"):
+            name = f"{kind}_cost_per_1k"
+            if getattr(cost, name) is not None and getattr(cost, f"{kind}_cost_per_1m") is not None:
+                yield Problem((*path, "cost", *place, name), f"{kind}_cost_per_1m says the same: leave one out")
 
 
 def _problems_of(settings: Settings) -> Iterator[Problem]:

@@ -26,9 +26,7 @@ class NotYet(msgspec.Struct, frozen=True):
 
 
 NOT_YET_IN_FORCE = (
-    NotYet("providers.*.cost", "costs"),
     NotYet("routes.*.timeouts", "timeouts of routes"),
-    NotYet("ledger", "the ledger"),
     NotYet("costs", "budgets"),
 )
 

@@ -14,13 +14,7 @@ import msgspec
 
 from genai_spine.catalog.rows import find_row
 from genai_spine.model.errors import ErrorType
-
-
-def doc(text: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None) -> msgspec.Meta:
-    """What is said about a key: its line in the reference, and its bounds."""
-    if gt is not None:
-        return msgspec.Meta(description=text, gt=gt, le=le)
-    return msgspec.Meta(description=text, ge=ge, le=le)
+from genai_spine.settings.prices import CostSettings, doc
 
 
 class Duration(float):
@@ -116,16 +110,6 @@ class TimeoutOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """`base` with these on top."""
         given = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
         return msgspec.structs.replace(base, **given)
-
-
-class CostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The price of a provider's models, where the catalog's is not yours."""
-
-    input_cost_per_1k: Annotated[float | None, doc("Price of 1,000 input tokens.", ge=0)] = None
-    output_cost_per_1k: Annotated[float | None, doc("Price of 1,000 output tokens.", ge=0)] = None
-    input_cost_per_1m: Annotated[float | None, doc("Price of a million input tokens.", ge=0)] = None
-    output_cost_per_1m: Annotated[float | None, doc("Price of a million output tokens.", ge=0)] = None
-    currency: Annotated[str, doc("Only USD is counted.")] = "USD"
 
 
 class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -371,6 +355,13 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Where what was spent is written down."""
 
     url: Annotated[Secret | None, doc("`sqlite:///spine.db` or a PostgreSQL URL; none: in memory.")] = None
+    journal: Annotated[
+        str | None,
+        doc("Folder of what the database has not taken yet; none: beside the SQLite file, or `~/.local/state`."),
+    ] = None
+    retention_days: Annotated[
+        float | None, doc("How long calls and attempts are kept; none: for ever. Sums of days always are.", gt=0)
+    ] = None
 
 
 class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

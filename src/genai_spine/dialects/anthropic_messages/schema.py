@@ -15,6 +15,7 @@ import msgspec
 
 from genai_spine.dialects.failure import failed
 from genai_spine.dialects.metadata import extend, keep, unknown
+from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import CacheMark, Part, Refusal, ToolCall
 from genai_spine.model.errors import (
     AuthenticationError,
@@ -25,7 +26,7 @@ from genai_spine.model.errors import (
     RateLimitError,
     SpineError,
 )
-from genai_spine.model.response import FinishReason, TokenUsage
+from genai_spine.model.response import FinishReason, TokenUsage, UsageDetails
 from genai_spine.wire import json
 
 DIALECT = "anthropic_messages"
@@ -139,6 +140,7 @@ def usage_of(usage: Any) -> TokenUsage | None:
     fresh = count_of(usage.get("input_tokens"))
     cache_read = count_of(usage.get("cache_read_input_tokens"))
     cache_write = count_of(usage.get("cache_creation_input_tokens"))
+    is_plain = "iterations" not in usage and "server_tool_use" not in usage
     creation, details = _object(usage, "cache_creation"), _object(usage, "output_tokens_details")
     rest = unknown(usage, _KNOWN_OF_USAGE)
     if more := unknown(creation, ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")):
@@ -152,8 +154,40 @@ def usage_of(usage: Any) -> TokenUsage | None:
         cache_write_tokens=cache_write,
         cache_write_1h_tokens=count_of(creation.get("ephemeral_1h_input_tokens")),
         reasoning_tokens=count_of(details.get("thinking_tokens")),
+        service_tier=_tier_of(usage),
+        details=None if is_plain else _details_of(usage),
         provider_metadata=keep(DIALECT, rest),
     )
+
+
+def _tier_of(usage: Mapping[str, Any]) -> str | None:
+    """Fast mode has a price of its own, and so has a call that stays in the USA (1.1 times the ordinary one:
+    platform.claude.com/docs/en/build-with-claude/data-residency, 2026-11)."""
+    if usage.get("inference_geo") == "us":
+        return "inference_geo=us"
+    return tier_of(usage.get("speed"), usage.get("service_tier"))
+
+
+def _details_of(usage: Mapping[str, Any]) -> UsageDetails | None:
+    """Searches, and what was used beside the answer: the totals do not hold what compaction read and wrote, which
+    is charged as the answer is, nor what another model advised, whose price is not ours to know
+    (platform.claude.com/docs/en/build-with-claude/compaction, …/agents-and-tools/tool-use/advisor-tool, 2026-11)."""
+    searches = count_of(_object(usage, "server_tool_use").get("web_search_requests"))
+    turns = usage.get("iterations")
+    beside = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    compacted = [used for turn in beside if turn.get("type") == "compaction" and (used := usage_of(turn)) is not None]
+    compacted = [msgspec.structs.replace(used, provider_metadata=None) for used in compacted]
+    advice = tuple(f"{turn['type']}" for turn in beside if turn.get("type") not in ("message", "compaction", None))
+    if not (searches or compacted or advice):
+        return None
+    return UsageDetails(searches=searches or None, apart=_added(compacted), unpriced=advice)
+
+
+def _added(usages: list[TokenUsage]) -> TokenUsage | None:
+    if len(usages) < 2:
+        return usages[0] if usages else None
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
+    return TokenUsage(**{name: sum(getattr(one, name) or 0 for one in usages) for name in names})  # type: ignore[arg-type]  # counts
 
 
 def _object(members: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -255,7 +255,7 @@ class ConverseStreamDecoder:
             MessageEnd(
                 finish_reason=wire.finish_of(self._stop),
                 raw_finish_reason=self._stop,
-                usage=wire.usage_of(self._usage),
+                usage=wire.usage_of(self._usage, self._extra),
                 extra=keep(wire.DIALECT, self._extra),
             )
         )

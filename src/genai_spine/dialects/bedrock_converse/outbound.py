@@ -285,7 +285,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
         parts=tuple(part_of_block(block) for block in reply.output.message.content),
         finish_reason=wire.finish_of(reply.stopReason),
         raw_finish_reason=reply.stopReason or None,
-        usage=wire.usage_of(members.get("usage")),
+        usage=wire.usage_of(members.get("usage"), members),
         extra=keep(DIALECT, unknown(members, _KNOWN_TOP_LEVEL)),
         raw=msgspec.Raw(body),
     )

@@ -6,11 +6,13 @@ Must not know: which provider it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
 
 from genai_spine.dialects.metadata import keep, unknown
+from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import CacheMark
 from genai_spine.model.response import FinishReason, TokenUsage
 from genai_spine.wire import json
@@ -86,8 +88,8 @@ def count_of(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
 
 
-def usage_of(usage: Any) -> TokenUsage | None:
-    """A usage object; None where there is none.
+def usage_of(usage: Any, reply: Mapping[str, Any] = MappingProxyType({})) -> TokenUsage | None:
+    """A usage object; None where there is none. How the call was served stands beside it in the `reply`.
 
     Cached input is counted beside `inputTokens`, the middle counts it inside:
     {"inputTokens": 3, "cacheReadInputTokens": 1712, "cacheWriteInputTokens": 236, …} is 1951 input tokens.
@@ -104,8 +106,15 @@ def usage_of(usage: Any) -> TokenUsage | None:
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
         cache_write_1h_tokens=_written_for(usage.get("cacheDetails"), "1h"),
+        service_tier=_tier_of(reply),
         provider_metadata=keep(DIALECT, rest),
     )
+
+
+def _tier_of(reply: Mapping[str, Any]) -> str | None:
+    """{"serviceTier": {"type": "flex"}, "performanceConfig": {"latency": "optimized"}}"""
+    performance = reply.get("performanceConfig")
+    return tier_of(reply.get("serviceTier"), performance.get("latency") if isinstance(performance, dict) else None)
 
 
 def _either(usage: Mapping[str, Any], *names: str) -> int | None:

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.reading import Reader
-from genai_spine.model.response import FinishReason, TokenUsage
+from genai_spine.dialects.service_tiers import tier_of
+from genai_spine.model.response import FinishReason, TokenUsage, UsageDetails
 
 DIALECT = "gemini"
 
@@ -194,8 +195,10 @@ def usage_of(usage: Any) -> TokenUsage | None:
         output_tokens=_sum(answer, thoughts),
         cache_read_tokens=count_of(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
-        audio_input_tokens=_of_audio(usage.get("promptTokensDetails")),
-        audio_output_tokens=_of_audio(usage.get("candidatesTokensDetails")),
+        audio_input_tokens=_of_kind(usage.get("promptTokensDetails"), "AUDIO"),
+        audio_output_tokens=_of_kind(usage.get("candidatesTokensDetails"), "AUDIO"),
+        service_tier=tier_of(usage.get("serviceTier"), usage.get("trafficType")),
+        details=_details_of(usage),
         provider_metadata=keep(DIALECT, unknown(usage, _COUNTED)),
     )
 
@@ -204,12 +207,28 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return None if first is None and second is None else (first or 0) + (second or 0)
 
 
-def _of_audio(details: Any) -> int | None:
+_DETAILS = {
+    "cached_audio_tokens": ("cacheTokensDetails", "AUDIO"),
+    "cached_image_tokens": ("cacheTokensDetails", "IMAGE"),
+    "image_input_tokens": ("promptTokensDetails", "IMAGE"),
+    "video_input_tokens": ("promptTokensDetails", "VIDEO"),
+    "image_output_tokens": ("candidatesTokensDetails", "IMAGE"),
+    "video_output_tokens": ("candidatesTokensDetails", "VIDEO"),
+}
+
+
+def _details_of(usage: dict[str, Any]) -> UsageDetails | None:
+    counts = {name: _of_kind(usage.get(member), kind) for name, (member, kind) in _DETAILS.items()}
+    used: dict[str, Any] = {name: count for name, count in counts.items() if count}
+    return UsageDetails(**used) if used else None
+
+
+def _of_kind(details: Any, modality: str) -> int | None:
     """[{"modality": "AUDIO", "tokenCount": 25}, …]"""
     if not isinstance(details, list):
         return None
     for entry in details:
-        if isinstance(entry, dict) and entry.get("modality") == "AUDIO":
+        if isinstance(entry, dict) and entry.get("modality") == modality:
             return count_of(entry.get("tokenCount"))
     return None
 

@@ -73,7 +73,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
         parts=tuple(_parts_of(choice.message, {}, reply.id)),
         finish_reason=wire.finish_of(choice.finish_reason),
         raw_finish_reason=choice.finish_reason or None,
-        usage=usage_of(reply.usage),
+        usage=usage_of(reply.usage, reply.service_tier),
         extra=keep(DIALECT, unknown(beside, ())),
         raw=msgspec.Raw(body),
     )
@@ -97,7 +97,7 @@ def _decode_any(body: bytes, target: Target) -> CompletionResponse:
         parts=tuple(_parts_of(message, said.get("message") or said.get("delta") or {}, reply.id)),
         finish_reason=wire.finish_of(choice.finish_reason),
         raw_finish_reason=choice.finish_reason or None,
-        usage=usage_of(reply.usage),
+        usage=usage_of(reply.usage, members.get("service_tier")),
         extra=_extra_of(members),
         raw=msgspec.Raw(body),
     )

@@ -354,7 +354,7 @@ class ChatStreamDecoder:
             MessageEnd(
                 finish_reason=wire.finish_of(self._finish),
                 raw_finish_reason=self._finish,
-                usage=usage_of(self._usage),
+                usage=usage_of(self._usage, self._extra.get("service_tier")),
                 extra=keep(wire.DIALECT, self._extra),
             )
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
+from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require, served_as
 from genai_spine.wire.json import UNREADABLE, decode_frame, decode_outbound
 from genai_spine.wire.sse import SSEEvent, encode_event
 
@@ -27,6 +27,12 @@ class _Chunk(Struct, gc=False):
     usage: Raw = ABSENT
     error: Raw = ABSENT
     model: str | None = None
+
+
+class _Answer(_Chunk, gc=False):
+    """What carries the usage: there, how the call was served is looked at, too."""
+
+    service_tier: Raw = ABSENT
 
 
 class ChatTap(StreamTap):
@@ -57,7 +63,7 @@ class ChatTap(StreamTap):
                 self._ended.add(choice.index)
                 self.finish_reason = self.finish_reason or choice.finish_reason
         if len(chunk.usage) > 4 and bytes(chunk.usage).startswith(b"{"):
-            self.usage = chunk.usage
+            self.usage = served_as(decode_frame(data, _answer).service_tier, chunk.usage)
             # The chunk of usage alone is what forcing adds. Usage within other chunks harms no client.
             return not self._strip_usage or bool(chunk.choices)
         return True
@@ -92,6 +98,7 @@ class ChatTap(StreamTap):
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
+_answer = msgspec.json.Decoder(_Answer)
 
 
 def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
@@ -100,8 +107,9 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 
 def tap_answer(body: bytes) -> Answer:
-    chunk = decode_outbound(body, _chunk)
+    chunk = decode_outbound(body, _answer)
     refuse_error(chunk.error, body)
     require(chunk.choices is not None, "choices")
     finish = chunk.choices[0].finish_reason or None if chunk.choices else None
-    return Answer(model=chunk.model, finish_reason=finish, usage=object_or_none(chunk.usage))
+    usage = served_as(chunk.service_tier, object_or_none(chunk.usage))
+    return Answer(model=chunk.model, finish_reason=finish, usage=usage)

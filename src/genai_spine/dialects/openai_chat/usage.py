@@ -10,8 +10,9 @@ import msgspec
 
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.openai_chat.schema import DIALECT
+from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import Metadata
-from genai_spine.model.response import TokenUsage
+from genai_spine.model.response import TokenUsage, UsageDetails
 from genai_spine.wire import json
 
 _USAGE_KNOWN = frozenset(
@@ -46,10 +47,11 @@ def is_counted(usage: Any) -> bool:
     )
 
 
-def usage_of(usage: Any) -> TokenUsage | None:
+def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
     """The usage object of any OpenAI-compatible service; None where there is none.
 
-    `prompt_tokens` includes cached ones and `completion_tokens` includes reasoning, as in the middle.
+    `prompt_tokens` includes cached ones and `completion_tokens` includes reasoning, as in the middle. `service_tier`
+    is the answer's, which stands beside its usage; Mistral's stands within.
     """
     if not isinstance(usage, dict) or not usage:
         return None
@@ -57,23 +59,65 @@ def usage_of(usage: Any) -> TokenUsage | None:
         _details(usage, "prompt_tokens_details"),
         _details(usage, "completion_tokens_details"),
     )
+    reasoning = _first(completion.get("reasoning_tokens"), usage, "reasoning_tokens")
     return TokenUsage(
         input_tokens=count_of(usage.get("prompt_tokens")),
-        output_tokens=count_of(usage.get("completion_tokens")),
+        output_tokens=_output_of(usage, reasoning),
         cache_read_tokens=_first(prompt.get("cached_tokens"), usage, *_CACHED),
         cache_write_tokens=_first(prompt.get("cache_write_tokens"), usage, "cache_creation_input_tokens"),
-        reasoning_tokens=_first(completion.get("reasoning_tokens"), usage, "reasoning_tokens"),
+        reasoning_tokens=reasoning,
         audio_input_tokens=count_of(prompt.get("audio_tokens")),
         audio_output_tokens=count_of(completion.get("audio_tokens")),
-        reported_cost_usd=_cost_of(usage.get("cost")),
+        service_tier=tier_of(service_tier, usage.get("service_tier")),
+        details=_details_of(usage, prompt, completion),
+        reported_cost_usd=reported_by(usage),
         provider_metadata=_uncounted(usage, prompt, completion),
     )
+
+
+def _output_of(usage: Mapping[str, Any], reasoning: int | None) -> int | None:
+    """xAI counts its reasoning beside the completion (recorded 2026): {"prompt_tokens": 291, "completion_tokens": 26,
+    "total_tokens": 513} with 196 of reasoning is 222 output tokens. The total tells."""
+    output = count_of(usage.get("completion_tokens"))
+    if not reasoning or output is None or (prompt := count_of(usage.get("prompt_tokens"))) is None:
+        return output
+    is_beside = count_of(usage.get("total_tokens")) == prompt + output + reasoning
+    return output + reasoning if is_beside else output
+
+
+def _details_of(
+    usage: Mapping[str, Any], prompt: Mapping[str, Any], completion: Mapping[str, Any]
+) -> UsageDetails | None:
+    """What few answers count: images, video, what was cited and searched for; None where all of it is 0."""
+    seen, drawn, film = prompt.get("image_tokens"), completion.get("image_tokens"), prompt.get("video_tokens")
+    cited, searches = usage.get("citation_tokens"), usage.get("num_search_queries")  # Perplexity's deep research
+    seconds = usage.get("prompt_audio_seconds")  # Mistral's Voxtral, which is priced by time
+    if not (seen or drawn or film or cited or searches or seconds):
+        return None
+    details = UsageDetails(
+        image_input_tokens=count_of(seen) or None,
+        image_output_tokens=count_of(drawn) or None,
+        video_input_tokens=count_of(film) or None,
+        citation_tokens=count_of(cited) or None,
+        searches=count_of(searches) or None,
+        audio_input_s=_seconds(seconds) or None,
+    )
+    return None if details == _NO_DETAILS else details
+
+
+_NO_DETAILS = UsageDetails()
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None
 
 
 def _uncounted(usage: Mapping[str, Any], prompt: Mapping[str, Any], completion: Mapping[str, Any]) -> Metadata | None:
     if usage.keys() <= _USAGE_KNOWN and prompt.keys() <= _PROMPT_KNOWN and completion.keys() <= _COMPLETION_KNOWN:
         return None
     rest = unknown(usage, _USAGE_KNOWN)
+    if usage.get("is_byok") is True and "cost" in usage:
+        rest["cost"] = usage["cost"]  # what the caller of the service is shown; the cost is more than that
     if more := unknown(prompt, _PROMPT_KNOWN):
         rest["prompt_tokens_details"] = more
     if more := unknown(completion, _COMPLETION_KNOWN):
@@ -96,8 +140,23 @@ def _first(value: Any, usage: Mapping[str, Any], *elsewhere: str) -> int | None:
     return count
 
 
-def _cost_of(cost: Any) -> Decimal | None:
-    """OpenRouter reports a number, Perplexity an object with a total (recordings, 2026-11)."""
+def reported_by(usage: Mapping[str, Any]) -> Decimal | None:
+    """What the service says that the call cost (recordings, 2026-11).
+
+    OpenRouter a number, and of a call with one's own key at the maker's beside it what that charges; Perplexity an
+    object with a total; xAI `cost_in_usd_ticks`, of which ten thousand million are a dollar.
+    """
+    if ticks := usage.get("cost_in_usd_ticks"):  # 0 where somebody else sells xAI's models: no word on it
+        return Decimal(f"{counted}e-10") if (counted := count_of(ticks)) is not None else None
+    if (cost := usage.get("cost")) is not None:
+        cost = _dollars(cost)
+    if cost is not None and usage.get("is_byok") is True:
+        upstream = _dollars(_details(usage, "cost_details").get("upstream_inference_cost"))
+        return None if upstream is None else cost + upstream
+    return cost
+
+
+def _dollars(cost: Any) -> Decimal | None:
     value = cost.get("total_cost") if isinstance(cost, dict) else cost
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         return None
@@ -120,9 +179,10 @@ def usage_written(usage: TokenUsage) -> dict[str, Any]:
         written["prompt_tokens_details"] = prompt
     if completion := {key: value for key, value in completion.items() if value is not None}:
         written["completion_tokens_details"] = completion
-    if usage.reported_cost_usd is not None:
-        written["cost"] = float(usage.reported_cost_usd)
-    return extend(written, usage.provider_metadata, DIALECT)
+    written = extend(written, usage.provider_metadata, DIALECT)
+    if usage.reported_cost_usd is not None and "cost_in_usd_ticks" not in written:
+        written.setdefault("cost", float(usage.reported_cost_usd))
+    return written
 
 
 # ---------------------------------------------------------------- for a relay
@@ -136,6 +196,8 @@ class _Counted(msgspec.Struct):
     cache_write_tokens: _Count | None = None
     reasoning_tokens: _Count | None = None
     audio_tokens: _Count | None = None
+    image_tokens: _Count | None = None
+    video_tokens: _Count | None = None
 
 
 class _Counts(msgspec.Struct):
@@ -143,7 +205,12 @@ class _Counts(msgspec.Struct):
     completion_tokens: _Count
     prompt_tokens_details: _Counted | None = None
     completion_tokens_details: _Counted | None = None
+    total_tokens: int | None = None
     cost: float | dict[str, Any] | None = None
+    cost_in_usd_ticks: Any = None
+    service_tier: Any = None
+    prompt_audio_seconds: Any = None
+    citation_tokens: Any = None
     prompt_cache_hit_tokens: int | None = None
     cached_tokens: int | None = None
     num_cached_tokens: int | None = None
@@ -153,6 +220,7 @@ class _Counts(msgspec.Struct):
 
 _counts = msgspec.json.Decoder(_Counts)
 _NOTHING = _Counted()
+_NONE_OF_THEM = (None,) * 10
 
 
 def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
@@ -165,13 +233,19 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
     prompt, completion = counts.prompt_tokens_details or _NOTHING, counts.completion_tokens_details or _NOTHING
     others = (
         counts.cost,
+        counts.cost_in_usd_ticks,
+        counts.service_tier,
+        counts.prompt_audio_seconds,
+        counts.citation_tokens,
         counts.prompt_cache_hit_tokens,
         counts.cached_tokens,
         counts.num_cached_tokens,
         counts.reasoning_tokens,
         counts.cache_creation_input_tokens,
     )
-    if others != (None,) * 6:
+    if others != _NONE_OF_THEM or prompt.image_tokens or prompt.video_tokens or completion.image_tokens:
+        return _usage_in(raw)
+    if completion.reasoning_tokens and counts.total_tokens != counts.prompt_tokens + counts.completion_tokens:
         return _usage_in(raw)
     return TokenUsage(
         input_tokens=counts.prompt_tokens,

@@ -322,7 +322,7 @@ class ResponsesStreamDecoder:
             MessageEnd(
                 finish_reason=finish_reason,
                 raw_finish_reason=raw_finish_reason,
-                usage=wire.usage_of(response.get("usage")),
+                usage=wire.usage_of(response.get("usage"), response),
                 extra=keep(DIALECT, unknown(response, wire.KNOWN_TOP_LEVEL)),
             )
         )

@@ -91,7 +91,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
         parts=tuple(parts),
         finish_reason=finish_reason,
         raw_finish_reason=raw_finish_reason,
-        usage=wire.usage_of(members.get("usage")),
+        usage=wire.usage_of(members.get("usage"), members),
         extra=keep(DIALECT, unknown(members, wire.KNOWN_TOP_LEVEL)),
         raw=msgspec.Raw(body),
     )

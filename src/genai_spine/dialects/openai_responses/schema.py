@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from genai_spine.dialects import signatures
 from genai_spine.dialects.metadata import extend, keep, unknown
-from genai_spine.dialects.openai_chat.usage import count_of
+from genai_spine.dialects.openai_chat.usage import count_of, reported_by
+from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import Part, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, InvalidRequest
-from genai_spine.model.response import FinishReason, TokenUsage
+from genai_spine.model.response import FinishReason, TokenUsage, UsageDetails
 from genai_spine.wire import json
 
 DIALECT = "openai_responses"
@@ -146,14 +147,19 @@ def ending_written(reason: FinishReason | None, raw: str | None) -> dict[str, An
 # ---------------------------------------------------------------- usage
 
 _COUNTERS = frozenset({"input_tokens", "output_tokens", "total_tokens", "cost"})
+OWN_TOOLS = "own_tools"
+"""Where a relay, which reads no more of an answer than its usage, puts the items of the service's own tools."""
 
 
-def usage_of(usage: Any) -> TokenUsage | None:
-    """The usage object; None where there is none. Cached tokens are counted in `input_tokens`, as in the middle."""
+def usage_of(usage: Any, response: Mapping[str, Any] = MappingProxyType({})) -> TokenUsage | None:
+    """The usage object; None where there is none. Cached tokens are counted in `input_tokens`, as in the middle.
+
+    How the call was served and which of the service's own tools were used stands elsewhere in the `response`.
+    """
     if not isinstance(usage, dict) or not usage:
         return None
     read, written = _details(usage, "input_tokens_details"), _details(usage, "output_tokens_details")
-    rest = unknown(usage, (*_COUNTERS, "input_tokens_details", "output_tokens_details"))
+    rest = unknown(usage, (*_COUNTERS, "input_tokens_details", "output_tokens_details", OWN_TOOLS))
     if more := unknown(read, ("cached_tokens", "cache_write_tokens")):
         rest["input_tokens_details"] = more
     if more := unknown(written, ("reasoning_tokens",)):
@@ -164,7 +170,9 @@ def usage_of(usage: Any) -> TokenUsage | None:
         cache_read_tokens=count_of(read.get("cached_tokens")),
         cache_write_tokens=count_of(read.get("cache_write_tokens")),
         reasoning_tokens=count_of(written.get("reasoning_tokens")),
-        reported_cost_usd=_cost_of(usage.get("cost")),
+        service_tier=tier_of(response.get("service_tier"), usage.get("service_tier")),
+        details=_tools_used(response.get("output") or usage.get(OWN_TOOLS)),
+        reported_cost_usd=reported_by(usage),
         provider_metadata=keep(DIALECT, rest),
     )
 
@@ -181,9 +189,10 @@ def usage_written(usage: TokenUsage | None) -> dict[str, Any] | None:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": usage.total_tokens or 0,
     }
-    if usage.reported_cost_usd is not None:
-        written["cost"] = float(usage.reported_cost_usd)
-    return extend(written, usage.provider_metadata, DIALECT)
+    written = extend(written, usage.provider_metadata, DIALECT)
+    if usage.reported_cost_usd is not None and "cost_in_usd_ticks" not in written:
+        written.setdefault("cost", float(usage.reported_cost_usd))
+    return written
 
 
 def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
@@ -193,11 +202,28 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
         return None  # a number out of range: nobody counted that
 
 
-def _cost_of(cost: Any) -> Decimal | None:
-    """OpenRouter's own count of what the call cost (recorded 2026)."""
-    if type(cost) not in (int, float) or not 0 <= cost < 1e9:
+_UNPRICED = frozenset({"code_interpreter_call", "image_generation_call"})
+
+
+def _tools_used(output: Any) -> UsageDetails | None:
+    """The service's own tools, which are charged by the call (developers.openai.com/api/docs/pricing, 2026-11).
+
+    Of web searches those that search: to open a page or to find something in it is free. A session of the code
+    interpreter lasts beyond the call and an image is charged as a call of another model: what they cost is not told.
+    """
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    kinds = [item.get("type") for item in items if str(item.get("type")).endswith("_call")]
+    if not kinds:
         return None
-    return Decimal(repr(cost))
+    opened = sum(
+        item.get("type") == "web_search_call" and _details(item, "action").get("type", "search") != "search"
+        for item in items
+    )
+    searches, file_searches = kinds.count("web_search_call") - opened, kinds.count("file_search_call")
+    unpriced = tuple(str(kind) for kind in kinds if kind in _UNPRICED)
+    if not (searches or file_searches or unpriced):
+        return None
+    return UsageDetails(searches=searches or None, file_searches=file_searches or None, unpriced=unpriced)
 
 
 def _details(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from genai_spine.dialects.openai_responses.errors import decode_embedded_error
-from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, require
+from genai_spine.dialects.openai_responses.schema import OWN_TOOLS
+from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, require, served_as, with_member
 from genai_spine.model.errors import StreamBroken
-from genai_spine.wire.json import decode_frame, decode_outbound
+from genai_spine.wire.json import UNREADABLE, decode_frame, decode_outbound
 from genai_spine.wire.sse import SSEEvent
 
 
@@ -37,12 +38,39 @@ class _Response(Struct, gc=False):
     incomplete_details: _Details | None = None
     output: Raw = ABSENT
     usage: Raw = ABSENT
+    service_tier: Raw = ABSENT
+
+    @property
+    def counted(self) -> Raw | None:
+        """The usage, with what else has a price: how it was served, and the service's own tools."""
+        usage = served_as(self.service_tier, object_or_none(self.usage))
+        output = bytes(self.output)
+        if usage is None or _A_CALL not in output or not any(mark in output for mark in _OWN_TOOLS):
+            return usage
+        try:
+            return with_member(OWN_TOOLS, msgspec.json.encode(_items.decode(output)), usage)
+        except UNREADABLE:
+            return usage
 
     @property
     def ending(self) -> str | None:
         """Why it stopped, in the service's words: the reason where it is incomplete, else its status."""
         reason = self.incomplete_details.reason if self.incomplete_details is not None else None
         return reason or self.status
+
+
+class _Action(Struct, gc=False):
+    type: str | None = "search"
+
+
+class _Item(Struct, gc=False, omit_defaults=True):
+    type: str | None = None
+    action: _Action | None = None
+
+
+_A_CALL = b'_call"'
+_OWN_TOOLS = (b'web_search_call"', b'file_search_call"', b'code_interpreter_call"', b'image_generation_call"')
+_items = msgspec.json.Decoder(list[_Item])
 
 
 class ResponsesTap(StreamTap):
@@ -69,7 +97,7 @@ class ResponsesTap(StreamTap):
                 response = decode_frame(said.response, _response)
                 self.model = self.model or response.model
                 self.finish_reason = response.ending
-                self.usage = object_or_none(response.usage)
+                self.usage = response.counted
                 self.finished = True
             case "response.failed" | "error":
                 _refuse(data)
@@ -98,4 +126,4 @@ def tap_answer(body: bytes) -> Answer:
     if decode_embedded_error(body) is not None:
         _refuse(body)
     require(bytes(response.output).startswith(b"["), "output")
-    return Answer(model=response.model, finish_reason=response.ending, usage=object_or_none(response.usage))
+    return Answer(model=response.model, finish_reason=response.ending, usage=response.counted)

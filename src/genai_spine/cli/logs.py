@@ -1,0 +1,150 @@
+"""`spine logs`: the calls of the ledger, and one of them with its attempts and what each cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from genai_spine.cli.loop import run
+from genai_spine.cli.output import Output
+from genai_spine.cli.sources import config_option, load
+from genai_spine.engine.manager import ProviderManager
+from genai_spine.gateway.accounts import detail
+from genai_spine.ledger.opening import reader_of
+from genai_spine.ledger.reading import MOST_LISTED, LoggedAttempt, LoggedCall, Reader, find_call, recent_calls, told
+from genai_spine.model.errors import SpineError
+from genai_spine.settings import Settings
+
+_EVERY_S = 0.5
+_LATEST_S = 5.0
+_COLUMNS = ("time", "request", "status", "model", "s", "USD", "key", "attempts", "error")
+_WIDTHS = (19, 28, 11, 32, 8, 12, 16, 8, 0)
+
+
+@click.command()
+@config_option
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many calls.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
+@click.option("--provider", metavar="P", help="Of this provider alone.")
+@click.option("--model", metavar="MODEL", help="Of this model alone.")
+@click.option("--key", "caller", metavar="NAME", help="Of this caller's key alone.")
+@click.option("--status", type=click.Choice(("answered", "failed", "left", "interrupted")), help="Of this end alone.")
+@click.option("--json", "is_json", is_flag=True, help="For programs: a call a line.")
+@click.argument("request_id", required=False)
+@click.pass_obj
+def command(
+    output: Output,
+    config: Path | None,
+    limit: int,
+    follow: bool,
+    provider: str | None,
+    model: str | None,
+    caller: str | None,
+    status: str | None,
+    is_json: bool,
+    request_id: str | None,
+) -> None:
+    """Show the last calls, or one with its attempts."""
+    settings = load(output, config)
+    with reader_of(settings.ledger) as reader:
+        if request_id is not None:
+            _show(output, settings, reader, request_id, is_json)
+            return
+        filters = {"provider": provider, "model": model, "caller": caller, "status": status}
+        found = recent_calls(reader, limit=MOST_LISTED if follow else limit, **filters)[::-1]
+        _list(output, found[-limit:], is_json, has_head=True)
+        if follow:
+            for some in _following(reader, found, filters):
+                _list(output, some, is_json)
+
+
+def _following(reader: Reader, found: list[LoggedCall], filters: dict[str, str | None]) -> Iterator[list[LoggedCall]]:
+    """The calls that come. Each process enters its own now and then, so that some come later than others that ended
+    after them."""
+    seen = {call.id: call.ended_at.timestamp() for call in found}
+    newest = max(seen.values(), default=time.time())
+    oldest = min(seen.values(), default=0.0) if len(seen) == MOST_LISTED else 0.0
+    while True:
+        after: str | None = f"{max(oldest, newest - _LATEST_S)!r}:"
+        while after is not None:
+            some = recent_calls(reader, limit=MOST_LISTED, after=after, **filters)
+            after = some[-1].cursor if len(some) == MOST_LISTED else None
+            fresh = [call for call in some if call.id not in seen]
+            seen |= {call.id: call.ended_at.timestamp() for call in fresh}
+            if fresh:
+                yield fresh
+        newest = max(newest, *seen.values()) if seen else newest
+        seen = {id: at for id, at in seen.items() if at >= newest - _LATEST_S}
+        time.sleep(_EVERY_S)
+
+
+def _list(output: Output, found: list[LoggedCall], is_json: bool, *, has_head: bool = False) -> None:
+    if is_json:
+        for call in found:
+            output.line(msgspec.json.encode(told(call)).decode())
+        return
+    if has_head:
+        output.line(_line(_COLUMNS))
+    for call in found:
+        output.line(_line(_row(call)))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    """Columns of a fixed width, since nobody knows yet what is still to come."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+
+
+def _row(call: LoggedCall) -> tuple[str, ...]:
+    cost = "?" if call.cost_usd is None else f"{call.cost_usd:f}" + ("+" if call.unpriced else "")
+    model = "/".join(name for name in (call.provider, call.model) if name)
+    when = f"{call.ended_at:%Y-%m-%d %H:%M:%S}"
+    error = " ".join(str(part) for part in (call.status_code, call.error_type) if part is not None)
+    texts = (when, call.id, call.status, model, f"{call.duration_s:.2f}", cost, call.caller or "–")
+    return (*(" ".join(text.split()) for text in texts), str(call.attempts), error)
+
+
+def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: bool) -> None:
+    """Raises: SpineError."""
+    found = find_call(reader, id)
+    if found is None:
+        raise SpineError(f"no call {id} is in the ledger: `spine logs` lists the last ones")
+    told_of = run(_detail(settings, *found))
+    if is_json:
+        output.json(told_of)
+        return
+    for name in ("id", "ended_at", "status", "duration_s", "provider", "model", "caller", "agent", "route", "dialect"):
+        if told_of[name] is not None:
+            output.line(f"{name:12} {told_of[name]}")
+    output.line(f"{'cost':12} {_cost_of(told_of)}")
+    for number, attempt in enumerate(told_of["attempts"], 1):
+        output.line()
+        output.line(f"attempt {number}    {attempt['provider']}/{attempt['model']}: {_end_of(attempt)}")
+        output.line(f"{'cost':12} {attempt['arithmetic']}")
+
+
+def _cost_of(call: dict[str, Any]) -> str:
+    cost = "not known" if call["cost_usd"] is None else f"${call['cost_usd']}"
+    return f"{cost}, and {call['unpriced']} attempts of unknown cost" if call["unpriced"] else cost
+
+
+def _end_of(attempt: dict[str, Any]) -> str:
+    times = [f"{attempt['duration_s'] or 0:.3f} s"]
+    if attempt["first_s"] is not None:
+        times.append(f"the first word after {attempt['first_s']:.3f} s")
+    why = [str(attempt[name]) for name in ("status_code", "error_type") if attempt[name] is not None]
+    return ", ".join([attempt["status"], *why, *times])
+
+
+async def _detail(settings: Settings, call: LoggedCall, attempts: tuple[LoggedAttempt, ...]) -> dict[str, Any]:
+    """With the prices of these settings. No ledger is opened for writing: one may be running."""
+    silent = msgspec.structs.replace(settings, ledger=type(settings.ledger)())
+    manager = ProviderManager.from_settings(silent)
+    try:
+        return detail(manager.registry, call, attempts)
+    finally:
+        await manager.close()

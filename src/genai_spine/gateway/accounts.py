@@ -1,0 +1,153 @@
+"""What was spent, over HTTP: sums of usage and the calls of the ledger.
+
+    GET /v1/usage?by=model&since=7d     sums by provider, model, key, agent, route, tag or day
+    GET /v1/requests?limit=50           the last calls, page by page: `before` is the `next` of the page before
+
+Where the gateway has keys, each sees its own. The ledger is read in a thread: a database that is slow holds up
+nobody but who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from genai_spine.engine.record import CallRecord
+from genai_spine.gateway.request import Request
+from genai_spine.ledger.opening import open_reader
+from genai_spine.ledger.reading import (
+    FILTERS,
+    LoggedAttempt,
+    LoggedCall,
+    Reader,
+    arithmetic_of,
+    day_of,
+    find_call,
+    recent_calls,
+    told,
+    usage,
+)
+from genai_spine.model.card import Price
+from genai_spine.model.errors import InvalidRequest, SpineError
+from genai_spine.providers.registry import ProviderRegistry
+
+if TYPE_CHECKING:
+    from genai_spine.gateway.app import Gateway
+
+T = TypeVar("T")
+_MOST = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class LedgerUnreadable(SpineError):
+    """The database of the ledger is locked, slow or down; calls go on, and are entered later."""
+
+    fault = "operator"
+    status_code = 503
+    code = "ledger_unreadable"
+
+
+async def usage_sums(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """What was used and what it cost, summed from the ledger; `by`, `since`, `until`.
+
+    {"object": "usage", "by": "model", "total": {"calls": 12, "cost_usd": "0.0387", …}, "data": [{"name": …}]}
+
+    Raises: InvalidRequest, LedgerUnreadable.
+    """
+    query = _query(request, {"by", "since", "until"})
+    today = datetime.now(UTC).date()
+    since, until = (day_of(query[name], today, name) if name in query else None for name in ("since", "until"))
+    by, caller = query.get("by"), record.caller
+    report = await _read(gateway, lambda reader: usage(reader, by, since=since, until=until, caller=caller))
+    await _reply(gateway, request, {"object": "usage", **told(report)})
+
+
+async def calls(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """The last calls of the ledger, page by page; `limit`, `before`, `provider`, `model`, `status`.
+
+    {"object": "list", "data": [{"id": "req_…", "cost_usd": "0.00387", …}], "next": "…" or null}
+
+    Raises: InvalidRequest, LedgerUnreadable.
+    """
+    query = _query(request, {"limit", "before", *FILTERS})
+    limit = _limit(query.pop("limit", "50"))
+    before = query.pop("before", None)
+    filters: dict[str, str | None] = {**query}
+    if record.caller is not None:
+        filters["caller"] = record.caller
+    found = await _read(gateway, lambda reader: recent_calls(reader, limit=limit, before=before, **filters))
+    next_page = found[-1].cursor if len(found) == limit else None
+    await _reply(gateway, request, {"object": "list", "data": told(found), "next": next_page})
+
+
+async def ledger_call(gateway: Gateway, id: str, caller: str | None) -> dict[str, Any] | None:
+    """A call of the caller's with its attempts, for whoever does not remember it; None where there is no such call,
+    or no ledger. Raises: LedgerUnreadable."""
+    if gateway.settings.ledger.url is None:
+        return None
+    found = await _read(gateway, lambda reader: find_call(reader, id))
+    if found is None or found[0].caller != caller:
+        return None
+    return {"request_id": id, **detail(gateway.manager.registry, *found)}
+
+
+def detail(registry: ProviderRegistry, call: LoggedCall, attempts: tuple[LoggedAttempt, ...]) -> dict[str, Any]:
+    """A call, its attempts, and of each the arithmetic of its cost."""
+    sums = [{**told(each), "arithmetic": arithmetic_of(each, _price_of(registry, each))} for each in attempts]
+    return {**told(call), "attempts": sums}
+
+
+def _price_of(registry: ProviderRegistry, attempt: LoggedAttempt) -> Price | None:
+    """The price of an attempt's model when it began, where its provider is still configured."""
+    if attempt.provider not in registry:
+        return None
+    return registry.get(attempt.provider).card(attempt.model).price_at(attempt.begun_at, attempt.service)
+
+
+async def _read(gateway: Gateway, ask: Callable[[Reader], T]) -> T:
+    settings = gateway.settings.ledger
+    if settings.url is None:
+        raise InvalidRequest("this gateway keeps no ledger: ledger.url is not set", status_code=404, code="no_ledger")
+
+    def work() -> T:
+        reader = open_reader(settings)
+        try:
+            return ask(reader)
+        finally:
+            reader.close()
+
+    try:
+        return await asyncio.to_thread(work)
+    except InvalidRequest:
+        raise
+    except Exception as error:
+        # Whose words may tell where the database is.
+        logger.error("the ledger cannot be read: %s", error)
+        raise LedgerUnreadable("the ledger cannot be read now; the gateway's log says why") from error
+
+
+def _query(request: Request, known: set[str]) -> dict[str, str]:
+    """Raises: InvalidRequest."""
+    given = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+    for name in given.keys() - known:
+        raise InvalidRequest(f"no parameter {name[:50]!r} here; there are {', '.join(sorted(known))}", param=name[:50])
+    return given
+
+
+def _limit(text: str) -> int:
+    """Raises: InvalidRequest."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MOST:
+        raise InvalidRequest(f"limit is a number from 1 to {_MOST}", param="limit")
+    return int(text)
+
+
+async def _reply(gateway: Gateway, request: Request, answer: dict[str, Any]) -> None:
+    text = msgspec.json.encode(answer).decode()
+    await request.reply(200, gateway.discretion(text).encode())

@@ -1,0 +1,144 @@
+"""From the settings to a ledger that is written, or to one that is read.
+
+    sqlite:///spine.db                    a file, here; sqlite:////var/lib/spine/spine.db: from the root on
+    postgresql://user:secret@host/name    Postgres (extra `postgres`)
+
+The journal's folder lies beside the SQLite file (`spine.journal`); for Postgres it is of this machine, under
+`$XDG_STATE_HOME` or `~/.local/state`, apart for each database.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from genai_spine.ledger.database import Database, Newer, SqliteDatabase, SqliteReader
+from genai_spine.ledger.writer import Ledger
+from genai_spine.model.errors import ConfigError
+from genai_spine.settings import LedgerSettings
+
+if TYPE_CHECKING:
+    from genai_spine.ledger.reading import Reader
+
+_POSTGRES = ("postgresql", "postgres")
+_SHAPES = "`sqlite:///spine.db` or `postgresql://user:secret@host/name`"
+
+
+def open_ledger(
+    settings: LedgerSettings,
+    *,
+    after_entering: Callable[[], None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Ledger | None:
+    """The ledger that the settings name, or None. A database that cannot be reached now is waited for.
+
+    Raises: ConfigError for what waiting does not mend.
+    """
+    if settings.url is None:
+        return None
+    url = settings.url.reveal()
+    folder = _journal_of(settings, url, environ)
+    path = _path_of(url)
+    open_database: Callable[[], Database]
+    if path is not None:
+        _check(path)
+        open_database = partial(SqliteDatabase, path.absolute())
+    else:
+        from genai_spine.ledger.postgres import PostgresDatabase, psycopg  # noqa: PLC0415  # who has no Postgres
+
+        psycopg()
+        open_database = partial(PostgresDatabase, url)
+    try:
+        return Ledger(folder, open_database, retention_days=settings.retention_days, after_entering=after_entering)
+    except OSError as error:
+        raise ConfigError(
+            f"the ledger's journal cannot be written in {folder} ({error.strerror}): "
+            "give the gateway's user that folder, or set ledger.journal"
+        ) from error
+
+
+def open_reader(settings: LedgerSettings) -> Reader:
+    """Raises: ConfigError where no ledger is set, or none can be read."""
+    if settings.url is None:
+        raise ConfigError('no ledger is kept: set ledger.url, such as "sqlite:///spine.db"')
+    url = settings.url.reveal()
+    path = _path_of(url)
+    if path is None:
+        from genai_spine.ledger.postgres import PostgresReader, psycopg  # noqa: PLC0415  # who has no Postgres
+
+        try:
+            return PostgresReader(url)
+        except psycopg().Error as error:
+            raise ConfigError(f"the ledger's database cannot be reached (ledger.url): {error}") from error
+    if not path.exists():
+        raise ConfigError(f"there is no ledger at {path} yet: the gateway makes it when it starts")
+    try:
+        return SqliteReader(path)
+    except sqlite3.Error as error:
+        raise ConfigError(f"the ledger {path} cannot be read: {error}") from error
+
+
+@contextmanager
+def reader_of(settings: LedgerSettings) -> Iterator[Reader]:
+    """A reader for one command. Raises: ConfigError, also where the database fails meanwhile."""
+    reader = open_reader(settings)
+    try:
+        yield reader
+    except sqlite3.Error as error:
+        raise ConfigError(f"the ledger cannot be read: {error}") from error
+    finally:
+        reader.close()
+
+
+def _path_of(url: str) -> Path | None:
+    """The SQLite file; None for Postgres. Raises: ConfigError. A URL's text is a secret: no message shows it."""
+    parts = urlsplit(url)
+    if parts.scheme in _POSTGRES:
+        return None
+    if parts.scheme != "sqlite":
+        raise ConfigError(f"ledger.url has the scheme {parts.scheme or 'none'!r}: it is {_SHAPES}")
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or parts.query or not path or path == ":memory:":
+        raise ConfigError('ledger.url names no file: it is "sqlite:///spine.db", or "sqlite:////var/lib/spine.db"')
+    return Path(path)
+
+
+def _check(path: Path) -> None:
+    """Raises: ConfigError for a file that will never be a ledger of ours."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the ledger's folder {path.parent} cannot be made ({error.strerror}): ledger.url") from error
+    if path.is_dir():
+        raise ConfigError(f"the ledger {path} is a folder: name a file in ledger.url")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"the ledger {path} may not be written by this user: mend its rights, or set ledger.url")
+    try:
+        SqliteDatabase(path, busy_s=1.0).close()
+    except Newer as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except sqlite3.OperationalError:
+        pass  # locked, or the disk is full: that passes
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(f"{path} is no ledger ({error}): move it away, or set ledger.url") from error
+
+
+def _journal_of(settings: LedgerSettings, url: str, environ: Mapping[str, str]) -> Path:
+    """Each database has a folder of its own: entries must not be adopted into another one."""
+    path = _path_of(url)
+    if settings.journal is None and path is not None:
+        return path.absolute().with_suffix(".journal")
+    parts = urlsplit(url)
+    where = str(path.absolute()) if path is not None else f"{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
+    name = sha256(where.encode()).hexdigest()[:16]
+    if settings.journal is not None:
+        return Path(settings.journal).expanduser().absolute() / name
+    state = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser().absolute() / "genai-spine" / "journal" / name

@@ -1,0 +1,111 @@
+"""`spine usage` and `spine logs`: read from the ledger's file, while a gateway writes it or none does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from spine_process import Place
+
+from genai_spine.ledger.database import SqliteDatabase
+from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
+from genai_spine.ledger.matching import Matching
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+
+
+def entries_of(
+    id: str, *, at: float = NOON, model: str = "gpt-4o", cost: int | None = 1_500_000, status: str = "answered"
+) -> list[Entry]:
+    whose = {"provider": "openai", "model": model, "caller": "a1b2", "tags": ("=cmd()", "night")}
+    begun = Begun(id=f"{id}-1", call=id, at=at, most_nanousd=2_000_000, **whose)  # type: ignore[arg-type]
+    tokens = Tokens(input=1200, output=87, cache_read=200)
+    ended = Ended(id=begun.id, at=at, status="answered", duration_s=1.5, first_s=0.3, tokens=tokens, cost_nanousd=cost)
+    more = {"duration_s": 1.5, "attempts": 1, "cost_nanousd": cost, "unpriced": int(cost is None), **whose}
+    return [begun, ended, Call(id=id, at=at + 1.5, status=status, **more)]  # type: ignore[arg-type]
+
+
+def enter(place: Place, *calls: list[Entry]) -> None:
+    database = SqliteDatabase(place.path / "spine.db")
+    for entries in calls:
+        database.enter(Matching().take(entries))
+    database.close()
+
+
+@pytest.fixture
+def ledger(place: Place) -> Place:
+    place.write('[ledger]\nurl = "sqlite:///spine.db"\n[providers.openai]\napi_key = "sk-unused"\n')
+    enter(
+        place,
+        entries_of("req_1"),
+        entries_of("req_2", model="strange", cost=None),
+        entries_of("req_3", status="failed", cost=0),
+    )
+    return place
+
+
+def test_usage_is_a_table_with_what_is_not_known_said(ledger: Place) -> None:
+    done = ledger.run("usage", "--by", "model")
+    assert done.code == 0
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines[0] == ["model", "calls", "failed", "input", "cached", "output", "USD", "unknown"]
+    assert lines[1][:7] == ["openai/gpt-4o", "2", "1", "2,400", "400", "174", "0.0015"]
+    assert lines[2] == ["openai/strange", "1", "0", "1,200", "200", "87", "?", "1", "calls,", "at", "most", "0.002"]
+    assert lines[3][0] == "total"
+
+
+def test_usage_as_json_has_exact_amounts(ledger: Place) -> None:
+    found = json.loads(ledger.run("usage", "--by", "key", "--since", "2026-11-20", "--json").out)
+    assert (found["since"], found["by"], found["total"]["cost_usd"]) == ("2026-11-20", "key", "0.0015")
+    assert [(row["name"], row["calls"], row["unpriced_at_most_usd"]) for row in found["data"]] == [("a1b2", 3, "0.002")]
+    empty = json.loads(ledger.run("usage", "--until", "2026-11-19", "--json").out)
+    assert empty["total"]["calls"] == 0
+
+
+def test_usage_as_csv_gives_a_spreadsheet_no_formula(ledger: Place) -> None:
+    rows = list(csv.DictReader(io.StringIO(ledger.run("usage", "--by", "tag", "--csv").out)))
+    assert {row["tag"] for row in rows} == {"'=cmd()", "night"}
+    assert {row["cost_usd"] for row in rows} == {"0.0015"}
+
+
+def test_logs_lists_the_last_calls_and_shows_one_with_its_arithmetic(ledger: Place) -> None:
+    listed = ledger.run("logs")
+    assert [line.split()[2] for line in listed.out.splitlines()[1:]] == ["req_1", "req_2", "req_3"]
+    assert "0.0015" in listed.out
+    lines = [json.loads(line) for line in ledger.run("logs", "--status", "failed", "--json").out.splitlines()]
+    assert [(line["id"], line["cost_usd"]) for line in lines] == [("req_3", "0")]
+    shown = ledger.run("logs", "req_1")
+    assert "openai/gpt-4o: answered, 1.500 s, the first word after 0.300 s" in shown.out
+    assert "1000 × 2.5 input + 200 × 1.25 cached_input + 87 × 10 output per 1M" in shown.out
+    unknown = json.loads(ledger.run("logs", "req_2", "--json").out)
+    assert (unknown["cost_usd"], unknown["attempts"][0]["arithmetic"]) == (None, "not known, 0.002 USD at most")
+    missing = ledger.run("logs", "req_9")
+    assert (missing.code, "no call req_9" in missing.err) == (1, True)
+
+
+def test_logs_goes_on_with_calls_that_come(ledger: Place) -> None:
+    with ledger.started("logs", "--follow", "-n", "1") as running:
+        running.expect("req_3")
+        enter(ledger, entries_of("req_4", at=NOON + 2))
+        running.expect("req_4")
+        enter(ledger, entries_of("req_5", at=NOON + 1))  # of another process, which is later to enter its own
+        running.expect("req_5")
+
+
+def test_without_a_ledger_it_is_said_what_to_set(place: Place) -> None:
+    for command in ("usage", "logs"):
+        done = place.run(command)
+        assert (done.code, "ledger.url" in done.err, done.out) == (1, True, "")
+        place.write('[ledger]\nurl = "sqlite:///none.db"\n')
+        done = place.run(command)
+        assert (done.code, "no ledger at none.db yet" in done.err) == (1, True)
+        assert not (place.path / "none.db").exists()
+        (place.path / "spine.toml").unlink()
+
+
+def test_a_day_that_is_none_is_wrong_usage(ledger: Place) -> None:
+    done = ledger.run("usage", "--since", "lately")
+    assert (done.code, "7d" in done.err) == (2, True)
