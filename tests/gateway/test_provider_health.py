@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 from tests.providers.cloud_peers import Asked, closed_port, running
 
 from genai_spine.testing.fixtures import RunningGateway, running_gateway

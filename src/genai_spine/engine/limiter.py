@@ -250,6 +250,14 @@ class Limiter:
 
     # ------------------------------------------------------------ what there is
 
+    def left_of(self, caller: str) -> list[tuple[str, int, int | None]]:
+        """The limits per minute of a caller's key: `requests` or `tokens`, how many, and how many are left; None where
+        that is counted elsewhere."""
+        if not self._has_callers:
+            return []
+        buckets = [bucket for bucket in self._of_caller(caller) if bucket.kind != "places"]
+        return [(bucket.kind, bucket.limit, self.state.left(bucket)) for bucket in buckets]
+
     @property
     def waiting(self) -> int:
         """How many calls wait."""

@@ -116,6 +116,10 @@ class RedisState:
                     self._more[bucket] = self._more.get(bucket, 0) + min(amount, bucket.limit) * MINUTE_US
         return taken
 
+    def left(self, bucket: Bucket) -> int | None:
+        """Only the server knows."""
+        return None
+
     def settle(self, taken: Taken, tokens: int | None) -> None:
         self._held.pop(taken.id, None)
         self._local.settle(taken, tokens)

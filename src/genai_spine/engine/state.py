@@ -87,6 +87,10 @@ class State(Protocol):
         """The call is over: its places are free, its reservation is corrected. None: as was set aside."""
         ...
 
+    def left(self, bucket: Bucket) -> int | None:
+        """What may be taken now, without asking anybody; None where that is not known here."""
+        ...
+
     def share(self, topic: str, tell: Callable[[], Any], hear: Callable[[Mapping[str, Any]], None]) -> None:
         """From now on let the other processes know what `tell` answers (anything that JSON holds), and `hear`
         what they told last, by process. Both are called now and then, and must be quick."""
@@ -135,6 +139,11 @@ class LocalState:
                 limit.settle(end, amount, amount, now_us)
             elif bucket.kind == "tokens" and tokens is not None:
                 limit.settle(end, amount, tokens, now_us)
+
+    def left(self, bucket: Bucket) -> int | None:
+        """Of a limit per minute what may be taken now."""
+        limit = self.limit(bucket)
+        return limit.left(self._clock_ns() // 1000) if isinstance(limit, Rate) else None
 
     def _refusal(self, buckets: Buckets, tokens: int, now_us: int) -> Refusal:
         asked = [(self.limit(bucket), tokens if bucket.kind == "tokens" else 1) for bucket in buckets]

@@ -27,8 +27,9 @@ from genai_spine.gateway import (
     routing,
     streams,
 )
-from genai_spine.gateway.chat import SHUTDOWN, chat
+from genai_spine.gateway.chat import SHUTDOWN, chat, limit_headers
 from genai_spine.gateway.discretion import Discretion
+from genai_spine.gateway.idempotency import Idempotency
 from genai_spine.gateway.keys import Keys, is_google
 from genai_spine.gateway.origins import Origins
 from genai_spine.gateway.request import CallerGone, HeaderList, Receive, Request, Scope, Send, header_value
@@ -110,6 +111,7 @@ class Gateway:
         self.keys = Keys(server.api_keys)
         self.origins = Origins(server.cors, is_open=not self.keys)
         self.discretion = Discretion(manager.registry, self.settings)
+        self.idempotency = Idempotency()
         self.draining = False
         self.streams = streams.OpenStreams(self.settings)
         self.write_timeout_s = float(self.settings.streams.write_timeout)
@@ -222,6 +224,8 @@ class Gateway:
                 headers.append((b"x-spine-provider", header_value(error.provider)))
             if error.retry_after_s is not None:
                 headers.append((b"retry-after", b"%d" % -(-error.retry_after_s // 1)))
+        if record.caller is not None:
+            headers += limit_headers(self.manager.limiter, record.caller)
         if isinstance(error, _NoRoute) and error.methods:
             allowed = error.methods | ({"HEAD"} if "GET" in error.methods else set())
             headers.append((b"allow", ", ".join(sorted(allowed)).encode()))

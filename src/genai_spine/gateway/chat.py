@@ -9,10 +9,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
+from genai_spine.engine.limiter import Limiter
 from genai_spine.engine.record import CallRecord, name_provider
 from genai_spine.engine.streams import StreamCancelled
-from genai_spine.gateway import inbounds
-from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.gateway import idempotency, inbounds
+from genai_spine.gateway.idempotency import Once
+from genai_spine.gateway.request import JSON, HeaderList, Request, header_value
 from genai_spine.gateway.routing import about_of
 from genai_spine.gateway.streams import CANCELLED
 from genai_spine.model.errors import ProviderError, SpineError
@@ -57,24 +59,59 @@ async def chat(
     if gateway.manager.router.looks_about:
         record.about = about_of(request.headers, exchange.peek.members)
     request.cancel_when_gone()
-    if not exchange.stream:
-        answer = await gateway.manager.answer(exchange, record)
-        request.notes = f"{answer.provider} {answer.model}"
-        await request.reply(200, answer.body, _headers_of(answer, record))
+    answer = _stream if exchange.stream else _answer
+    if (key := request.headers.get(idempotency.HEADER)) is None:
+        await answer(gateway, request, record, exchange)
         return
+    async with gateway.idempotency.once((record.caller, request.path, key), body) as once:
+        if once.kept is None:
+            await answer(gateway, request, record, exchange, once)
+        else:
+            await _replay(request, once.kept)
+
+
+async def _answer(
+    gateway: Gateway, request: Request, record: CallRecord, exchange: Exchange, once: Once | None = None
+) -> None:
+    answer = await gateway.manager.answer(exchange, record)
+    request.notes = f"{answer.provider} {answer.model}"
+    headers = _headers_of(answer, record, gateway.manager.limiter)
+    if once is not None:
+        once.add(answer.body)
+        once.keep(JSON, headers)
+    await request.reply(200, answer.body, headers)
+
+
+async def _stream(
+    gateway: Gateway, request: Request, record: CallRecord, exchange: Exchange, once: Once | None = None
+) -> None:
+    inbound = exchange.inbound
     streaming = await gateway.manager.begin(exchange, record)
     request.notes = f"{streaming.provider} {streaming.model}"
-    stream = gateway.streams.open(request, streaming.provider, streaming.model, dialect, inbound.KEEP_ALIVE)
+    stream = gateway.streams.open(request, streaming.provider, streaming.model, exchange.dialect, inbound.KEEP_ALIVE)
+    headers = _headers_of(streaming, record, gateway.manager.limiter)
     try:
-        await _pump(gateway, request, streaming, inbound.STREAM_CONTENT_TYPE, _headers_of(streaming, record))
+        await _pump(gateway, request, streaming, inbound.STREAM_CONTENT_TYPE, headers, once)
     finally:
         gateway.streams.closed(stream)
     if request.is_gone:
         request.status = 499
 
 
+async def _replay(request: Request, kept: idempotency.Answer) -> None:
+    """An answer that was given before, again."""
+    request.notes = "replayed"
+    headers = [*kept.headers, (b"idempotent-replayed", b"true")]
+    await request.reply(200, kept.body or b"", headers, kept.content_type)
+
+
 async def _pump(
-    gateway: Gateway, request: Request, streaming: Streaming, content_type: bytes, headers: HeaderList
+    gateway: Gateway,
+    request: Request,
+    streaming: Streaming,
+    content_type: bytes,
+    headers: HeaderList,
+    once: Once | None = None,
 ) -> None:
     """Chunks as they come; a stream that breaks ends with an error of the caller's dialect."""
     write = request.write
@@ -82,8 +119,15 @@ async def _pump(
         async with aclosing(streaming):
             await request.start(content_type, headers)
             await write(streaming.first)
-            async for chunk in streaming.chunks:
-                await write(chunk)
+            if once is None:
+                async for chunk in streaming.chunks:
+                    await write(chunk)
+            else:
+                once.add(streaming.first)
+                async for chunk in streaming.chunks:
+                    once.add(chunk)
+                    await write(chunk)
+                once.keep(content_type, headers)
     except SpineError as error:
         request.notes += f" broken: {error.message}"
         name_provider(error)
@@ -113,7 +157,7 @@ _ENDINGS: dict[tuple[object, ...], Callable[[], ProviderError]] = {
 """What a caller is told of a stream that was cancelled with such a message; of any other he has no need."""
 
 
-def _headers_of(answer: Answered | Streaming, record: CallRecord) -> HeaderList:
+def _headers_of(answer: Answered | Streaming, record: CallRecord, limiter: Limiter) -> HeaderList:
     headers = [
         (b"x-spine-provider", header_value(answer.provider)),
         (b"x-spine-model", header_value(answer.model)),
@@ -123,6 +167,18 @@ def _headers_of(answer: Answered | Streaming, record: CallRecord) -> HeaderList:
         headers.append((b"x-spine-cost-usd", format(answer.cost_usd, "f").encode()))
     if answer.notices:
         headers.append((b"x-spine-notices", notices_value(answer.notices)))
+    if record.caller is not None:
+        headers += limit_headers(limiter, record.caller)
+    return headers
+
+
+def limit_headers(limiter: Limiter, caller: str) -> HeaderList:
+    """What is left of the limits of a caller's key, in the words of OpenAI's service."""
+    headers: HeaderList = []
+    for kind, limit, left in limiter.left_of(caller):
+        headers.append((b"x-ratelimit-limit-%b" % kind.encode(), b"%d" % limit))
+        if left is not None:
+            headers.append((b"x-ratelimit-remaining-%b" % kind.encode(), b"%d" % left))
     return headers
 
 
