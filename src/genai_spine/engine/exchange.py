@@ -32,6 +32,7 @@ from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
 from genai_spine.policy.route import Choice, Wanted
+from genai_spine.policy.strategy import ANSWER_TOKENS
 from genai_spine.providers import codecs
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.provider import LLMProvider
@@ -41,6 +42,8 @@ from genai_spine.wire.sse import encode_comment
 _ID_PREFIX = f"gen-{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
 _numbers = count()
 _Said = TypeVar("_Said", CompletionResponse, MessageStart)
+_ORDINARY_BYTES = 20_000
+_BYTES_PER_TOKEN = 4
 _SHOWN = (Text, Refusal, ToolCall)
 """The parts that every dialect shows."""
 
@@ -130,7 +133,13 @@ class Exchange:
         return self.request
 
     def expected_tokens(self) -> int:
-        """Tokens that the call may use, in and out, by estimate. Raises: InvalidRequest."""
+        """Tokens that the call may use, in and out: what a limit sets aside until the usage is known.
+
+        Of an ordinary request by the length of its bytes: to count better costs more than it is worth, since it is
+        corrected anyway. A long one may hold images, which are few tokens for their bytes. Raises: InvalidRequest.
+        """
+        if len(self.body) <= _ORDINARY_BYTES:
+            return len(self.body) // _BYTES_PER_TOKEN + ANSWER_TOKENS
         return expected(self.request, self.peek.model)
 
     @property
