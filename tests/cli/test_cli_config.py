@@ -68,7 +68,7 @@ def test_success_as_json(place: Place) -> None:
 
 
 def test_warnings_do_not_fail(place: Place) -> None:
-    place.write('[ledger]\nurl = "sqlite:///x"\n[providers.gemini]\napi_key = "x"\n')
+    place.write('[costs]\ndaily_limit = 10\n[providers.gemini]\napi_key = "x"\n')
     result = place.run("config", "check", GENAI_OPENIA_API_KEY="x")
     assert result.code == 0
     assert result.err.count("warning: ") == 2

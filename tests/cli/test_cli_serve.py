@@ -143,10 +143,10 @@ def test_a_gateway_does_not_take_itself_for_a_provider(place: Place, free_port: 
 
 def test_warnings_are_told_at_the_start(configured: Place) -> None:
     file = configured.path / "spine.toml"
-    configured.write(file.read_text() + "[ledger]\nurl = 'sqlite:///x'\n")
+    configured.write(file.read_text() + "[costs]\ndaily_limit = 10\n")
     with configured.started("serve", "--port", "0") as running:
         url_of(running)
-        assert "warning: ledger" in running.err
+        assert "warning: costs" in running.err
 
 
 def test_arguments_win_over_the_file(configured: Place, free_port: int) -> None:

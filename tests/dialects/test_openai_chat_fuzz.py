@@ -70,7 +70,7 @@ def test_any_stream_is_read_or_refused(chunks: Any, cut: int) -> None:
     laws.assert_stream_refused_politely(SPEECH, framed(chunks), cut)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_recorded_bodies_with_a_fault_in_them_are_read_or_refused(data: st.DataObject) -> None:
     found = [exchange for exchange in exchanges("chat") if len(exchange.body) < 20_000]

@@ -139,6 +139,7 @@ def test_who_comes_back_weak_is_not_knocked_down_again() -> None:
 # ---------------------------------------------------------------- what each part is for
 
 
+@pytest.mark.slow
 def test_without_a_retry_budget_a_hiccup_never_ends() -> None:
     with_budget, without = (simulate("storm", callers=1000, **given) for given in ({}, {"budget": 10.0}))
     _holds_always(with_budget)
@@ -148,6 +149,7 @@ def test_without_a_retry_budget_a_hiccup_never_ends() -> None:
     assert without.extra_load >= 1.0
 
 
+@pytest.mark.slow
 def test_without_a_breaker_every_call_waits_for_the_silent_one() -> None:
     with_breaker, without = (
         simulate("absence", callers=120, kind="silent", lasts_s=600.0, breaker=breaker) for breaker in (True, False)
@@ -156,11 +158,13 @@ def test_without_a_breaker_every_call_waits_for_the_silent_one() -> None:
     assert without.phases["during"].p95_s >= 20
 
 
+@pytest.mark.slow
 def test_without_jitter_those_who_failed_together_come_back_together() -> None:
     with_jitter, without = (simulate("wave", jitter=jitter) for jitter in (True, False))
     assert with_jitter.answered >= 1.2 * without.answered
 
 
+@pytest.mark.slow
 def test_a_retry_after_is_kept_to_by_every_call() -> None:
     told, untold = (simulate("limited", callers=800, told=told) for told in (True, False))
     _holds_always(told)
@@ -168,6 +172,7 @@ def test_a_retry_after_is_kept_to_by_every_call() -> None:
     assert told.goodput >= untold.goodput
 
 
+@pytest.mark.slow
 def test_a_hedge_cuts_the_tail_within_its_budget() -> None:
     hedged, alone = (simulate("tail", callers=300, budget=budget) for budget in (0.1, 0.0))
     _holds_always(hedged)
@@ -175,6 +180,7 @@ def test_a_hedge_cuts_the_tail_within_its_budget() -> None:
     assert hedged.extra_load <= 0.11
 
 
+@pytest.mark.slow
 def test_a_callers_own_limit_keeps_the_greedy_from_the_others_share() -> None:
     limited, free = (simulate("scarce", callers=400, own_limits=own) for own in (True, False))
     for figures in (limited, free):
