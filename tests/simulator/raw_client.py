@@ -78,7 +78,7 @@ def request_bytes(path: str, body: Any = None, headers: dict[str, str] | None = 
     return f"{method} {path} HTTP/{version}\r\n{lines}\r\n".encode() + content
 
 
-def read_to_end(sock: socket.socket, silence_s: float = 0.3, most: int = 1 << 26) -> Reply:
+def read_to_end(sock: socket.socket, silence_s: float = 0.6, most: int = 1 << 26) -> Reply:
     raw, reads, at_s = bytearray(), [], []
     sock.settimeout(silence_s)
     end = "enough"
@@ -106,7 +106,7 @@ def exchange(
     body: Any = None,
     headers: dict[str, str] | None = None,
     *,
-    silence_s: float = 0.3,
+    silence_s: float = 0.6,
     most: int = 1 << 26,
 ) -> Reply:
     """One request on a connection of its own, which is read until nothing comes any more.
@@ -122,7 +122,7 @@ PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama"
 
 
 def ask(
-    simulator: Simulator, dialect: str = "openai", fault: str | None = None, *, silence_s: float = 0.3,
+    simulator: Simulator, dialect: str = "openai", fault: str | None = None, *, silence_s: float = 0.6,
     most: int = 1 << 26, **members: Any,
 ) -> Reply:  # fmt: skip
     """A chat in one of the dialects, with a fault in the header."""
