@@ -26,6 +26,11 @@ from genai_spine.capabilities import Ask, Capability, CapabilityRequest, Capabil
 from genai_spine.engine.record import CallRecord
 
 
+@pytest.fixture(autouse=True)
+def _is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="genai_spine")  # a command that ran before may have turned the root's off
+
+
 class Counter(LLMProvider):
     """Answers with what it was asked, and uses and costs what it is told to."""
 

@@ -44,6 +44,11 @@ REFUSED = {"error": {"message": "Incorrect API key provided", "type": "invalid_r
 SLOWER = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
 
 
+@pytest.fixture(autouse=True)
+def _is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="genai_spine")  # a command that ran before may have turned the root's off
+
+
 class Clock:
     def __init__(self) -> None:
         self.now_s = 1000.0
