@@ -67,6 +67,7 @@ port = 0
 api_keys = ["{KEY}"]
 [retry]
 max_retries = 1
+budget = 10  # one gateway for all clients: the failures of one must not use up the retries of the next
 initial_delay = 0.01
 [timeouts]
 idle = 5
