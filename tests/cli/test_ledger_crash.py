@@ -1,0 +1,99 @@
+"""A gateway that is killed under load: every call that a caller saw answered is in the ledger, once."""
+
+from __future__ import annotations
+
+import random
+import re
+import sqlite3
+import threading
+import time
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from spine_process import Place, Running
+
+SETTINGS = """
+[server]
+access_log = false
+[ledger]
+url = "sqlite:///spine.db"
+[providers.simulated]
+"""
+
+
+class Callers:
+    """Ask until the gateway is gone. `answered` are the ids of calls whose answer came whole, `begun` of those of which
+    at least the head came."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.answered: set[str] = set()
+        self.begun: set[str] = set()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(6)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        body: dict[str, Any] = {"model": "simulated/m", "messages": [{"role": "user", "content": "Hi " * 20}]}
+        with httpx.Client() as client:
+            for turn in range(1_000_000):
+                body["stream"] = (number + turn) % 2 == 0
+                try:
+                    with client.stream("POST", f"{self.url}/v1/chat/completions", json=body) as response:
+                        assert response.status_code == 200
+                        id = response.headers["x-request-id"]
+                        self.begun.add(id)
+                        response.read()
+                        self.answered.add(id)
+                except httpx.HTTPError:
+                    return
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_fault_71_killed_under_load_no_answered_call_is_missing_and_none_is_doubled(place: Place, rounds: int) -> None:
+    place.write(SETTINGS)
+    chance = random.Random(rounds)
+    answered: set[str] = set()
+    begun: set[str] = set()
+    for _ in range(rounds):
+        with place.started("serve", "--port", "0") as gateway:
+            callers = Callers(_url_of(gateway))
+            time.sleep(chance.uniform(0.2, 0.6))
+            gateway.process.kill()
+            callers.join()
+        answered |= callers.answered
+        begun |= callers.begun
+    with place.started("serve", "--port", "0") as gateway:  # adopts what the others have left
+        _url_of(gateway)
+        _until_quiet(place)
+    rows = dict(_rows(place, "SELECT id, status FROM call"))
+    assert len(answered) > 20 * rounds
+    assert answered - rows.keys() == set()
+    assert {rows[id] for id in answered} <= {"answered", "interrupted"}
+    # What the process was about to say when it died may be one answer for each of six callers.
+    assert sum(rows[id] == "interrupted" for id in answered) <= 6 * rounds
+    assert begun - rows.keys() == set()
+    [(attempts, ids)] = _rows(place, "SELECT count(*), count(DISTINCT call) FROM attempt")
+    assert attempts == ids == len(rows)
+
+
+def _url_of(gateway: Running) -> str:
+    found = re.search(r"http://127\.0\.0\.1:\d+", gateway.expect("OLLAMA_HOST="))
+    assert found is not None
+    return found[0]
+
+
+def _until_quiet(place: Place) -> None:
+    count = -1
+    while count != (count := _rows(place, "SELECT count(*) FROM call")[0][0]):
+        time.sleep(1.0)
+
+
+def _rows(place: Place, statement: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(place.path / "spine.db") as database:
+        return database.execute(statement).fetchall()
