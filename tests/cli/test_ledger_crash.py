@@ -55,7 +55,7 @@ class Callers:
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_fault_71_killed_under_load_no_answered_call_is_missing_and_none_is_doubled(place: Place, rounds: int) -> None:
+def test_killed_under_load_no_answered_call_is_missing_and_none_is_doubled(place: Place, rounds: int) -> None:
     place.write(SETTINGS)
     chance = random.Random(rounds)
     answered: set[str] = set()

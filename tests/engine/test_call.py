@@ -138,6 +138,17 @@ async def test_a_first_token_that_does_not_come_is_asked_for_elsewhere() -> None
     assert first.cancelled == 1
 
 
+async def test_a_route_has_timeouts_of_its_own() -> None:
+    slow = Scripted("a", 5.0, 5.0)
+    route = {"targets": ["a/m"], "timeouts": {"total": 0.05}}
+    quick = {"targets": ["a/m", "b/m"], "timeouts": {"first_token": 0.05}}
+    manager = manager_of(slow, Scripted("b"), routes={"short": route, "quick": quick})
+    with pytest.raises(ProviderTimeout):
+        await manager.complete("Hi", model="short")
+    assert "".join([text async for text in manager.text_stream("Hi", model="quick")]) == "from b"
+    assert (slow.calls, slow.cancelled) == (2, 2)
+
+
 # ---------------------------------------------------------------- the breaker
 
 

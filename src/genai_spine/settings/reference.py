@@ -26,7 +26,6 @@ class NotYet(msgspec.Struct, frozen=True):
 
 
 NOT_YET_IN_FORCE = (
-    NotYet("routes.*.timeouts", "timeouts of routes"),
     NotYet("costs", "budgets"),
 )
 
