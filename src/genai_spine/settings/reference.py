@@ -25,9 +25,7 @@ class NotYet(msgspec.Struct, frozen=True):
     """The values that are in force already."""
 
 
-NOT_YET_IN_FORCE = (
-    NotYet("costs", "budgets"),
-)
+NOT_YET_IN_FORCE = (NotYet("costs", "budgets"),)
 
 
 def _matches(pattern: str, key: str) -> bool:
