@@ -25,13 +25,12 @@ Write = Callable[[Entry], object]
 class Account:
     """One attempt's entries. `write` appends one to the ledger."""
 
-    __slots__ = ("_write", "id", "most_nanousd")
+    __slots__ = ("_write", "id")
 
-    def __init__(self, write: Write, attempt: Attempt, record: CallRecord, most_usd: Decimal | None = None) -> None:
+    def __init__(self, write: Write, attempt: Attempt, record: CallRecord) -> None:
         self._write = write
         call = record.call_id
         self.id = f"{call}-{len(record.attempts)}"
-        self.most_nanousd = nanousd(most_usd)
         choice = attempt.target.choice
         write(
             Begun(
@@ -43,10 +42,9 @@ class Account:
                 is_stream=record.is_stream,
                 caller=record.caller,
                 agent=choice.agent,
-                route=record.decision.route if record.decision is not None else None,
-                tags=record.about.tags if record.about is not None else (),
+                route=record.route,
+                tags=record.tags,
                 dialect=record.dialect,
-                most_nanousd=self.most_nanousd,
                 is_hedge=attempt.is_hedge,
             )
         )
@@ -78,7 +76,7 @@ def close(record: CallRecord, write: Write) -> None:
     attempts = record.attempts
     if not attempts:
         return
-    last = next((attempt for attempt in reversed(attempts) if attempt.error is None and not attempt.left), attempts[-1])
+    last = next((attempt for attempt in reversed(attempts) if status_of(attempt) == "answered"), attempts[-1])
     paid = [] if record.is_shared else attempts
     costs = [attempt.cost_usd for attempt in paid if attempt.cost_usd is not None]
     write(
@@ -90,8 +88,8 @@ def close(record: CallRecord, write: Write) -> None:
             attempts=len(paid),
             caller=record.caller,
             agent=last.target.choice.agent,
-            route=record.decision.route if record.decision is not None else None,
-            tags=record.about.tags if record.about is not None else (),
+            route=record.route,
+            tags=record.tags,
             dialect=record.dialect,
             is_stream=record.is_stream,
             provider=last.provider,

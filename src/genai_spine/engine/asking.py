@@ -4,42 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Protocol
 
 from genai_spine.engine.decision import Considered, Count, Decision, LeftOut
 from genai_spine.engine.known import Facts, Known
 from genai_spine.engine.request_facts import RequestFacts
+from genai_spine.engine.targets import Targets
 from genai_spine.model.errors import ProviderNotFound, SpineError
 from genai_spine.policy.needs import TOLD
 from genai_spine.policy.route import Choice
-
-
-class _Breaker(Protocol):
-    def state(self, now_s: float) -> str: ...
-    def would_admit(self, now_s: float) -> bool: ...
-
-
-class _Pace(Protocol):
-    first_s: float | None
-    tokens_per_s: float | None
-    count: int
-
-    def peak_s(self, now_s: float) -> float | None: ...
-
-
-class _Target(Protocol):
-    @property
-    def breaker(self) -> _Breaker: ...
-    @property
-    def pace(self) -> _Pace: ...
-    @property
-    def in_flight(self) -> int: ...
-
-
-class LiveTargets(Protocol):
-    """Where the state of each target is looked up: engine/targets.py."""
-
-    def of(self, choice: Choice) -> _Target: ...
 
 
 class Asking:
@@ -120,7 +92,7 @@ def nobody_left(known: Known, asking: Asking) -> SpineError:
 def consider(
     decision: Decision,
     known: Known,
-    targets: LiveTargets | None,
+    targets: Targets | None,
     now_s: float,
     count: Count | None,
 ) -> tuple[Considered, ...]:

@@ -38,14 +38,19 @@ async def call(
     record: CallRecord,
     *,
     discard: Callable[[T], Awaitable[object]] | None = None,
+    ends_at_s: float | None = None,
 ) -> T:
     """The first answer that any target of the decision gives.
 
     A target that cannot be asked, because its dialect lacks the words, its key is missing or the breaker leaves
     it alone, is passed over. `discard` closes a stream that came too late to be of use; without it, answers are
-    whole. Raises: the most telling error, naming all attempts.
+    whole. `ends_at_s` (monotonic) is when the call must be over, where that is not for the settings to say.
+    Raises: the most telling error, naming all attempts.
     """
+    if not decision.choices:
+        raise ValueError("a decision has at least one target")
     record.decision = decision
+    record.ends_at_s = traffic.ends_at_s(decision, record) if ends_at_s is None else ends_at_s
     traffic.recent.add(record)
     under_way = _Call(send, decision, traffic, record, discard)
     told: SpineError | None = None
@@ -61,22 +66,23 @@ async def call(
                     told = error
                 last = error
             is_last = place + 1 == len(targets)
-            wait_s = traffic.wait_before_retry_s(last, retries, target, under_way.ends_at_s, is_last=is_last)
+            wait_s = traffic.wait_before_retry_s(last, retries, target, record.ends_at_s, is_last=is_last)
             if wait_s is None:
                 break
             await asyncio.sleep(wait_s)
             retries += not last.has_another_key
-        if not traffic.goes_on(last, decision, under_way.ends_at_s):
+        if not traffic.goes_on(last, decision, record.ends_at_s):
             break
         rest = targets[place + 1 :]
         targets[place + 1 :] = [other for other in rest if traffic.is_worth_asking(other, target, last, record)]
-    raise record.exhausted(told or traffic.closed(record))
+    assert told is not None
+    raise record.exhausted(told)
 
 
 class _Call(Generic[T]):
     """What is the same for all attempts of one call."""
 
-    __slots__ = ("_decision", "_discard", "_record", "_send", "_traffic", "ends_at_s")
+    __slots__ = ("_decision", "_discard", "_record", "_send", "_traffic")
 
     def __init__(
         self,
@@ -91,7 +97,6 @@ class _Call(Generic[T]):
         self._traffic = traffic
         self._record = record
         self._discard = discard
-        self.ends_at_s = traffic.ends_at_s(decision, record)
 
     def ask_in_time(self, targets: Sequence[Target], place: int) -> Coroutine[Any, Any, T]:
         """The answer of the target at `place`; where it is slow to begin and hedging is on, of that or the next."""
@@ -116,13 +121,13 @@ class _Call(Generic[T]):
         traffic, record = self._traffic, self._record
         grant = None
         if traffic.limiter.concerns(target.choice, record.caller):
-            grant = await traffic.room(target, record, self.ends_at_s, is_last=is_last)
+            grant = await traffic.room(target, record, is_last=is_last)
         attempt = traffic.enter(target, record, grant, is_hedge=is_hedge, is_last=is_last)
         try:
             sending = self._send(target.choice, attempt)
             if traffic.is_bounded(target, record, self._decision):
                 is_stream = self._discard is not None
-                sending = traffic.within(sending, self.ends_at_s, self._decision, is_stream=is_stream)
+                sending = traffic.within(sending, record.ends_at_s, self._decision, is_stream=is_stream)
             answer = await sending
         except SpineError as error:
             attempt.settle(error=error)

@@ -41,18 +41,6 @@ class Watched(Protocol):
     ) -> None: ...
 
 
-class _Nobody:
-    def has_begun(self) -> None:
-        pass
-
-    def settle(self, *, usage: TokenUsage | None = None, error: SpineError | None = None, left: bool = False) -> None:
-        pass
-
-
-NOBODY: Watched = _Nobody()
-"""For a stream of which nobody keeps count."""
-
-
 class EventStream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that has begun. Whoever has it reads `rest` to its end, or closes it."""
 
@@ -77,7 +65,7 @@ class EventStream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def begin(
-    provider: LLMProvider, request: CompletionRequest, attempt: Watched = NOBODY, *, min_tokens_per_s: float = 0.0
+    provider: LLMProvider, request: CompletionRequest, attempt: Watched, *, min_tokens_per_s: float = 0.0
 ) -> EventStream:
     """Returns once there is an event worth showing. Until then the attempt is the caller's to settle.
 

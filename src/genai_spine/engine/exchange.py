@@ -23,7 +23,7 @@ from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.engine import event_stream, relaying
 from genai_spine.engine.continuation import Resume, continued
-from genai_spine.engine.event_stream import NOBODY, Watched
+from genai_spine.engine.event_stream import Watched
 from genai_spine.engine.first_event import first_of
 from genai_spine.engine.request_facts import expected
 from genai_spine.model.content import Opaque, Refusal, Text, ToolCall
@@ -195,7 +195,7 @@ class Exchange:
         )
 
     async def begin(
-        self, provider: LLMProvider, choice: Choice, attempt: Watched = NOBODY, resume: Resume | None = None
+        self, provider: LLMProvider, choice: Choice, attempt: Watched, resume: Resume | None = None
     ) -> Streaming:
         """Returns once the first bytes worth showing are there; `attempt` is then settled when the stream ends.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import OrderedDict
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from genai_spine.engine.decision import Decision
     from genai_spine.engine.request_facts import About
 
-_MOST_KEPT = 200
+MOST_KEPT = 200
 _ID_PREFIX = f"call_{os.urandom(8).hex()}"  # of this process
 _numbers = count()
 
@@ -37,9 +38,9 @@ class CallRecord:
     """Grows while a call is under way. `caller` tells the callers' keys apart, and is no key."""
 
     __slots__ = (
-        "about", "answered_by", "attempts", "begun", "begun_s", "caller", "decision", "dialect", "is_accounted",
-        "is_closed", "is_last_resort", "is_shared", "is_stream", "notices", "passed_over", "priority", "request_id",
-        "timeout_s", "tokens",
+        "about", "answered_by", "attempts", "begun", "begun_s", "caller", "decision", "dialect", "ends_at_s",
+        "is_accounted", "is_closed", "is_last_resort", "is_shared", "is_stream", "notices", "passed_over", "priority",
+        "request_id", "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,8 @@ class CallRecord:
         self.caller = caller
         self.timeout_s = timeout_s
         """How long the whole call may take; None leaves it to the settings."""
+        self.ends_at_s = math.inf
+        """When all its attempts must be over (monotonic); told as the first one begins."""
         self.priority = priority
         """Who waits for a limit is let in by this, the higher first."""
         self.about: About | None = None
@@ -97,6 +100,14 @@ class CallRecord:
         if self.request_id is None:
             self.request_id = f"{_ID_PREFIX}{next(_numbers):08x}"
         return self.request_id
+
+    @property
+    def route(self) -> str | None:
+        return self.decision.route if self.decision is not None else None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.about.tags if self.about is not None else ()
 
     def exhausted(self, last: SpineError) -> SpineError:
         """The error for the caller: the most telling one, naming all that was tried where it was not one alone."""
@@ -155,14 +166,14 @@ class RecentCalls:
 
     __slots__ = ("_by_id", "_most")
 
-    def __init__(self, most: int = _MOST_KEPT) -> None:
+    def __init__(self, most: int = MOST_KEPT) -> None:
         self._by_id: OrderedDict[str, CallRecord] = OrderedDict()
         self._most = most
 
     def add(self, record: CallRecord) -> None:
         if record.request_id is None:
             return
-        if len(self._by_id) >= self._most:
+        if record.request_id not in self._by_id and len(self._by_id) >= self._most:
             self._by_id.popitem(last=False)
         self._by_id[record.request_id] = record
 

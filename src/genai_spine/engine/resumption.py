@@ -23,7 +23,7 @@ from genai_spine.providers.provider import LLMProvider
 class Resumption:
     """Of one call. Its attempts stand in the call's record like all others."""
 
-    __slots__ = ("_decision", "_ends_at_s", "_provider_of", "_record", "_traffic")
+    __slots__ = ("_decision", "_provider_of", "_record", "_traffic")
 
     def __init__(
         self, decision: Decision, record: CallRecord, traffic: Traffic, provider_of: Callable[[Choice], LLMProvider]
@@ -32,8 +32,6 @@ class Resumption:
         self._record = record
         self._traffic = traffic
         self._provider_of = provider_of
-        passed_s = time.monotonic() - record.attempts[0].begun_s if record.attempts else 0.0
-        self._ends_at_s = traffic.ends_at_s(decision, record) - passed_s
 
     @classmethod
     def of(
@@ -50,8 +48,8 @@ class Resumption:
     async def resume(self, partial: Partial) -> EventStream | None:
         """The stream that goes on, begun; None where nobody can, or no time is left. Raises: SpineError."""
         targets = partial.targets(self._decision.choices, self._provider_of)
-        left_s = self._ends_at_s - time.monotonic()
-        if not targets or left_s <= 0:
+        record = self._record
+        if not targets or time.monotonic() >= record.ends_at_s:
             return None
 
         async def send(choice: Choice, attempt: Attempt) -> EventStream:
@@ -60,13 +58,13 @@ class Resumption:
             least = self._traffic.settings.streams.min_tokens_per_s
             return await event_stream.begin(provider, request, attempt, min_tokens_per_s=least)
 
-        record, timeout_s = self._record, self._record.timeout_s
-        record.timeout_s = left_s
         try:
             decision = msgspec.structs.replace(self._decision, choices=targets)
-            return await call(send, decision, self._traffic, record, discard=EventStream.aclose)
+            return await call(
+                send, decision, self._traffic, record, discard=EventStream.aclose, ends_at_s=record.ends_at_s
+            )
         finally:
-            record.decision, record.timeout_s = self._decision, timeout_s
+            record.decision = self._decision
 
     def note(self, notice: Notice) -> None:
         """The caller's headers are out: what happened stands in the record."""

@@ -15,12 +15,13 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from genai_spine.engine.asking import Asking, LiveTargets, consider, nobody_left
+from genai_spine.engine.asking import Asking, consider, nobody_left
 from genai_spine.engine.book import book_of
 from genai_spine.engine.decision import Considered, Count, Decision, Explained, LeftOut
 from genai_spine.engine.known import Branch, Known, Node, facts_of
 from genai_spine.engine.request_facts import About, RequestFacts
 from genai_spine.engine.sticky import Key, Sticky, prefix_of
+from genai_spine.engine.targets import Targets
 from genai_spine.model.request import CompletionRequest
 from genai_spine.policy.conditions import unmet_condition
 from genai_spine.policy.custom_strategies import load_strategy
@@ -45,7 +46,7 @@ class Router:
         self,
         registry: ProviderRegistry,
         settings: Settings,
-        targets: LiveTargets | None = None,
+        targets: Targets | None = None,
         *,
         fallbacks: Sequence[str] = (),
         chance: Callable[[], float] = random.random,

@@ -69,22 +69,14 @@ class Traffic:
             record.pass_over(target.choice, _closed(target, now_s))
         return admitted + left_alone
 
-    def closed(self, record: CallRecord) -> SpineError:
-        """The error of a call whose every target is left alone."""
-        waits = [passed.retry_after_s for passed in record.passed_over if passed.retry_after_s is not None]
-        return TargetClosed(
-            "every provider that could answer failed too often and is left alone for a while",
-            retry_after_s=min(waits, default=None),
-        )
-
-    async def room(self, target: Target, record: CallRecord, ends_at_s: float, *, is_last: bool) -> Grant:
+    async def room(self, target: Target, record: CallRecord, *, is_last: bool) -> Grant:
         """Room for one attempt under the limits, waited for where settings say so. Raises: LimitReached."""
         try:
             return await self.limiter.admit(
                 target.choice,
                 record.caller,
                 record.tokens,
-                ends_at_s,
+                record.ends_at_s,
                 record.priority,
                 # Where nobody else can be asked, what a provider asks for is waited for as before a retry.
                 patience_s=self.retry.max_delay if is_last else 0.0,

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.request import Request
 from genai_spine.ledger.opening import open_reader
@@ -66,7 +64,7 @@ async def usage_sums(gateway: Gateway, request: Request, record: CallRecord) -> 
     since, until = (day_of(query[name], today, name) if name in query else None for name in ("since", "until"))
     by, caller = query.get("by"), record.caller
     report = await _read(gateway, lambda reader: usage(reader, by, since=since, until=until, caller=caller))
-    await _reply(gateway, request, {"object": "usage", **told(report)})
+    await gateway.discretion.reply(request, {"object": "usage", **told(report)})
 
 
 async def calls(gateway: Gateway, request: Request, record: CallRecord) -> None:
@@ -84,7 +82,7 @@ async def calls(gateway: Gateway, request: Request, record: CallRecord) -> None:
         filters["caller"] = record.caller
     found = await _read(gateway, lambda reader: recent_calls(reader, limit=limit, before=before, **filters))
     next_page = found[-1].cursor if len(found) == limit else None
-    await _reply(gateway, request, {"object": "list", "data": told(found), "next": next_page})
+    await gateway.discretion.reply(request, {"object": "list", "data": told(found), "next": next_page})
 
 
 async def ledger_call(gateway: Gateway, id: str, caller: str | None) -> dict[str, Any] | None:
@@ -146,8 +144,3 @@ def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MOST:
         raise InvalidRequest(f"limit is a number from 1 to {_MOST}", param="limit")
     return int(text)
-
-
-async def _reply(gateway: Gateway, request: Request, answer: dict[str, Any]) -> None:
-    text = msgspec.json.encode(answer).decode()
-    await request.reply(200, gateway.discretion(text).encode())

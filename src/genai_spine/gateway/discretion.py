@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
+
+from genai_spine.gateway.request import Request
 from genai_spine.model.errors import ConfigError, SpineError
 from genai_spine.providers.address import base_url_of
 from genai_spine.providers.connect import proxies_of
@@ -37,6 +41,10 @@ class Discretion:
         if self._place is not None:
             text = self._place.sub(lambda found: "" if found.group().endswith(": ") else "[address]", text)
         return text
+
+    async def reply(self, request: Request, answer: dict[str, Any]) -> None:
+        """An answer of ours about calls: errors of providers in it may say what they were sent."""
+        await request.reply(200, self(msgspec.json.encode(answer).decode()).encode())
 
     def mend(self, error: SpineError) -> None:
         """A provider chooses message and code, so it may say in either what it was sent."""

@@ -17,8 +17,9 @@ from urllib.parse import parse_qs
 import msgspec
 
 from genai_spine.dialects import relayed_request
+from genai_spine.engine.accounts import status_of
 from genai_spine.engine.exchange import Exchange
-from genai_spine.engine.record import CallRecord
+from genai_spine.engine.record import MOST_KEPT, CallRecord
 from genai_spine.engine.request_facts import About
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.accounts import ledger_call
@@ -93,7 +94,7 @@ async def dry_run(gateway: Gateway, request: Request, record: CallRecord) -> Non
     exchange = exchange_of(body, named)
     about = about_of(request.headers, exchange.peek.members)
     explained = gateway.manager.router.explain(exchange.wanted, exchange.asked, about)
-    await _reply(gateway, request, {"dialect": exchange.dialect, **msgspec.to_builtins(explained)})
+    await gateway.discretion.reply(request, {"dialect": exchange.dialect, **msgspec.to_builtins(explained)})
 
 
 def exchange_of(body: bytes, dialect: str | None = None) -> Exchange:
@@ -124,26 +125,26 @@ async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> No
     found = gateway.manager.traffic.recent.find(id)
     if found is None or found.caller != record.caller:
         if (logged := await ledger_call(gateway, id, record.caller)) is not None:
-            await _reply(gateway, request, logged)
+            await gateway.discretion.reply(request, logged)
             return
         raise InvalidRequest(
-            "no call of yours by that id is remembered; the last 1,000 of each worker are",
+            f"no call of yours by that id is remembered; the last {MOST_KEPT} of each worker are",
             status_code=404,
             code="not_found",
         )
-    await _reply(gateway, request, _told(found))
+    await gateway.discretion.reply(request, _told(found))
 
 
 def _told(record: CallRecord) -> dict[str, Any]:
     decision = record.decision
-    answered = next((a for a in record.attempts if a.is_settled and a.error is None and not a.left), None)
+    answered = next((attempt for attempt in record.attempts if status_of(attempt) == "answered"), None)
     usage = answered.usage if answered is not None else None
     counted = (usage.input_tokens or 0, usage.output_tokens or 0) if usage is not None else None
     considered = decision.considered(None if counted is None else lambda model: counted) if decision is not None else ()
     return {
         "request_id": record.request_id,
         "begun": datetime.fromtimestamp(record.begun, UTC).isoformat(timespec="milliseconds"),
-        "route": decision.route if decision is not None else None,
+        "route": record.route,
         "strategy": decision.strategy if decision is not None else None,
         "provider": answered.provider if answered is not None else None,
         "model": answered.model if answered is not None else None,
@@ -177,9 +178,3 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "may_be_billed": attempt.may_be_billed,
         "usage": msgspec.to_builtins(attempt.usage) if attempt.usage is not None else None,
     }
-
-
-async def _reply(gateway: Gateway, request: Request, answer: dict[str, Any]) -> None:
-    """Errors of providers may say what they were sent: the last look at what leaves is the gateway's."""
-    text = msgspec.json.encode(answer).decode()
-    await request.reply(200, gateway.discretion(text).encode())
