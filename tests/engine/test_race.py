@@ -173,24 +173,44 @@ async def test_the_callers_leaving_cancels_all_that_run(two: tuple[Runner, Runne
     assert second.ends == (["cancelled"] if after_s == AT_ONCE else [])
 
 
-async def test_the_callers_leaving_in_the_moment_of_an_answer_puts_it_away(two: tuple[Runner, Runner]) -> None:
+async def test_the_callers_leaving_in_the_moment_of_an_answer_leaves_nothing_open(two: tuple[Runner, Runner]) -> None:
     first, second = two
     away: list[str] = []
 
     async def discard(answer: str) -> None:
         away.append(answer)
 
-    racing = asyncio.create_task(race(first, second, NEVER, discard=discard))
-    await first.started.wait()
-    first.answers()
+    racing = asyncio.create_task(race(first, second, AT_ONCE, discard=discard))
+    await second.started.wait()
+    second.answers()
     await asyncio.sleep(0)  # the answer is there, and has not come through to the race
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await racing
-    assert away == ["first"]
+    assert (first.ends, away) == (["cancelled"], ["second"])
 
 
-async def test_a_loser_that_clings_to_its_work_does_not_hold_up_the_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_first_that_answers_though_it_is_cancelled_wins_all_the_same(two: tuple[Runner, Runner]) -> None:
+    _, second = two
+    away: list[str] = []
+
+    async def stubborn() -> str:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        return "first"
+
+    async def discard(answer: str) -> None:
+        away.append(answer)
+
+    racing = asyncio.create_task(race(stubborn, second, AT_ONCE, discard=discard))
+    await second.started.wait()
+    second.answers()
+    assert await racing == "first"
+    assert away == ["second"] and not racing.cancelling()
+
+
+async def test_a_second_that_clings_to_its_work_does_not_hold_up_the_winner(monkeypatch: pytest.MonkeyPatch) -> None:
     release, clings = asyncio.Event(), asyncio.Event()
     away: list[str] = []
 
@@ -209,11 +229,25 @@ async def test_a_loser_that_clings_to_its_work_does_not_hold_up_the_winner(monke
         away.append(answer)
 
     monkeypatch.setattr(tasks.end, "__defaults__", (None, 0.001))
-    assert await race(stubborn, prompt, AT_ONCE, discard=discard) == "prompt"
+    assert await race(prompt, stubborn, AT_ONCE, discard=discard) == "prompt"
     assert len(tasks._ending) == 1, "it ends behind the caller's back"
     release.set()
     await asyncio.wait(tasks._ending)
     assert away == ["late"]
+
+
+async def test_a_race_leaves_the_callers_own_timeout_alone(two: tuple[Runner, Runner]) -> None:
+    first, second = two
+
+    async def asked() -> str:
+        async with asyncio.timeout(3600):
+            return await race(first, second, AT_ONCE)
+
+    racing = asyncio.create_task(asked())
+    await second.started.wait()
+    second.answers()
+    assert await racing == "second"
+    assert not racing.cancelling()
 
 
 async def test_an_error_goes_when_its_caller_is_done_with_it(two: tuple[Runner, Runner]) -> None:

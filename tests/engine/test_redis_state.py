@@ -128,7 +128,7 @@ async def test_the_server_counts_as_one_process_does(server: RedisServer, states
             settled, end = taken.pop(chance.randrange(len(taken)))
             used = chance.randrange(150)
             state.settle(settled, used)
-            alone.settle(end, settled.parts[0][1], used, now_us)
+            alone.settle(end, settled.tokens, used, now_us)
         else:
             estimate = chance.randrange(1, 700)
             wait_us = alone.wait_us(estimate, now_us)

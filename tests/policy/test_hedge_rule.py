@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from genai_spine.policy.hedge import hedge_after_s
+from genai_spine.policy.hedge import LEAST_S, hedge_after_s
 from genai_spine.policy.pace import ENOUGH, Pace
 from genai_spine.settings import Duration, HedgeSettings
 
@@ -34,3 +34,11 @@ def test_else_it_is_later_than_most_answers_began() -> None:
 
 def test_a_plain_answer_is_late_when_it_is_later_than_plain_answers() -> None:
     assert hedge_after_s(HedgeSettings(budget=0.1), seen(), streamed=False) == pytest.approx(8.0, rel=0.1)
+
+
+def test_what_is_late_by_milliseconds_is_not_worth_a_second_request() -> None:
+    quick = Pace()
+    for _ in range(ENOUGH):
+        quick.ended(0.002, 100, 0.0)
+    assert hedge_after_s(HedgeSettings(budget=0.1), quick, streamed=False) == LEAST_S
+    assert hedge_after_s(HedgeSettings(budget=0.1, after=Duration(0.001)), quick, streamed=False) == 0.001

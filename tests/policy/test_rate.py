@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genai_spine.model.errors import RateLimit
-from genai_spine.policy.limits import MINUTE_US, Rate, Told, is_scarce
+from genai_spine.policy.limits import MINUTE_US, Rate, Told, is_scarce, take_all
 
 SECOND_US = 1_000_000
 
@@ -139,6 +139,20 @@ def test_a_wait_is_exact_to_the_microsecond(per_min: int, given: list[tuple[int,
         now_us += wait_us
         assert rate.wait_us(amount, now_us) == 0
         rate.take(amount, now_us)
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 70), st.integers(0, 10**7)), max_size=40),
+)
+def test_taken_of_several_at_once_is_taken_of_each_or_of_none(limits: list[int], calls: list[tuple[int, int]]) -> None:
+    together, alone, now_us = [Rate(n, 0) for n in limits], [Rate(n, 0) for n in limits], 0
+    for amount, elapsed_us in calls:
+        now_us += elapsed_us
+        has_room = all(rate.wait_us(amount, now_us) == 0 for rate in alone)
+        expected = [rate.take(amount, now_us) for rate in alone] if has_room else None
+        assert take_all(together, amount, now_us) == expected
+        assert [rate.used(now_us) for rate in together] == [rate.used(now_us) for rate in alone]
 
 
 @given(st.integers(1, 1000), st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 3000)), min_size=1, max_size=20))

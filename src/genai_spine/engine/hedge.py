@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from genai_spine.engine.tasks import end
 
 T = TypeVar("T")
+Start = Callable[[], Coroutine[Any, Any, T]]
 
 
 async def race(
-    first: Callable[[], Coroutine[Any, Any, T]],
-    second: Callable[[], Coroutine[Any, Any, T]],
+    first: Start[T],
+    second: Start[T],
     after_s: float,
     *,
     may_start: Callable[[], bool] | None = None,
@@ -26,28 +27,77 @@ async def race(
 
     `may_start` is asked at that moment, and only then, so that a budget pays for nothing but what is sent. The
     loser is cancelled and awaited: it sees a `CancelledError`, in which it can settle. One that had its answer
-    in the same moment sees none: its answer goes to `discard`, which closes what is open. Each attempt runs in a
-    task of its own, so a stream that it opens is read by another task than the one that opened it.
+    in the same moment sees none: its answer goes to `discard`, which closes what is open. The first runs in the
+    caller's task, since most are in time and a task costs more than all else here; so one that clings to its work
+    when it is cancelled holds its caller up, as it would under a timeout. The second has a task of its own.
 
     Raises: the first attempt's error, at once where the second has not started, else when both have failed.
     The caller's cancellation, which cancels both.
     """
-    attempts = [asyncio.create_task(first())]
-    winner: asyncio.Task[T] | None = None
+    late = _Second(second, may_start)
+    timer = asyncio.get_running_loop().call_later(after_s, late.begin)
+    won = False
     try:
-        done, running = await asyncio.wait(attempts, timeout=after_s)
-        if running and (may_start is None or may_start()):
-            attempts.append(asyncio.create_task(second()))
-            running.add(attempts[1])
-        while running and not any(map(_is_good, attempts)):
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        winner = next(filter(_is_good, attempts), None)
+        try:
+            return await first()
+        finally:
+            timer.cancel()
+            is_outrun = late.lets_go()
+    except asyncio.CancelledError:
+        if not is_outrun:
+            raise
+        won = True
+        return late.answer()
+    except Exception:
+        if not await late.is_good():
+            raise
+        won = True
+        return late.answer()
     finally:
-        await end([attempt for attempt in attempts if attempt is not winner], discard)
-    try:
-        return (winner or attempts[0]).result()
-    finally:
-        del attempts, done, running, winner  # else an error and this frame keep each other, and the prompt, alive
+        if late.task is not None and not won:
+            await end([late.task], discard)
+
+
+class _Second(Generic[T]):
+    """The second attempt: not there until the first is late. Where it wins, it cancels who waits for the first."""
+
+    __slots__ = ("_cancelling", "_has_cancelled", "_may_start", "_start", "_waiting", "task")
+
+    def __init__(self, start: Start[T], may_start: Callable[[], bool] | None) -> None:
+        self._start = start
+        self._may_start = may_start
+        self._waiting = asyncio.current_task()
+        self._cancelling = self._waiting.cancelling() if self._waiting is not None else 0
+        self._has_cancelled = False
+        self.task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        if self._may_start is None or self._may_start():
+            self.task = asyncio.create_task(self._start())
+            self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        waiting = self._waiting
+        if waiting is None or waiting.cancelling() > self._cancelling or not _is_good(task):
+            return  # the first is over, or ends already because its caller has left
+        self._has_cancelled = True
+        waiting.cancel()
+
+    def lets_go(self) -> bool:
+        """The first is over. Whether it was for us alone that it was cancelled; see `asyncio.Task.uncancel`."""
+        waiting, self._waiting = self._waiting, None  # else an error and this keep each other, and the prompt, alive
+        return waiting is not None and self._has_cancelled and waiting.uncancel() <= self._cancelling
+
+    async def is_good(self) -> bool:
+        """Whether it has answered, or does yet."""
+        if self.task is None:
+            return False
+        await asyncio.wait((self.task,))
+        return _is_good(self.task)
+
+    def answer(self) -> T:
+        assert self.task is not None
+        return self.task.result()
 
 
 def _is_good(attempt: asyncio.Task[Any]) -> bool:

@@ -111,8 +111,9 @@ class RedisState:
         if isinstance(taken, Taken):
             taken.id = id
             self._hold(taken)
-            for bucket, (_, amount, _) in zip(buckets, taken.parts, strict=True):
+            for bucket in buckets:
                 if bucket.kind != "places":
+                    amount = tokens if bucket.kind == "tokens" else 1
                     self._more[bucket] = self._more.get(bucket, 0) + min(amount, bucket.limit) * MINUTE_US
         return taken
 
@@ -128,7 +129,8 @@ class RedisState:
             return
         keys = [self._key(bucket) for bucket in taken.buckets]
         args: list[Any] = ["settle", taken.id, self._process]
-        for index, (bucket, (_, amount, _)) in enumerate(zip(taken.buckets, taken.parts, strict=True)):
+        for index, bucket in enumerate(taken.buckets):
+            amount = taken.tokens if bucket.kind == "tokens" else 1
             used = tokens if tokens is not None and bucket.kind == "tokens" else amount
             args += (bucket.kind, bucket.limit, amount, used, *taken.shared[2 * index : 2 * index + 2])
         self._line.send(Command(keys, args))

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from genai_spine.policy.concurrency import Places
-from genai_spine.policy.limits import Rate
+from genai_spine.policy.limits import Rate, give_back, take_all
 
 Kind = Literal["requests", "tokens", "places"]
 
@@ -42,18 +42,31 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 Buckets = tuple[Bucket, ...]
 
 
-Part = tuple[Limit, int, int]
-"""Of one bucket: what counts it here, how much was taken, and what its `take` answered."""
+class Meters:
+    """What counts the buckets of a call in this process, by their kind."""
+
+    __slots__ = ("places", "requests", "tokens")
+
+    def __init__(self, counted: Sequence[tuple[Bucket, Limit]]) -> None:
+        self.places = [limit for _, limit in counted if isinstance(limit, Places)]
+        self.requests = [limit for bucket, limit in counted if isinstance(limit, Rate) and bucket.kind == "requests"]
+        self.tokens = [limit for bucket, limit in counted if isinstance(limit, Rate) and bucket.kind == "tokens"]
 
 
 class Taken:
-    """What a call has got: a part of each bucket. `id` and `shared` are what a server that counts too knows of it."""
+    """What a call has got of each bucket: one of its requests or places, or `tokens` of its tokens.
 
-    __slots__ = ("buckets", "id", "parts", "shared")
+    `ends` is what the `take` of those that count tokens answered. `id` and `shared` are what a server that counts
+    too knows of it.
+    """
 
-    def __init__(self, buckets: Buckets, parts: list[Part]) -> None:
+    __slots__ = ("buckets", "ends", "id", "meters", "shared", "tokens")
+
+    def __init__(self, buckets: Buckets, meters: Meters, tokens: int, ends: list[int]) -> None:
         self.buckets = buckets
-        self.parts = parts
+        self.meters = meters
+        self.tokens = tokens
+        self.ends = ends
         self.id = ""
         self.shared: list[str] | None = None
 
@@ -104,41 +117,52 @@ class State(Protocol):
 class LocalState:
     """All counted in this process. Never suspends."""
 
-    __slots__ = ("_clock_ns", "_limits")
+    __slots__ = ("_clock_ns", "_limits", "_meters")
 
     poll_s: float | None = None
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
         self._limits: dict[Bucket, Limit] = {}
+        self._meters: dict[Buckets, Meters] = {}
 
     async def take(self, buckets: Buckets, tokens: int) -> Taken | Refusal:
         return self.take_now(buckets, tokens)
 
     def take_now(self, buckets: Buckets, tokens: int) -> Taken | Refusal:
         now_us = self._clock_ns() // 1000
-        asked = []
-        for bucket in buckets:
-            limit = self._limits.get(bucket) or self._new(bucket, now_us)
-            amount = tokens if bucket.kind == "tokens" else 1
-            if limit.wait_us(amount, now_us) != 0:
+        meters = self._meters.get(buckets) or self._meters_of(buckets, now_us)
+        for places in meters.places:
+            if places.taken >= places.bound:
                 return self._refusal(buckets, tokens, now_us)
-            asked.append((limit, amount))
-        return Taken(buckets, [(limit, amount, limit.take(amount, now_us)) for limit, amount in asked])
+        if take_all(meters.requests, 1, now_us) is None:
+            return self._refusal(buckets, tokens, now_us)
+        ends = take_all(meters.tokens, tokens, now_us)
+        if ends is None:
+            give_back(meters.requests, 1)
+            return self._refusal(buckets, tokens, now_us)
+        for places in meters.places:
+            places.taken += 1
+        return Taken(buckets, meters, tokens, ends)
 
     def charge(self, buckets: Buckets, tokens: int) -> Taken:
         """Takes, room or not."""
         now_us = self._clock_ns() // 1000
-        asked = [(self.limit(bucket), tokens if bucket.kind == "tokens" else 1) for bucket in buckets]
-        return Taken(buckets, [(limit, amount, limit.take(amount, now_us)) for limit, amount in asked])
+        meters = self._meters.get(buckets) or self._meters_of(buckets, now_us)
+        for rate in meters.requests:
+            rate.take(1, now_us)
+        for places in meters.places:
+            places.taken += 1
+        return Taken(buckets, meters, tokens, [rate.take(tokens, now_us) for rate in meters.tokens])
 
     def settle(self, taken: Taken, tokens: int | None) -> None:
-        now_us = self._clock_ns() // 1000
-        for bucket, (limit, amount, end) in zip(taken.buckets, taken.parts, strict=True):
-            if bucket.kind == "places":
-                limit.settle(end, amount, amount, now_us)
-            elif bucket.kind == "tokens" and tokens is not None:
-                limit.settle(end, amount, tokens, now_us)
+        meters = taken.meters
+        for places in meters.places:
+            places.taken -= 1
+        if tokens is not None and tokens != taken.tokens and meters.tokens:
+            now_us = self._clock_ns() // 1000
+            for rate, end in zip(meters.tokens, taken.ends, strict=True):
+                rate.settle(end, taken.tokens, tokens, now_us)
 
     def left(self, bucket: Bucket) -> int | None:
         """Of a limit per minute what may be taken now."""
@@ -146,15 +170,23 @@ class LocalState:
         return limit.left(self._clock_ns() // 1000) if isinstance(limit, Rate) else None
 
     def _refusal(self, buckets: Buckets, tokens: int, now_us: int) -> Refusal:
-        asked = [(self.limit(bucket), tokens if bucket.kind == "tokens" else 1) for bucket in buckets]
-        return refusal(buckets, [limit.wait_us(amount, now_us) for limit, amount in asked])
+        waits = [self.limit(bucket).wait_us(tokens if bucket.kind == "tokens" else 1, now_us) for bucket in buckets]
+        return refusal(buckets, waits)
 
     def limit(self, bucket: Bucket) -> Limit:
         found = self._limits.get(bucket)
         return found if found is not None else self._new(bucket, self._clock_ns() // 1000)
 
+    def _meters_of(self, buckets: Buckets, now_us: int) -> Meters:
+        counted = [(bucket, self._limits.get(bucket) or self._new(bucket, now_us)) for bucket in buckets]
+        if len(self._meters) >= MOST_BUCKETS:
+            self._meters.clear()
+        made = self._meters[buckets] = Meters(counted)
+        return made
+
     def _new(self, bucket: Bucket, now_us: int) -> Limit:
         if len(self._limits) >= MOST_BUCKETS:
+            self._meters.clear()
             self._limits = {key: limit for key, limit in self._limits.items() if not limit.is_idle(now_us)}
         made: Limit = Places(bucket.limit) if bucket.kind == "places" else Rate(bucket.limit, now_us)
         self._limits[bucket] = made

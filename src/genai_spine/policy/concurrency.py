@@ -13,7 +13,7 @@ IN_USE = 0.8
 
 
 class Places:
-    """So many calls at a time. The methods are those of `policy.limits.Rate`."""
+    """So many calls at a time. `taken` is counted by whoever gives them out."""
 
     __slots__ = ("bound", "taken")
 
@@ -24,13 +24,6 @@ class Places:
     def wait_us(self, amount: int, now_us: int) -> int | None:
         """0: now; None: when another call has ended."""
         return 0 if self.taken < self.bound else None
-
-    def take(self, amount: int, now_us: int) -> int:
-        self.taken += 1
-        return 0
-
-    def settle(self, end: int, taken: int, used: int, now_us: int) -> None:
-        self.taken -= 1
 
     def is_idle(self, now_us: int) -> bool:
         return self.taken == 0

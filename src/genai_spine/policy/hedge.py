@@ -13,6 +13,10 @@ from genai_spine.policy.retry import RetryBudget
 from genai_spine.settings import HedgeSettings
 
 
+LEAST_S = 0.02
+"""Nobody waits longer for want of a second request that would have been sent sooner; it would only be paid for."""
+
+
 class HedgeBudget(RetryBudget):
     """How many second requests there may be: a share of all requests. A share of 0 allows none."""
 
@@ -33,4 +37,5 @@ def hedge_after_s(settings: HedgeSettings, pace: Pace, *, streamed: bool = True)
         return None
     if settings.after is not None:
         return settings.after
-    return pace.first_p95_s if streamed else pace.whole_p95_s
+    late_s = pace.first_p95_s if streamed else pace.whole_p95_s
+    return late_s if late_s is None or late_s > LEAST_S else LEAST_S

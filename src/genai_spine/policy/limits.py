@@ -16,6 +16,8 @@ full at most. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from genai_spine.model.errors import RateLimit
 
 MINUTE_US = 60_000_000
@@ -23,15 +25,19 @@ MINUTE_US = 60_000_000
 
 
 class Rate:
-    """One limit of so many a minute."""
+    """One limit of so many a minute.
 
-    __slots__ = ("_at_us", "_flowed", "_used", "per_min")
+    What flows back by itself is a line that rises with time; what is taken is laid one behind the other above it, as
+    far as `_end`. Between the two is what is used up.
+    """
+
+    __slots__ = ("_at_us", "_end", "_given", "_zero_us", "per_min")
 
     def __init__(self, per_min: int, now_us: int) -> None:
         self.per_min = per_min
-        self._used = 0
-        self._at_us = now_us
-        self._flowed = 0
+        self._zero_us = self._at_us = now_us
+        self._end = 0
+        self._given = 0
 
     def wait_us(self, amount: int, now_us: int) -> int:
         """Microseconds until so much may be taken; 0: now. More than the whole limit waits for all of it."""
@@ -41,30 +47,34 @@ class Rate:
 
     def take(self, amount: int, now_us: int) -> int:
         """Takes, room or not. The answer is this one's end in the order in which what is used flows back."""
-        self._used = self.used(now_us) + (amount if amount < self.per_min else self.per_min) * MINUTE_US
-        return self._used + self._flowed
+        self._end = max(self._end, self._flowed(now_us)) + min(amount, self.per_min) * MINUTE_US
+        return self._end + self._given
 
     def settle(self, end: int, taken: int, used: int, now_us: int) -> None:
         """Where `taken` was set aside, `used` was needed; `end` is what `take` answered."""
         too_much = (min(taken, self.per_min) - used) * MINUTE_US
         if too_much == 0:
             return
-        in_use = self.used(now_us)
+        flowed = self._flowed(now_us)
+        if too_much < 0:
+            self._end = max(self._end, flowed) - too_much
+            return
+        # What others gave back moved this one's end nearer; taken as if all of it had, it is never too far.
+        too_much = min(too_much, end - flowed - self._given, self._end - flowed)
         if too_much > 0:
-            # What others gave back moved this one's end nearer; taken as if all of it had, it is never too far.
-            too_much = max(0, min(too_much, end - self._flowed, in_use))
-            self._flowed += too_much
-        self._used = in_use - too_much
+            self._given += too_much
+            self._end -= too_much
 
     def used(self, now_us: int) -> int:
         """How much is used up, in parts; more than the limit where there is debt."""
-        elapsed_us = now_us - self._at_us
+        return max(0, self._end - self._flowed(now_us))
+
+    def _flowed(self, now_us: int) -> int:
+        """How much has flowed back since the beginning."""
+        if now_us < self._at_us:
+            self._zero_us -= self._at_us - now_us
         self._at_us = now_us
-        if elapsed_us > 0:
-            flowed = elapsed_us * self.per_min
-            self._flowed += flowed
-            self._used = self._used - flowed if self._used > flowed else 0
-        return self._used
+        return (now_us - self._zero_us) * self.per_min
 
     def is_idle(self, now_us: int) -> bool:
         return self.used(now_us) == 0
@@ -72,6 +82,33 @@ class Rate:
     def left(self, now_us: int) -> int:
         """How much may be taken now, whole ones; 0 where there is debt."""
         return max(0, self.per_min - -(-self.used(now_us) // MINUTE_US))
+
+
+def take_all(rates: Sequence[Rate], amount: int, now_us: int) -> list[int] | None:
+    """Takes so much of each of them, or nothing where one has no room; what the `take` of each would answer.
+
+    Written out, since every call of a gateway passes through half a dozen.
+    """
+    ends: list[int] = []
+    for rate in rates:
+        if now_us < rate._at_us:
+            rate._zero_us -= rate._at_us - now_us
+        rate._at_us = now_us
+        per_min, end = rate.per_min, rate._end
+        flowed = (now_us - rate._zero_us) * per_min
+        end = (end if end > flowed else flowed) + (amount if amount < per_min else per_min) * MINUTE_US
+        if end > flowed + per_min * MINUTE_US:
+            give_back(rates[: len(ends)], amount)
+            return None
+        rate._end = end
+        ends.append(end + rate._given)
+    return ends
+
+
+def give_back(rates: Sequence[Rate], amount: int) -> None:
+    """Undoes a `take_all` of this moment, nothing else having been taken since."""
+    for rate in rates:
+        rate._end -= min(amount, rate.per_min) * MINUTE_US
 
 
 PERIODS_S = (60.0, 3600.0, 86400.0)
