@@ -14,6 +14,7 @@
         ├── RateLimitError                429: slow down
         │   └── LimitReached              a limit that we keep ourselves: nothing was sent
         ├── QuotaExceeded                 402, or a 429 that no waiting mends: out of credit
+        │   └── BudgetExceeded            402: a budget that we keep ourselves: nothing was sent
         ├── APIError                      the provider's side failed
         │   ├── ServerError               500, 502, 503, 504
         │   ├── Overloaded                503 or 529 with a word for overload
@@ -232,6 +233,41 @@ class QuotaExceeded(ProviderError):
     type = ErrorType.QUOTA_EXCEEDED
     fault: Fault = "operator"
     status_code = 402
+
+
+class BudgetExceeded(QuotaExceeded):
+    """What may be spent is spent, or this call could cost more than is left of it. Nothing was sent, unless a stream
+    is cut: then `sent` is True, and `is_uncertain`. Amounts are whole nano-dollars; `resets_at_s` is in seconds since
+    1970, None for a budget that never begins anew.
+    """
+
+    code = "budget_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        budget: str,
+        limit_nanousd: int | None = None,
+        spent_nanousd: int = 0,
+        reserved_nanousd: int = 0,
+        limit_tokens: int | None = None,
+        spent_tokens: int = 0,
+        resets_at_s: float | None = None,
+        retry_after_s: float | None = None,
+        is_cut: bool = False,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, sent=is_cut, fallback=not is_cut)
+        self.budget = budget
+        self.limit_nanousd = limit_nanousd
+        self.spent_nanousd = spent_nanousd
+        self.reserved_nanousd = reserved_nanousd
+        self.limit_tokens = limit_tokens
+        self.spent_tokens = spent_tokens
+        self.resets_at_s = resets_at_s
+        if is_cut:  # the provider has worked, and is not to blame
+            self.fault = "caller"
+            self.is_uncertain = True
 
 
 class APIError(ProviderError):

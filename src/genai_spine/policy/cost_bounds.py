@@ -150,6 +150,34 @@ def nanousd_up(cost: Decimal | None) -> int | None:
 # ---------------------------------------------------------------- the dearest
 
 
+def dearest_of(
+    price: Price, input_tokens: int, *, has_media: bool = False, searches: int = 0, seconds: float | None = None
+) -> tuple[Decimal, Decimal | None, Decimal] | None:
+    """What bounds any call with up to so many input tokens: USD per million in and out, and USD beside these.
+
+    None where a price that it needs is not known; the second is None where that of an answer is not.
+    """
+    none = Most(input_tokens=0, max_tokens=0, has_media=has_media, searches=searches, seconds=seconds)
+    rates = _reachable(price, input_tokens)
+    kinds = (*_OF_INPUT, *_OF_MEDIA) if has_media else _OF_INPUT
+    fees = [_most(none, each) for each in rates]
+    inputs, outputs = ([_rate(each, names) for each in rates] for names in (kinds, _kinds_out(none)))
+    if None in fees or None in inputs:
+        return None
+    known_out = [rate for rate in outputs if rate is not None]
+    return (
+        max(rate for rate in inputs if rate is not None),
+        max(known_out) if len(known_out) == len(outputs) else None,
+        max(fee for fee in fees if fee is not None),
+    )
+
+
+def _rate(rates: Rates, names: tuple[str, ...]) -> Decimal | None:
+    """Priced by time, tokens without a rate cost nothing of their own."""
+    found = _dearest(rates, names)
+    return Decimal(0) if found is None and rates.second is not None else found
+
+
 def _reachable(price: Price, input_tokens: int) -> list[Rates]:
     """The rates of every tier that up to so many input tokens may reach."""
     bounds = (-1, *(tier.above for tier in price.tiers if tier.above < input_tokens))
