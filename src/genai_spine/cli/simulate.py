@@ -10,6 +10,7 @@ import click
 
 from genai_spine.cli.output import Output
 from genai_spine.testing.simulator import DEFAULT_PORT, BaseUrls, serve
+from genai_spine.testing.simulator.bill import parse_rates
 
 
 @click.command()
@@ -17,13 +18,22 @@ from genai_spine.testing.simulator import DEFAULT_PORT, BaseUrls, serve
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--script", type=click.Path(path_type=Path), metavar="F", help="TOML file of what goes wrong, and when.")
 @click.option("--key", metavar="KEY", help="Ask callers for this key; without it any will do.")
+@click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="MODEL=IN,OUT",
+    help="Nano-dollars for a token in and out, for the bill; `*` stands for any letters.  [default: *=1250,10000]",
+)
 @click.pass_obj
-def command(output: Output, port: int, host: str, script: Path | None, key: str | None) -> None:
+def command(
+    output: Output, port: int, host: str, script: Path | None, key: str | None, prices: tuple[str, ...]
+) -> None:
     """Serve canned answers in real wire formats.
 
     The paths of OpenAI, Anthropic, Gemini, Ollama and others on one port; no keys, no network. What shall go
     wrong stands in the header `x-simulate: status=503; retry_after=2`, behind a plus in the model's name
-    (`gpt-4o+reset=3`), or in a script.
+    (`gpt-4o+reset=3`), or in a script. What all of it would cost is at /simulator/bill.
     """
     output.conceal([key] if key else [])
 
@@ -34,4 +44,4 @@ def command(output: Output, port: int, host: str, script: Path | None, key: str 
             output.line(f"  export ANTHROPIC_BASE_URL={urls.anthropic}")
             output.line(f"  export OLLAMA_HOST={urls.ollama}")
 
-    asyncio.run(serve(host, port, script=script, key=key, ready=announce))
+    asyncio.run(serve(host, port, script=script, key=key, rates=parse_rates(prices), ready=announce))

@@ -41,16 +41,22 @@ from genai_spine.gateway.app import Gateway
 from genai_spine.gateway.server import serve
 from genai_spine.providers.registry import settings_of
 from genai_spine.settings import Settings
+from genai_spine.testing.simulator.bill import DEFAULT_RATES, Rates
 from genai_spine.testing.simulator.script import Script
 from genai_spine.testing.simulator.server import Simulator
 
 
 @contextmanager
 def running_simulator(
-    *, script: Script | None = None, key: str | None = None, port: int = 0, keep: int = 1000
+    *,
+    script: Script | None = None,
+    key: str | None = None,
+    port: int = 0,
+    keep: int = 1000,
+    rates: Mapping[str, Rates] = DEFAULT_RATES,
 ) -> Iterator[Simulator]:
     """A simulator on loopback, in a thread with a loop of its own. Raises: ConfigError as `start` does."""
-    simulator = Simulator(script=script, key=key, keep=keep)
+    simulator = Simulator(script=script, key=key, keep=keep, rates=rates)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()

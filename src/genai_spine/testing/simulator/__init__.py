@@ -5,6 +5,7 @@
     faults.py      what can go wrong, and how it is written
     script.py      what goes wrong when
     damage.py      faults in the bytes of an answer; delivery.py: faults on the socket
+    bill.py        what it would charge for all that
 
 What is answered is decided in `genai_spine.providers.simulated`.
 """

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from genai_spine.model.errors import SpineError
+from genai_spine.testing.simulator.bill import Work
 from genai_spine.testing.simulator.faults import NO_FAULT, Fault
 
 EncodeError = Callable[[SpineError, str], tuple[int, bytes]]
@@ -51,6 +52,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     pieces: Sequence[bytes] = ()
     streamed: bool = False
+    work: Work | None = None
+    """What it takes to make; None for what is answered without a model."""
 
     @property
     def is_ndjson(self) -> bool:

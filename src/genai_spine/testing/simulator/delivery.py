@@ -72,6 +72,8 @@ def whole(answer: Answer, *, keep_alive: bool, old: bool, bodiless: bool) -> lis
     """A faultless answer as writes; `old` is HTTP/1.0, which has no chunks, `bodiless` the answer to HEAD."""
     framing = ("until-close" if old else "chunked") if answer.streamed else "length"
     head = head_of(answer, framing, keep_alive=keep_alive)
+    if answer.work is not None:
+        answer.work.pieces = None
     if bodiless:
         return [head]
     if framing == "length":
@@ -124,6 +126,8 @@ async def _body(wire: Wire, answer: Answer, fault: Fault, framing: str) -> None:
             continue
         if fault.endless == index:
             await _endless(wire, answer, framing)
+        if answer.work is not None:  # what is packed is packed whole
+            answer.work.pieces = index + 1 if fault.coding is None else None
         if piece:
             await wire.send(_chunk(piece) if framing == "chunked" else piece, fault)
         if fault.rate is not None and index + 1 < last:

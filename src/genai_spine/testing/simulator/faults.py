@@ -71,6 +71,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, repr_
     tool_calls: Literal["no-index", "no-id", "no-arguments"] | None = None
     times: int | None = None
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether the connection ends before any byte of an answer, as if the request had come too late for it."""
+        return "head" in (self.reset, self.close)
+
 
 NO_FAULT = Fault()
 

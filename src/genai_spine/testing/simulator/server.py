@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,8 @@ import msgspec
 
 from genai_spine.model.errors import ConfigError, InvalidRequest, SpineError
 from genai_spine.testing.simulator.answers import Answer, Received, failure
+from genai_spine.testing.simulator.bill import DEFAULT_RATES, Bill, Rates
+from genai_spine.testing.simulator.bill import PATH as BILL_PATH
 from genai_spine.testing.simulator.damage import damaged
 from genai_spine.testing.simulator.delivery import Broken, Wire, deliver, whole
 from genai_spine.testing.simulator.faults import HEADER, NO_FAULT, Fault, parse_fault, split_model
@@ -78,9 +80,17 @@ class BaseUrls(msgspec.Struct, frozen=True, kw_only=True):
 class Simulator:
     """The services of services.py on one port. `received` holds the last `keep` requests."""
 
-    def __init__(self, *, script: Script | None = None, key: str | None = None, keep: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        script: Script | None = None,
+        key: str | None = None,
+        keep: int = 1000,
+        rates: Mapping[str, Rates] = DEFAULT_RATES,
+    ) -> None:
         self.script = script or Script()
         self.key = key
+        self.bill = Bill(rates)
         self.received: deque[Received] = deque(maxlen=keep)
         self.connections: set[_Connection] = set()
         self.connections_made = 0
@@ -162,6 +172,8 @@ class Simulator:
 
     def answer(self, received: Received) -> Answer:
         """What is answered, and in `received.fault` what goes wrong with it on the socket."""
+        if received.path == BILL_PATH and received.method == "GET":
+            return self._framed(Answer(pieces=(msgspec.json.encode(self.bill.told()),)), received)
         route = find_route(received)
         if route is None:
             return self._framed(not_found(received), received)
@@ -174,6 +186,8 @@ class Simulator:
             answer = self._answered(received, route, asked, words)
         except SpineError as error:
             answer = failure(error, received.request_id, route.encode_error)
+        if answer.work is not None and not received.fault.is_unread:
+            self.bill.add(received.request_id, received.path, received.model, answer.work)
         return self._framed(answer, received)
 
     def _answered(self, received: Received, route: Route, asked: Asked, words: str | None) -> Answer:
@@ -186,6 +200,8 @@ class Simulator:
             if fault.status is not None and fault.error_at is None:
                 answer = msgspec.structs.replace(answer, status=fault.status)
         error_event = asked.error(fault_error(fault)) if fault.error_at is not None and asked.error else None
+        if fault.error_at is not None and error_event is not None and answer.work is not None:
+            answer = msgspec.structs.replace(answer, work=answer.work.until(fault.error_at))
         answer = damaged(answer, fault, error_event)
         if fault.content_type is not None:
             answer = msgspec.structs.replace(answer, content_type=fault.content_type.encode())
@@ -340,6 +356,8 @@ class _Connection(asyncio.Protocol):
                 return
             received.outcome = "answered"  # before the client can know
             for data in whole(answer, keep_alive=keep_alive, old=old, bodiless=bodiless):
+                if self._transport.is_closing():
+                    break  # the client has gone: asyncio would warn of every further piece
                 self._transport.write(data)
             if not keep_alive or (old and answer.streamed):
                 self._transport.close()
@@ -380,6 +398,7 @@ async def serve(
     *,
     script: Script | str | Path | None = None,
     key: str | None = None,
+    rates: Mapping[str, Rates] = DEFAULT_RATES,
     ready: Callable[[BaseUrls], None] | None = None,
 ) -> None:
     """Run a simulator until SIGINT or SIGTERM, or until cancelled; `ready` is told where it listens.
@@ -388,7 +407,7 @@ async def serve(
     """
     if isinstance(script, str | Path):
         script = load_script(script)
-    simulator = Simulator(script=script, key=key, keep=0)
+    simulator = Simulator(script=script, key=key, keep=0, rates=rates)
     await simulator.start(host, port)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -42,10 +42,10 @@ from genai_spine.model.errors import (
     ServerError,
     SpineError,
 )
-from genai_spine.model.events import StreamEvent
+from genai_spine.model.events import MessageEnd, PartDelta, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
-from genai_spine.model.response import CompletionResponse, FinishReason
+from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 from genai_spine.providers.simulated import (
     CREATED_S,
     MODELS,
@@ -65,6 +65,7 @@ from genai_spine.testing.simulator.answers import (
     Received,
     failure,
 )
+from genai_spine.testing.simulator.bill import Work
 from genai_spine.testing.simulator.faults import Fault
 from genai_spine.testing.simulator.routes import Asked, Route, Row, fixed
 
@@ -188,12 +189,14 @@ def _chat(
             named = request if model == request.model else msgspec.structs.replace(request, model=model)
             if load is not None and not named.messages:
                 return Answer(pieces=(ollama_models.encode_loaded(model or "", CREATED_S, shape=load),))
-            response = _changed(answer_to(named), fault, words)
+            made = answer_to(named)
+            usage, response = made.usage or TokenUsage(), _changed(made, fault, words)
             if not named.stream or fault.body == "plain":
-                return Answer(pieces=(dialect.encode_response(response, named),))
+                return Answer(pieces=(dialect.encode_response(response, named),), work=Work(usage))
             events = events_of(response) if fault.huge is None else replay(response)
-            frames = _frames(dialect, named, events)
-            return Answer(pieces=frames, streamed=True, content_type=dialect.STREAM_CONTENT_TYPE)
+            frames, counts = _frames(dialect, named, events, usage.output_tokens or 0, is_whole=fault.huge is not None)
+            work = Work(usage, counts)
+            return Answer(pieces=frames, streamed=True, content_type=dialect.STREAM_CONTENT_TYPE, work=work)
 
         def error(failed: SpineError) -> bytes:
             return dialect.stream_encoder(request).error(failed, received.request_id)
@@ -213,19 +216,30 @@ def _changed(response: CompletionResponse, fault: Fault, words: str | None) -> C
     return msgspec.structs.replace(response, usage=None) if fault.usage == "missing" else response
 
 
-def _frames(dialect: Inbound, request: CompletionRequest, events: Iterable[StreamEvent]) -> list[bytes]:
-    """The stream event by event: one write of the encoder may hold several."""
+def _frames(
+    dialect: Inbound, request: CompletionRequest, events: Iterable[StreamEvent], tokens: int, *, is_whole: bool
+) -> tuple[list[bytes], list[int]]:
+    """The stream event by event (one write of the encoder may hold several), and how many of its tokens each of them
+    and those before it hold. With `is_whole` they are all in the first delta."""
     encoder = dialect.stream_encoder(request)
     end = b"\n" if b"ndjson" in dialect.STREAM_CONTENT_TYPE else b"\n\n"
     frames: list[bytes] = []
+    counts: list[int] = []
+    count = 0
     for event in events:
+        if isinstance(event, PartDelta | MessageEnd):
+            count = tokens if is_whole or isinstance(event, MessageEnd) else min(tokens, count + 1)
         written = encoder.encode(event)
         if written.count(end) < 2:
             if written:
                 frames.append(written)
         else:
             frames.extend(frame + end for frame in written.split(end) if frame)
-    return frames
+        new = len(frames) - len(counts)
+        if new > 1 and isinstance(event, PartDelta):  # the words are in the last of them
+            counts += [counts[-1] if counts else 0] * (new - 1)
+        counts += [count] * (len(frames) - len(counts))
+    return frames, counts
 
 
 # ---------------------------------------------------------------- embeddings, models and the rest
@@ -237,7 +251,9 @@ def _embeddings(dialect: Any) -> Callable[[Received], Asked]:
 
         def answer(model: str | None, fault: Fault, words: str | None) -> Answer:
             named = msgspec.structs.replace(request, model=model)
-            return Answer(pieces=(dialect.encode_response(embedding_to(named), named),))
+            response = embedding_to(named)
+            work = Work(response.usage) if response.usage is not None else None
+            return Answer(pieces=(dialect.encode_response(response, named),), work=work)
 
         return Asked(model=request.model, answer=answer)
 
