@@ -328,6 +328,18 @@ class Governed(Spine):
         )
 
 
+class Accountable(Governed):
+    """All of that, and every cent in the ledger: a SQLite database, and three budgets that concern each call."""
+
+    name, label, weight = "accountable", "GenAI Spine, everything on", 1.0
+
+    def config(self, ports: Ports, folder: Path) -> str:
+        ledger = ["[ledger]", f'url = "sqlite:///{folder / "ledger.db"}"']
+        costs = ["[costs]", "daily_limit = 100000.0", "monthly_budget = 1000000.0", "[costs.limits]"]
+        costs += [f"{dialect}_{number}_daily = 100000.0" for dialect in ("openai", "anthropic") for number in (1, 2)]
+        return super().config(ports, folder) + "\n".join([*ledger, *costs]) + "\n"
+
+
 class LiteLLM:
     """LiteLLM's proxy: one worker, master key, no database, no telemetry, prices from its own package."""
 
@@ -420,7 +432,7 @@ class Portkey:
         return answers(port, "/")
 
 
-PEERS: list[Peer] = [Nginx(), Spine(), Governed(), LiteLLM(), Portkey()]
+PEERS: list[Peer] = [Nginx(), Spine(), Governed(), Accountable(), LiteLLM(), Portkey()]
 
 
 @dataclass(kw_only=True)

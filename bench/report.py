@@ -14,6 +14,7 @@ LABELS = {
     "nginx": "nginx proxy_pass",
     "spine": "GenAI Spine",
     "governed": "GenAI Spine, limits, routes and hedging on",
+    "accountable": "GenAI Spine, everything on",
     "litellm": "LiteLLM",
     "portkey": "Portkey",
     "openai": "OpenAI SDK",
@@ -46,6 +47,15 @@ GOALS = [
         beyond="spine",
         unit="µs more",
         target=25,
+    ),
+    Goal(
+        title="… with everything on: budgets and the ledger too",
+        cell="relay",
+        figure="cpu_us",
+        of="accountable",
+        over="nginx",
+        target=6,
+        moonshot=4,
     ),
     Goal(title="… less than LiteLLM", cell="relay", figure="cpu_us", under="litellm", target=80),
     Goal(title="… less than Portkey", cell="relay", figure="cpu_us", under="portkey", target=10),
@@ -162,7 +172,7 @@ def pairs(results: Results, cell: str, figure: str, one: str, other: str) -> lis
 def judge(goal: Goal, results: Results) -> tuple[str, str]:
     """What was measured for a goal, and whether it was met."""
     if goal.over or goal.under:
-        pair = ("spine", goal.over) if goal.over else (goal.under, "spine")
+        pair = (goal.of, goal.over) if goal.over else (goal.under, "spine")
         found = [above / below for above, below in pairs(results, goal.cell, goal.figure, *pair) if below]
     elif goal.beyond:
         found = [ours - other for ours, other in pairs(results, goal.cell, goal.figure, goal.of, goal.beyond)]

@@ -62,6 +62,8 @@ FAULTS = {
     50: "Secrets anywhere",
     51: "A provider that echoes our key",
     53: "Guessing keys",
+    54: "An answer from the cache that is another caller's",
+    55: "A cache that is poisoned through what its key leaves out",
     56: "Escape sequences",
     59: "Pages of other origins",
     60: "Broken settings",
@@ -86,6 +88,8 @@ FAULTS = {
 ELSEWHERE = {
     7: ["engine/test_stream_guards.py::test_a_stream_below_the_floor_is_broken_once_the_window_is_full"],
     15: ["faults/test_stream_keeping.py::test_an_error_after_an_empty_beginning_is_answered_elsewhere"],
+    54: ["gateway/test_cached_answers.py::test_callers_get_answers_of_their_own_key_alone"],
+    55: ["gateway/test_cached_answers.py::test_a_change_of_any_member_is_another_request"],
     65: ["engine/test_limiter.py::test_a_target_that_says_how_long_it_wants_to_be_left_alone_is"],
     66: [
         "engine/test_call.py::test_retries_end_with_their_budget",

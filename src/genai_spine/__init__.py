@@ -16,19 +16,21 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "engine.cost_tracker": "CostTracker",
     "engine.health": "HealthChecker",
     "engine.manager": "ManagerConfig ProviderManager",
     "engine.shortcuts": "complete embed stream text_stream",
     "engine.streams": "StreamManager",
     "engine.sync": "SyncManager",
+    "ledger.days": "DailyCost",
     "model.card": "Capabilities ModelCard Price Rates Tier",
     "model.content": "Audio CacheMark ContentPart Document Image Opaque Refusal Text Thinking ToolCall ToolResult",
     "model.embedding": "EmbeddingRequest EmbeddingResponse",
     "model.errors": (
-        "APIConnectionError APIError AuthenticationError BadReply BadRequest ConfigError ContentFiltered "
-        "ContextLengthExceeded ErrorType InvalidRequest ModelNotFound Overloaded PermissionDenied PoolExhausted "
-        "ProviderError ProviderNotFound ProviderTimeout QuotaExceeded RateLimitError ServerError SpineError "
-        "StreamBroken"
+        "APIConnectionError APIError AuthenticationError BadReply BadRequest BudgetExceeded ConfigError "
+        "ContentFiltered ContextLengthExceeded ErrorType InvalidRequest ModelNotFound Overloaded "
+        "PermissionDenied PoolExhausted ProviderError ProviderNotFound ProviderTimeout QuotaExceeded "
+        "RateLimitError ServerError SpineError StreamBroken"
     ),
     "model.events": "MessageEnd MessageStart PartDelta PartEnd PartStart StreamEvent",
     "model.fold": "Collector collect replay",

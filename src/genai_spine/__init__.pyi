@@ -1,5 +1,6 @@
 """The public names, for type checkers; __init__.py loads each when it is first used."""
 
+from genai_spine.engine.cost_tracker import CostTracker as CostTracker
 from genai_spine.engine.health import HealthChecker as HealthChecker
 from genai_spine.engine.manager import ManagerConfig as ManagerConfig
 from genai_spine.engine.manager import ProviderManager as ProviderManager
@@ -9,6 +10,7 @@ from genai_spine.engine.shortcuts import stream as stream
 from genai_spine.engine.shortcuts import text_stream as text_stream
 from genai_spine.engine.streams import StreamManager as StreamManager
 from genai_spine.engine.sync import SyncManager as SyncManager
+from genai_spine.ledger.days import DailyCost as DailyCost
 from genai_spine.model.card import Capabilities as Capabilities
 from genai_spine.model.card import ModelCard as ModelCard
 from genai_spine.model.card import Price as Price
@@ -32,6 +34,7 @@ from genai_spine.model.errors import APIError as APIError
 from genai_spine.model.errors import AuthenticationError as AuthenticationError
 from genai_spine.model.errors import BadReply as BadReply
 from genai_spine.model.errors import BadRequest as BadRequest
+from genai_spine.model.errors import BudgetExceeded as BudgetExceeded
 from genai_spine.model.errors import ConfigError as ConfigError
 from genai_spine.model.errors import ContentFiltered as ContentFiltered
 from genai_spine.model.errors import ContextLengthExceeded as ContextLengthExceeded

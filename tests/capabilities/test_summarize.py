@@ -15,6 +15,7 @@ from reading_model import ReadingModel, marks_of, reading_model, text_of
 
 from genai_spine import BadReply, ContentFiltered, ContextLengthExceeded, InvalidRequest, ProviderManager, ServerError
 from genai_spine.capabilities import Summary, summarize
+from genai_spine.model.errors import BudgetExceeded
 from genai_spine.testing.fixtures import eventually
 from genai_spine.testing.simulator import Simulator, Step, parse_fault
 
@@ -285,10 +286,9 @@ async def test_a_cost_limit_is_for_all_calls_together() -> None:
 
     with reading_model(reply=slowly) as model:
         async with manager_of(oa=model.url) as manager:
-            with pytest.raises(InvalidRequest, match="cost_limit: ") as error:
-                await summarize(manager, content=marked(1500), model="oa/gpt-4", cost_limit=Decimal("0.3"))
+            with pytest.raises(BudgetExceeded, match=r"the request's cost_limit .* \$0.7 spent") as error:
+                await summarize(manager, content=marked(1500), model="oa/gpt-4", cost_limit=Decimal("0.7"))
     assert error.value.status_code == 402
-    assert error.value.param == "cost_limit"
     assert model.most_under_way == 1
     assert 1 < len(model.received) < 8
 

@@ -72,7 +72,7 @@ def test_warnings_do_not_fail(place: Place) -> None:
     result = place.run("config", "check", GENAI_OPENIA_API_KEY="x")
     assert result.code == 0
     assert result.err.count("warning: ") == 2
-    assert "not yet in force" in result.err
+    assert "without ledger.url" in result.err
     assert "GENAI_OPENIA_API_KEY" in result.err
 
 

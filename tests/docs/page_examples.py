@@ -106,6 +106,7 @@ class Page:
         self.environ = {
             **self.bare,
             "SPINE_KEY": "a-key-of-ours",
+            "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "GENAI_SERVER_PORT": str(port),
             **{f"{name}_API_KEY": "sk-unused" for name in ("OPENAI", "ANTHROPIC", "GROQ", "OPENROUTER", "MISTRAL")},
             "GENAI_OPENAI_BASE_URL": f"{simulator}/v1",

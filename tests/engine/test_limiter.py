@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -316,13 +317,84 @@ def test_a_call_with_patience_waits_where_the_target_asked_for_it_and_nowhere_el
     limiter.failed(OTHER, RateLimitError("slow down", retry_after_s=20))
     refused(loop, limiter, OTHER, patience_s=10)
     assert loop.time() == 0
-    waiting = [loop.create_task(admit(limiter, OTHER, patience_s=30)) for _ in range(3)]
-    loop.run(asyncio.wait(waiting))
-    assert all(task.result() for task in waiting)
+    loop.run(admit(limiter, OTHER, patience_s=30))
     assert loop.time() == pytest.approx(20, abs=0.01)
     loop.run(admit(limiter))
     refused(loop, limiter, patience_s=100)
     assert loop.time() == pytest.approx(20, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("hold_s", "calls", "gap_s"), [(20, 5, 0.1), (20, 100, 0.1), (1, 51, 0.01), (0.045, 6, 0.004)], ids=str
+)
+def test_those_who_waited_out_a_retry_after_go_one_after_the_other(
+    loop: VirtualLoop, hold_s: float, calls: int, gap_s: float
+) -> None:
+    limiter = limiter_of(loop)
+    limiter.failed(OTHER, RateLimitError("slow down", retry_after_s=hold_s))
+    gone_s: list[float] = []
+
+    async def go() -> None:
+        await admit(limiter, OTHER, patience_s=60)
+        gone_s.append(loop.time())
+
+    loop.run(asyncio.wait([loop.create_task(go()) for _ in range(calls)]))
+    assert len(gone_s) == calls
+    assert gone_s[0] == pytest.approx(hold_s, abs=0.01)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(gone_s)]
+    # Where they are many for so short a hold, all have gone when half as much time has passed again.
+    assert gaps == pytest.approx([gap_s] * len(gaps), abs=0.001)
+    assert limiter.waiting == 0
+    loop.run(admit(limiter, OTHER))  # at once: nobody waits any more
+    assert loop.time() == pytest.approx(gone_s[-1], abs=0.001)
+    assert not limiter.concerns(OTHER, None)
+
+
+def test_when_the_first_of_them_is_refused_again_the_others_have_not_gone(loop: VirtualLoop) -> None:
+    limiter = limiter_of(loop)
+    limiter.failed(OTHER, RateLimitError("slow down", retry_after_s=5))
+    gone_s: list[float] = []
+
+    async def go() -> None:
+        grant = await admit(limiter, OTHER, patience_s=60)
+        gone_s.append(loop.time())
+        await asyncio.sleep(0.05)  # the target's answer
+        if loop.time() < 9:
+            error = RateLimitError("not yet", retry_after_s=5)
+            limiter.failed(OTHER, error)
+            grant.settle(0, error=error)
+
+    loop.run(asyncio.wait([loop.create_task(go()) for _ in range(20)]))
+    assert [round(moment) for moment in gone_s[:2]] == [5, 10]
+
+
+def test_who_comes_while_they_go_stands_behind_them_and_may_wait_as_they_did(loop: VirtualLoop) -> None:
+    limiter = limiter_of(loop)
+    limiter.failed(OTHER, RateLimitError("slow down", retry_after_s=5))
+    gone: list[str] = []
+
+    async def go(name: str, patience_s: float = 60) -> None:
+        await admit(limiter, OTHER, patience_s=patience_s)
+        gone.append(name)
+
+    tasks = [loop.create_task(go(name)) for name in "abc"]
+    loop.pass_s(5.05)
+    assert gone == ["a"]
+    refused(loop, limiter, OTHER)
+    loop.run(asyncio.wait([*tasks, loop.create_task(go("late"))]))
+    assert gone == ["a", "b", "c", "late"]
+
+
+def test_of_those_who_left_while_they_waited_no_trace_is_left(loop: VirtualLoop) -> None:
+    limiter = limiter_of(loop)
+    limiter.failed(OTHER, RateLimitError("slow down", retry_after_s=5))
+    tasks = [loop.create_task(admit(limiter, OTHER, patience_s=60)) for _ in range(3)]
+    loop.pass_s(1)
+    for task in tasks:
+        task.cancel()
+    loop.pass_s(5)
+    loop.run(admit(limiter, OTHER))
+    assert not limiter.concerns(OTHER, None)
 
 
 def test_overload_holds_back_too_and_nothing_else_does(loop: VirtualLoop) -> None:

@@ -98,6 +98,10 @@ class Watcher:
     def __init__(self) -> None:
         self.began = 0
         self.settled: list[dict[str, Any]] = []
+        self.max_tokens: int | None = None
+
+    def meter(self) -> None:
+        return None
 
     def has_begun(self) -> None:
         self.began += 1

@@ -11,9 +11,17 @@ SOURCE = Path(__file__).parents[2] / "src" / "genai_spine"
 
 WALL = {
     "engine/accounts.py": "when an event was, for the ledger",
+    "engine/alerts.py": "when an alert is due again, which the next process must know too",
+    "engine/budgets.py": "which day, week or month it is",
+    "engine/cache_sqlite.py": "until when an answer is kept, which the next process must know too",
+    "engine/cost_tracker.py": "which day it is",
     "engine/exchange.py": "`created` of an answer",
     "engine/record.py": "when a call was, for people",
+    "engine/response_cache.py": "how old an answer is that another process has kept",
+    "engine/shared_budgets.py": "until the end of the month, for a server that counts for several processes",
+    "engine/spending.py": "which day, week or month it is",
     "engine/streams.py": "when a stream began, for people",
+    "engine/webhook.py": "the time in a signature: who receives it compares it with theirs",
     "gateway/accounts.py": "the window of a report",
     "gateway/connections.py": "the header Date",
     "providers/aws_authorizer.py": "the date in a signature: the service compares it with its own",

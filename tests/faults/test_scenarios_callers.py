@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +163,27 @@ def test_fault_69_one_of_two_duplicates_leaves_and_the_other_is_answered(
         stage.at_rest()
         assert stage.calls() == {"a": 1}
         assert simulators["a"].received[-1].outcome == "answered"
+
+
+def test_fault_69_who_left_is_told_of_as_such_and_pays_for_the_answer_of_both(
+    simulators: dict[str, Simulator], tmp_path: Path
+) -> None:
+    settings = merged(SHARED, {"ledger": {"url": f"sqlite:///{tmp_path}/spine.db"}})
+    costs = {"a": {"cost": {"input_cost_per_1m": 1, "output_cost_per_1m": 2}}}
+    with staged(simulators, {"a": "stall=head; for_s=0.4"}, settings, costs) as stage, ThreadPoolExecutor(1) as pool:
+        with Caller(stage.gateway) as first:
+            first.send("POST", OPENAI.path, OPENAI.request(LONG))
+            wait_until(lambda: bool(simulators["a"].received))
+            second = pool.submit(stage.ask, OPENAI, OPENAI.request(LONG))
+            time.sleep(0.1)
+        assert second.result().status == 200
+        stage.at_rest()
+    with sqlite3.connect(tmp_path / "spine.db") as database:
+        calls = database.execute("SELECT status, attempts, cost_nanousd, unpriced FROM call ORDER BY status").fetchall()
+        [(status, cost)] = database.execute("SELECT status, cost_nanousd FROM attempt").fetchall()
+    assert status == "answered"
+    assert cost > 0
+    assert calls == [("answered", 0, 0, 0), ("left", 1, cost, 0)]
 
 
 @each_dialect

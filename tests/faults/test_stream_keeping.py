@@ -368,6 +368,10 @@ def test_a_stream_that_is_cancelled_ends_with_an_error_and_closes_the_provider(
 
 class Watcher:
     settled = 0
+    max_tokens: int | None = None
+
+    def meter(self) -> None:
+        return None
 
     def has_begun(self) -> None:
         pass

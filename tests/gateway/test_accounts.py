@@ -15,7 +15,7 @@ import pytest
 from genai_spine.ledger.database import SqliteDatabase
 from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
 from genai_spine.ledger.matching import Matching
-from genai_spine.testing.fixtures import RunningGateway, running_gateway
+from genai_spine.testing.fixtures import RunningGateway, running_gateway, wait_until
 
 KEYS = ("key-of-one", "key-of-another")
 
@@ -128,3 +128,28 @@ def test_a_ledger_that_cannot_be_read_is_no_fault_of_the_callers(tmp_path: Path)
         status, answer = ask(running, "/v1/usage")
         assert (status, answer["error"]["code"]) == (503, "ledger_unreadable")
         assert str(path) not in answer["error"]["message"]
+
+
+def test_tags_in_a_header_are_counted_whether_or_not_routes_look_at_them(tmp_path: Path) -> None:
+    with running_gateway(settings(tmp_path / "spine.db")) as running:
+        body = json.dumps({"model": "sim", "messages": [{"role": "user", "content": "hi"}]}).encode()
+        headers = {"content-type": "application/json", "x-spine-tags": "night, eval,"}
+        request = urllib.request.Request(f"{running.url}/v1/chat/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200
+        wait_until(lambda: bool(ask(running, "/v1/usage?by=tag")[1]["data"]))
+        assert {row["name"] for row in ask(running, "/v1/usage?by=tag")[1]["data"]} == {"night", "eval"}
+        assert ask(running, "/v1/requests")[1]["data"][0]["tags"] == ["night", "eval"]
+
+
+def test_the_month_is_foretold_for_each_key_alone(tmp_path: Path) -> None:
+    path = tmp_path / "spine.db"
+    fill(path, tuple(map(name_of, KEYS)))
+    with running_gateway(settings(path, api_keys=list(KEYS))) as running:
+        told = ask(running, "/v1/usage?by=key&forecast=month", KEYS[0])[1]["forecast"]
+        assert [(line["kind"], line["window"], line["why"]) for line in told][-1] == (
+            "total", "month", "too few full days: 0",
+        )  # fmt: skip
+        assert {line["name"] for line in told} <= {"", name_of(KEYS[0])}
+        status, answer = ask(running, "/v1/usage?forecast=year", KEYS[0])
+        assert (status, answer["error"]["param"]) == (400, "forecast")

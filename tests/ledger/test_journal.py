@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -17,8 +18,9 @@ from entries import begun, ended, over
 
 from genai_spine.ledger import journal as journals
 from genai_spine.ledger.database import SqliteDatabase
-from genai_spine.ledger.entry import Begun, Call, Ended, Tokens
+from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
 from genai_spine.ledger.journal import Journal, decode, orphans, read
+from genai_spine.ledger.matching import Row
 from genai_spine.ledger.mover import MOST_BYTES, Tail
 from genai_spine.ledger.writer import Ledger
 from genai_spine.testing.fixtures import wait_until
@@ -192,6 +194,51 @@ def test_an_entry_that_comes_when_the_ledger_is_closed_reaches_no_other_file(tmp
         assert not ledger.write(begun("late"))
     assert other.read_bytes() == b""
     assert ledger.lost == 1
+
+
+def test_what_is_taken_from_memory_is_what_is_read_from_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "SEGMENT_BYTES", 2000)
+    monkeypatch.setattr(journals, "MOST_FRESH", 15)
+    chance = random.Random(3)
+    taken = 0
+    for turn in range(30):
+        journal = Journal(tmp_path / str(turn))
+
+        def take(segment: Path, at: int, journal: Journal = journal) -> tuple[list[Entry], int] | None:
+            nonlocal taken
+            found = journal.take(segment, at)
+            taken += len(found[0]) if found is not None else 0
+            return found
+
+        own = Tail(journal.process, journal.folder, lambda journal=journal: journal.path, take)  # type: ignore[misc]
+        rows: list[Row] = []
+        waiting: list[Entry] = []
+        for number in range(100):
+            id = f"c{number}"
+            tags = ("x" * 70_000,) if number == 50 else ("t",)  # shortened
+            waiting += [begun(id, tags=tags), ended(id), over(id, tags=tags)]
+            while waiting and chance.random() < 0.8:
+                count = chance.randint(1, 3)
+                journal.append(*waiting[:count])
+                del waiting[:count]
+                if journal.is_full:
+                    journal.turn()
+            if chance.random() < 0.1 + turn / 60:
+                rows += own.next() or ()
+        journal.append(*waiting)
+        while (more := own.next()) is not None or not own.is_at_end:
+            rows += more or ()
+        abandon(journal)
+        read_back, later = Tail(journal.process, journal.folder), list[Row]()
+        while (more := read_back.next()) is not None:
+            later += more
+        assert rows == later
+        assert len(rows) == 200
+        own.tidy()
+        assert len(list(journal.folder.glob("*.journal"))) == 1
+    assert 2000 < taken < 9000
 
 
 # ---------------------------------------------------------------- adoption

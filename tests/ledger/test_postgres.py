@@ -14,6 +14,8 @@ from postgres_server import PostgresServer
 
 from genai_spine.ledger import tables
 from genai_spine.ledger.database import Database, Newer, SqliteDatabase
+from genai_spine.ledger.matching import Matching
+from genai_spine.ledger.mover import REFUSED
 from genai_spine.ledger.postgres import PostgresDatabase, PostgresReader, connect
 from genai_spine.ledger.reading import find_call, recent_calls, usage
 from genai_spine.ledger.writer import Ledger
@@ -83,6 +85,27 @@ def test_an_interrupted_migration_leaves_nothing(database: str, monkeypatch: pyt
     with pytest.raises(Exception, match="syntax"):
         PostgresDatabase(database)
     assert rows_of(database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'genai_spine'") == [(0,)]
+
+
+def test_entered_again_it_is_no_second_row_and_what_is_refused_holds_up_no_other(database: str, tmp_path: Path) -> None:
+    opened = PostgresDatabase(database)
+    rows = Matching().take(
+        [begun("a", tags=("\t\n", "\\N")), ended("a", service="\\N"), over("a", tags=("\t\n", "\\N"))]
+    )
+    opened.enter(rows)
+    opened.enter([*rows, *Matching().take([begun("b"), ended("b"), over("b")])])
+    opened.close()
+    ledger = Ledger(tmp_path, lambda: PostgresDatabase(database), every_s=0.01)
+    assert ledger.write(over("c"), over("d", attempts=2**60), over("e"), over("a"))
+    ledger.close()
+    assert rows_of(database, "SELECT id, tags FROM call ORDER BY id") == [
+        ("a", '["\\t\\n","\\\\N"]'), ("b", None), ("c", None), ("e", None),
+    ]  # fmt: skip
+    assert rows_of(database, "SELECT id, service FROM attempt ORDER BY id") == [("a-0", "\\N"), ("b-0", None)]
+    daily = "SELECT calls, attempts, cost_nanousd FROM daily WHERE kind = 'all'"
+    assert rows_of(database, daily) == [(4, 2, 14)]
+    [refused] = (tmp_path / REFUSED).read_text().splitlines()
+    assert '"d"' in refused
 
 
 @pytest.mark.parametrize("away_s", [2, pytest.param(30, marks=pytest.mark.slow)])

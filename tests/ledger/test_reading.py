@@ -16,6 +16,7 @@ from genai_spine.ledger.journal import read
 from genai_spine.ledger.matching import Matching
 from genai_spine.ledger.opening import open_ledger, open_reader
 from genai_spine.ledger.reading import Reader, arithmetic_of, day_of, find_call, recent_calls, told, usage, usd
+from genai_spine.ledger.tables import SUMS
 from genai_spine.model.card import Price
 from genai_spine.model.errors import ConfigError, InvalidRequest
 from genai_spine.settings import LedgerSettings, Secret
@@ -225,7 +226,8 @@ def test_a_ledger_is_read_while_it_is_written(tmp_path: Path) -> None:
     reader = open_reader(ledger_settings(url))
     with writer.transaction():
         writer.run_many(
-            "INSERT INTO daily VALUES (?, ?, ?, ?" + ", ?" * 13 + ")", [("all", "", "2026-01-01", "", *[1] * 13)]
+            f"INSERT INTO daily VALUES (?, ?, ?, ?{', ?' * len(SUMS)})",
+            [("all", "", "2026-01-01", "", *[1] * len(SUMS))],
         )
         assert usage(reader).total.calls == 0
     assert usage(reader).total.calls == 1

@@ -13,7 +13,15 @@ from tests.providers.cloud_peers import Answer, Asked, Peer, running
 
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.discretion import Discretion
-from genai_spine.model.errors import AuthenticationError, ModelNotFound, ProviderError, QuotaExceeded, RateLimitError
+from genai_spine.model.errors import (
+    AuthenticationError,
+    ContentFiltered,
+    ModelNotFound,
+    PermissionDenied,
+    ProviderError,
+    QuotaExceeded,
+    RateLimitError,
+)
 from genai_spine.providers import keys
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
@@ -134,6 +142,52 @@ def test_a_key_that_is_slowed_down_rests_alone_and_for_that_model() -> None:
     assert keys.resting == 0
 
 
+def test_a_key_that_may_not_use_a_model_is_left_out_for_that_model_alone(caplog: pytest.LogCaptureFixture) -> None:
+    several, clock = pool()
+    error = PermissionDenied("no access to big")
+    several.judge(KeyUse(0, "big"), error)
+    assert (error.retryable, error.retry_after_s, error.has_another_key) == (True, 0.0, True)
+    assert taken(several, 4, "big") == [1, 2, 1, 2]
+    assert taken(several, 3, "small") == [0, 1, 2]
+    clock.now_s += keys.BARRED_S
+    assert 0 in taken(several, 3, "big")
+    several.judge(KeyUse(0, "big"), PermissionDenied("no access to big"))
+    assert 0 not in taken(several, 3, "big")
+    several.answered(KeyUse(0, "big"))
+    assert 0 in taken(several, 3, "big")
+    assert several.out == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "service: key 1 of 3 may not use 'big' (403) and is left out for it; others are tried"
+    ]
+
+
+def test_where_no_key_may_the_error_stays_as_it_is() -> None:
+    several, _ = pool(2)
+    several.judge(KeyUse(0, "m"), PermissionDenied("no"))
+    error = PermissionDenied("no")
+    several.judge(KeyUse(1, "m"), error)
+    assert (error.retryable, error.retry_after_s, error.has_another_key) == (False, None, False)
+    assert several.take("m").position == 0  # one is asked all the same
+
+
+def test_a_key_that_rests_is_waited_for_and_not_one_that_may_not() -> None:
+    several, clock = pool(2)
+    several.judge(KeyUse(0, "m"), PermissionDenied("no"))
+    error = RateLimitError("slower", retry_after_s=300.0)
+    several.judge(KeyUse(1, "m"), error)
+    assert (error.retryable, error.has_another_key, error.retry_after_s) == (True, False, 300.0)
+    assert several.take("m").position == 1
+    clock.now_s += keys.BARRED_S
+    assert several.take("m").position == 0
+
+
+def test_a_403_for_what_a_prompt_says_is_about_no_key() -> None:
+    several, _ = pool(2)
+    error = ContentFiltered("flagged", status_code=403)
+    several.judge(KeyUse(0, "m"), error)
+    assert (error.has_another_key, taken(several, 2)) == (False, [0, 1])
+
+
 def test_when_all_rest_the_error_tells_when_the_first_is_free() -> None:
     keys, clock = pool(2)
     keys.judge(KeyUse(0, "m"), RateLimitError("slower", retry_after_s=30.0))
@@ -187,7 +241,10 @@ def test_many_models_of_a_caller_do_not_fill_the_memory() -> None:
     for number in range(5000):
         clock.now_s += 1
         keys.judge(KeyUse(0, f"model-{number}"), RateLimitError("slower", retry_after_s=10.0))
-    assert len(keys._rests_until_s) <= 1000
+        keys.judge(KeyUse(1, f"model-{number % 2000}"), RateLimitError("slower", retry_after_s=1e9))
+        keys.judge(KeyUse(1, f"model-{number}"), PermissionDenied("no"))
+    assert max(len(keys._rests_until_s), len(keys._barred_until_s)) <= 1000
+    assert keys.resting == 2
 
 
 def test_api_key_comes_first_and_each_key_once() -> None:
@@ -289,6 +346,31 @@ async def test_a_key_that_was_made_good_again_comes_back() -> None:
         assert provider.keys.out == 1
 
 
+NO_ACCESS = {"error": {"message": "Project `p` does not have access to model `m`", "type": "invalid_request_error",
+                       "param": None, "code": "model_not_found"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", [NO_ACCESS, {"error": {"code": "forbidden", "message": "Forbidden"}}], ids=str)
+async def test_a_key_whose_project_may_not_use_the_model_gives_way_to_one_whose_may(told: Any) -> None:
+    def answer(request: Asked) -> Answer:
+        return (403, told) if ONE in request.headers["authorization"] else (200, CHAT)
+
+    async with asked(answer, "openai", ONE, TWO) as (provider, peer):
+        manager = ProviderManager([provider])
+        for _ in range(4):
+            assert (await manager.complete("Hi", model="service/m")).content == "Hello."
+        assert used(peer) == [ONE, TWO, TWO, TWO, TWO]
+
+
+async def test_where_no_key_may_use_the_model_each_is_asked_once() -> None:
+    async with asked(lambda _: (403, NO_ACCESS), "openai", ONE, TWO, THREE) as (provider, peer):
+        manager = ProviderManager([provider])
+        with pytest.raises(ModelNotFound, match="does not have access") as caught:
+            await manager.complete("Hi", model="service/m")
+        assert used(peer) == [ONE, TWO, THREE]
+        assert caught.value.status_code == 403
+
+
 async def test_a_429_rests_that_key_alone() -> None:
     def answer(request: Asked) -> Answer:
         return (429, SLOWER, {"retry-after": "30"}) if ONE in request.headers["authorization"] else (200, CHAT)
@@ -333,6 +415,7 @@ async def test_429_for_every_key_says_how_long_to_wait() -> None:
     [
         (403, "Your API key was reported as leaked. Please use another API key.", 1),
         (403, "You are not allowed to sample from this model", 0),
+        (403, 'acme/x requires moderation on OpenRouter. Your input was flagged for "violence".', 0),
         (402, "Insufficient balance", 1),
         (500, "oops", 0),
     ],
@@ -343,7 +426,8 @@ async def test_which_answers_take_a_key_out(status: int, message: str, out: int)
         with pytest.raises(ProviderError) as caught:
             await provider.complete(HI)
         assert provider.keys is not None
-        assert (provider.keys.out, caught.value.has_another_key) == (out, out == 1)
+        is_of_the_key = status < 500 and "flagged" not in message
+        assert (provider.keys.out, caught.value.has_another_key) == (out, is_of_the_key)
 
 
 async def test_a_prediction_is_asked_for_with_the_key_that_made_it() -> None:

@@ -15,7 +15,7 @@ from genai_spine.settings import api_key_of, load_settings
 
 ROWS = ", ".join(sorted(load_rows().keys() - {"openai_compatible"}))
 SECTIONS = (
-    "agents, breaker, costs, health, hedge, ledger, limits, logging, providers, "
+    "agents, breaker, cache, costs, health, hedge, ledger, limits, logging, providers, "
     "retry, routes, routing, server, state, "
     "streams, timeouts"
 )

@@ -53,7 +53,8 @@ def test_the_reference_has_every_key_with_type_default_and_words() -> None:
     assert entries["retry.retryable_errors"].default == "rate_limit, server_error, network_error, timeout"
     assert entries["routing.strategy"].in_force
     assert entries["breaker.window"].in_force
-    assert not entries["costs.daily_limit"].in_force
+    assert entries["costs.daily_limit"].in_force
+    assert entries["costs.budgets.<id>.limit_usd"].type == "a number"
     assert entries["providers.<id>.cost.currency"].in_force
     assert entries["providers.<id>.keep_alive"].in_force
     assert all(entry.doc and entry.type and entry.default for entry in entries.values())
@@ -75,8 +76,15 @@ def test_every_entry_of_the_not_yet_table_means_a_key() -> None:
         ("[streams]\non_break = 'error'\n", []),
         ("[streams]\non_break = 'continue'\n", []),
         ("[breaker]\nmin_calls = 10\n[retry]\nbudget = 0.1\n[hedge]\nbudget = 0.1\n", []),
-        ("[costs]\nalert_threshold = 0.8\n", ["costs.alert_threshold: … (budgets)"]),  # the default, but said
-        ("[costs]\ndaily_limit = 10\n", ["costs.daily_limit: … (budgets)"]),
+        ("[costs]\nalert_threshold = 0.8\n", []),
+        (
+            "[costs]\ndaily_limit = 10\n[costs.limits]\nopenai_daily = 1\n[providers.ollama]\n",
+            [
+                "costs.limits.openai_daily: no provider 'openai' is configured, so this limits nothing",
+                "costs: without ledger.url a restart forgets what was spent, and every budget begins anew",
+            ],
+        ),
+        ("[costs]\ndaily_limit = 10\n[ledger]\nurl = 'sqlite:///spine.db'\n", []),
         ("[providers.ollama]\nauto_pull = true\n", []),
         (
             "[providers.ollama.cost]\ninput_cost_per_1k = 1\n",

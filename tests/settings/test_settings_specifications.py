@@ -96,9 +96,9 @@ def test_the_toml_of_the_fifth(load: Any) -> None:
     assert settings.costs.limits == {"openai_daily": 5.0, "claude_daily": 3.0, "gemini_daily": 2.0}
 
 
-def test_what_the_fifth_asks_for_before_its_time_is_said(load: Any) -> None:
+def test_what_the_fifth_asks_for_is_in_force(load: Any) -> None:
     assert warnings_of(load(example("s4.toml"), KEYS)) == [
-        "costs.monthly_budget: understood, but not yet in force in this version (budgets)",
+        "costs: without ledger.url a restart forgets what was spent, and every budget begins anew",
     ]
 
 

@@ -24,7 +24,7 @@ from genai_spine.engine.manager import ProviderManager, wanted_of
 from genai_spine.engine.record import CallRecord
 from genai_spine.model.card import Capabilities
 from genai_spine.model.content import Text
-from genai_spine.model.errors import BadReply, ContentFiltered, InvalidRequest
+from genai_spine.model.errors import BadReply, ContentFiltered
 from genai_spine.model.request import CompletionRequest, Message, OutputSchema
 from genai_spine.model.response import CompletionResponse, FinishReason, Notice, TokenUsage
 from genai_spine.policy.route import Choice
@@ -55,6 +55,7 @@ class Ask:
             provider=wishes.provider,
             provider_hint=wishes.provider_hint,
             fallbacks=tuple(wishes.fallbacks),
+            cost_limit=wishes.cost_limit,
         )
         self._record = record or CallRecord()
         self._answers: list[CompletionResponse] = []
@@ -73,7 +74,6 @@ class Ask:
         request = msgspec.structs.replace(
             self._base,
             messages=messages,
-            cost_limit=self._left(),
             output_schema=output_schema,
         )
         with self._recorded() as record:
@@ -106,14 +106,14 @@ class Ask:
         """A record of one call, on the terms of the whole, which gets what became of it."""
         whole = self._record
         one = CallRecord(caller=whole.caller, timeout_s=self._time_left_s(), priority=whole.priority)
-        one.about = whole.about
+        one.about, one.cache_terms, one.allowance = whole.about, whole.cache_terms, whole.allowance
         try:
             yield one
         finally:
             whole.attempts += one.attempts
             whole.passed_over += one.passed_over
             whole.decision = whole.decision or one.decision
-            whole.answered_by = one.answered_by
+            whole.answered_by, whole.allowance = one.answered_by, one.allowance
             self.manager.traffic.recent.add(whole)
 
     def _time_left_s(self) -> float | None:
@@ -126,7 +126,7 @@ class Ask:
     @cached_property
     def target(self) -> Choice:
         """Who is asked first. Raises: ProviderNotFound."""
-        return self.manager.router.plan(wanted_of(self._base))[0]
+        return self.manager.router.plan(wanted_of(self._base), self._record.caller)[0]
 
     @property
     def target_can(self) -> Capabilities:
@@ -163,20 +163,6 @@ class Ask:
         costs = [answer.cost_usd for answer in self._answers]
         known = [cost for cost in costs if cost is not None]
         return sum(known, Decimal(0)) if known and len(known) == len(costs) else None
-
-    def _left(self) -> Decimal | None:
-        limit = self._wishes.cost_limit
-        if limit is None:
-            return None
-        spent = sum((answer.cost_usd or Decimal(0) for answer in self._answers), Decimal(0))
-        if spent >= limit and self._answers:
-            raise InvalidRequest(
-                f"cost_limit: {len(self._answers)} calls have cost ${spent:f} of ${limit:f}, and more are needed",
-                param="cost_limit",
-                status_code=402,
-                code="cost_limit",
-            )
-        return limit - spent
 
     def _unknown(self) -> Iterable[Notice]:
         """What the sums do not have."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from genai_spine.cli.ledger_state import examine_ledger
 from genai_spine.cli.loop import run
 from genai_spine.cli.machine import Check, Status, examine_machine, examine_port
 from genai_spine.cli.output import Output, one_line
@@ -89,6 +90,7 @@ async def _examine(output: Output, config: Path | None) -> list[Check]:
         *(_within_limit(id, _provider(settings, id)) for id in by_id),
         *([] if any(table.type == "ollama" for table in by_id.values()) else [_other_ollama()]),
         examine_port(settings.server),
+        examine_ledger(settings),
     )
     return [*checks, *(check for some in found for check in some)]
 

@@ -124,12 +124,37 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
     for number, attempt in enumerate(told_of["attempts"], 1):
         output.line()
         output.line(f"attempt {number}    {attempt['provider']}/{attempt['model']}: {_end_of(attempt)}")
+        output.line(f"{'tokens':12} {_tokens_of(attempt)}")
         output.line(f"{'cost':12} {attempt['arithmetic']}")
+        if (price := _price_of(attempt)) is not None:
+            output.line(f"{'price':12} {price}")
 
 
 def _cost_of(call: dict[str, Any]) -> str:
     cost = "not known" if call["cost_usd"] is None else f"${call['cost_usd']}"
     return f"{cost}, and {call['unpriced']} attempts of unknown cost" if call["unpriced"] else cost
+
+
+_COUNTERS = (
+    ("input", "input_tokens"), ("output", "output_tokens"), ("read from a cache", "cache_read_tokens"),
+    ("written to one", "cache_write_tokens"), ("for an hour", "cache_write_1h_tokens"),
+    ("reasoning", "reasoning_tokens"), ("sound in", "audio_input_tokens"), ("sound out", "audio_output_tokens"),
+)  # fmt: skip
+
+
+def _tokens_of(attempt: dict[str, Any]) -> str:
+    """Those that were told of; the last ones are among input or output."""
+    counts = [f"{attempt[name]:,} {word}" for word, name in _COUNTERS if attempt[name] is not None]
+    counted = ", ".join(counts) or "none were told of"
+    return f"{counted} (by estimate)" if attempt["is_estimated"] else counted
+
+
+def _price_of(attempt: dict[str, Any]) -> str | None:
+    """Which price it was: since when, from where, for which service."""
+    parts = [f"since {attempt['price_since']}"] if attempt["price_since"] is not None else []
+    parts += [f"from {attempt['price_source']}"] if attempt["price_source"] is not None else []
+    parts += [f"of the service {attempt['service']}"] if attempt["service"] is not None else []
+    return ", ".join(parts) or None
 
 
 def _end_of(attempt: dict[str, Any]) -> str:

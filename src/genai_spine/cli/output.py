@@ -207,6 +207,8 @@ class _Formatter(logging.Formatter):
             "logger": record.name,
             "message": self._output.without_secrets(record.getMessage()),
         }
+        if isinstance(data := getattr(record, "data", None), dict):  # what a program may want to read of it
+            line |= data
         if record.exc_info:
             line["error"] = self._output.without_secrets(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()

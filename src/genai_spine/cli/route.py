@@ -38,6 +38,7 @@ def command() -> None:
 @click.option("--fallback", "fallbacks", multiple=True, metavar="MODEL", help="As `fallbacks` in a request.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="As in the header x-spine-tags.")
 @click.option("--session", metavar="ID", help="As in the header x-spine-session.")
+@click.option("--key", metavar="NAME", help="As a call with the key of that name, of [server.keys].")
 @click.option(
     "--body", type=click.File("rb"), metavar="FILE", help="A request as it would be sent, of any dialect; - is stdin."
 )
@@ -53,6 +54,7 @@ def explain(
     fallbacks: tuple[str, ...],
     tags: tuple[str, ...],
     session: str | None,
+    key: str | None,
     body: BinaryIO | None,
     is_json: bool,
     prompt: str | None,
@@ -66,7 +68,10 @@ def explain(
     given = {"model": model, "provider": provider, "hint": hint, "fallbacks": fallbacks}
     wanted = msgspec.structs.replace(wanted, **{name: value for name, value in given.items() if value})
     settings = load_usable(output, config, wanted.provider)
-    explained = run(_explain(settings, wanted, request, About(session=session, tags=tags)))
+    if key is not None and key not in settings.server.keys:
+        known = ", ".join(settings.server.keys) or "none"
+        raise click.UsageError(f'--key: there is no key "{key}" in [server.keys]; there are: {known}')
+    explained = run(_explain(settings, wanted, request, About(session=session, tags=tags), key))
     if is_json:
         output.json(explained)
         return
@@ -87,9 +92,11 @@ def _request(body: bytes | None, prompt: str | None, model: str | None) -> tuple
     return exchange.request, exchange.wanted
 
 
-async def _explain(settings: Settings, wanted: Wanted, request: CompletionRequest, about: About) -> Explained:
+async def _explain(
+    settings: Settings, wanted: Wanted, request: CompletionRequest, about: About, key: str | None
+) -> Explained:
     async with ProviderManager.from_settings(settings) as manager:
-        return manager.router.explain(wanted, lambda: request, about)
+        return manager.router.explain(wanted, lambda: request, about, key)
 
 
 def _print(output: Output, explained: Explained) -> None:

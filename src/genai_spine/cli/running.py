@@ -49,7 +49,7 @@ async def ask_gateway(
 
 
 def _key_of(server: ServerSettings, environ: Mapping[str, str]) -> str | None:
-    plain = (text for key in server.api_keys if not (text := key.reveal()).startswith("sha256:"))
+    plain = (text for key in server.all_keys if not (text := key.reveal()).startswith("sha256:"))
     return next(plain, None) or environ.get(KEY_VARIABLE)
 
 

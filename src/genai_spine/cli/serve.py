@@ -130,8 +130,8 @@ def banner(settings: Settings, address: str, port: int, probe: OllamaProbe, is_s
     yield f"  export ANTHROPIC_BASE_URL={url}"
     yield f"  export GOOGLE_GEMINI_BASE_URL={url}"
     yield f"  export OLLAMA_HOST={url}"
-    if settings.server.api_keys:
-        yield "  with one of server.api_keys as the client's key"
+    if settings.server.all_keys:
+        yield "  with one of server.api_keys or server.keys as the client's key"
     else:
         yield "  with any text as OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY: only the clients insist on one"
 

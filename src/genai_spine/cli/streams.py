@@ -78,4 +78,4 @@ def _server(server: ServerSettings, url: str | None) -> ServerSettings:
         port = 0
     if parts.scheme != "http" or not parts.hostname or not port:
         raise click.BadParameter(f"{url} is no address of a gateway, such as http://127.0.0.1:8100", param_hint="--url")
-    return msgspec.structs.replace(server, host=parts.hostname, port=port, api_keys=[])
+    return msgspec.structs.replace(server, host=parts.hostname, port=port, api_keys=[], keys={})

@@ -13,9 +13,12 @@ import click
 
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
+from genai_spine.engine.spending import budgets_of
+from genai_spine.ledger.forecasts import Foretold, budget_forecasts, month_forecasts
 from genai_spine.ledger.opening import reader_of
 from genai_spine.ledger.reading import Usage, UsageReport, day_of, told, usage
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.settings import Settings
 
 _WAYS = ("provider", "model", "key", "agent", "route", "tag", "day")
 
@@ -34,6 +37,7 @@ def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date 
 @click.option("--since", callback=_day, metavar="7d|DATE", help="From this day on (UTC).")
 @click.option("--until", callback=_day, metavar="DATE", help="To this day, itself included.")
 @click.option("--key", "caller", metavar="NAME", help="Of one caller's key alone, as `--by key` names it.")
+@click.option("--forecast", "is_forecast", is_flag=True, help="What it will be when the month and each budget end.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.option("--csv", "is_csv", is_flag=True, help="For spreadsheets.")
 @click.pass_obj
@@ -44,11 +48,18 @@ def command(
     since: date | None,
     until: date | None,
     caller: str | None,
+    is_forecast: bool,
     is_json: bool,
     is_csv: bool,
 ) -> None:
     """Sum up what was used and what it cost."""
-    with reader_of(load(output, config).ledger) as reader:
+    settings = load(output, config)
+    if is_forecast:
+        if since is not None or until is not None:
+            raise click.UsageError("--forecast is of windows that are under way: leave --since and --until out")
+        _foretell(output, settings, by, caller, is_json=is_json, is_csv=is_csv)
+        return
+    with reader_of(settings.ledger) as reader:
         report = usage(reader, by, since=since, until=until, caller=caller)
     if is_json:
         output.json(told(report))
@@ -74,8 +85,13 @@ def _cell(value: Any) -> Any:
 
 def _print(output: Output, report: UsageReport) -> None:
     rows = [_row(row, row.name or "–") for row in report.data]
+    rows.append(_row(report.total, "total"))
     columns = [report.by or "", "calls", "failed", "input", "cached", "output", "USD", "unknown"]
-    output.table(columns, [*rows, _row(report.total, "total")], right=columns[1:])
+    if report.total.cached_calls:
+        columns += ["from cache", "saved"]
+        for row, used in zip(rows, (*report.data, report.total), strict=True):
+            row += [f"{used.cached_calls:,}", _usd(used.saved_usd)]
+    output.table(columns, rows, right=columns[1:])
 
 
 def _row(row: Usage, name: str) -> list[str]:
@@ -93,3 +109,48 @@ def _unknown(row: Usage) -> str:
         return ""
     most = row.unpriced_at_most_usd
     return f"{row.unpriced:,} calls" + ("" if most is None else f", at most {most:,f}")
+
+
+# ------------------------------------------------------------ what it will be
+
+
+def _foretell(
+    output: Output, settings: Settings, by: str | None, caller: str | None, *, is_json: bool, is_csv: bool
+) -> None:
+    """The month, by what is asked for, and where that is nobody's in particular the budgets."""
+    now = datetime.now(UTC)
+    with reader_of(settings.ledger) as reader:
+        lines = month_forecasts(reader, now, by, caller=caller)
+        if caller is None:
+            lines += budget_forecasts(reader, budgets_of(settings), now)
+    if is_json:
+        output.json({"as_of": now.isoformat(), "interval": 0.9, "data": told(lines)})
+    elif is_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(Foretold.__struct_fields__)
+        for line in lines:
+            plain = told(line)
+            writer.writerow([_cell(plain[name]) for name in Foretold.__struct_fields__])
+    else:
+        columns = ["of", "until", "spent", "expected", "90 %", "limit", "reached", "unknown"]
+        output.table(columns, [_forecast_row(line) for line in lines], right=columns[2:6])
+
+
+def _forecast_row(line: Foretold) -> list[str]:
+    name = " ".join(part for part in (line.kind, line.name) if part)
+    until = f"{line.last_day:%Y-%m-%d}" if line.last_day is not None else "–"
+    expected, interval = "?", ""
+    if line.expected is not None:
+        expected, interval = _amount(line.expected, line), f"{_amount(line.low, line)} – {_amount(line.high, line)}"
+    limit = _amount(line.limit, line) if line.limit is not None else ""
+    reached = f"{line.reached_on:%Y-%m-%d}" if line.reached_on is not None else "–" if line.limit is not None else ""
+    return [name, until, _amount(line.spent, line), expected, interval, limit, reached, line.why or ""]
+
+
+def _amount(amount: Decimal | None, line: Foretold) -> str:
+    """To the cent, and to three figures below a dollar: more is not known of what is to come."""
+    if amount is None:
+        return "?"
+    if line.unit == "tokens":
+        return f"{amount:,f} tokens"
+    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${float(amount):.3g}"

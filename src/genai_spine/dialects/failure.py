@@ -1,5 +1,5 @@
 """What an error answer means, for every dialect: the status first, then the body's machine code by the
-dialect's own table; message text only through the two declared patterns below.
+dialect's own table; message text only through the declared patterns below.
 
 Status before message, because texts change without notice and statuses do not. Secrets that a provider
 echoes ("Incorrect API key provided: sk-…") are taken out of every text that leaves here.
@@ -67,6 +67,10 @@ CONTEXT_LENGTH = re.compile(
 )
 CONTENT_FILTER = re.compile(r"content (management )?(filter|policy)|responsible ai policy", re.IGNORECASE)
 
+FLAGGED = re.compile(r"requires moderation|input was flagged", re.IGNORECASE)
+"""A 403 of which this holds is about the prompt, and no key may more: OpenRouter's moderation
+(openrouter.ai/docs/errors: "your chosen model requires moderation and your input was flagged", read 2026-11)."""
+
 _SECRET = re.compile(
     r"(?:sk|pk|gsk|xai|csk|pplx|r8|hf|AIza|fw|tgp|key|nvapi)[-_][\w*.-]{6,}|AIza[\w-]{10,}|Bearer \S+"
     r"|eyJ[\w-]{8,}\.[\w.-]+|ya29\.[\w-]+|A[KS]IA[A-Z0-9]{12,}"  # tokens of Entra and Google, AWS keys
@@ -99,6 +103,8 @@ def error_class(
         by_status = BadRequest if 400 <= status < 500 else ServerError if status >= 500 else None
     if status == 403 and DEAD_KEY.search(message):
         return AuthenticationError
+    if status == 403 and FLAGGED.search(message):
+        return ContentFiltered
     if found is not None and (by_status is None or issubclass(found, by_status) or found in _REFINES):
         return found
     if by_status is BadRequest or by_status is None:

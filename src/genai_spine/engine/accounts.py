@@ -7,9 +7,11 @@ between has said what it was about to spend.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Status, Tokens
 from genai_spine.model.response import TokenUsage
@@ -17,22 +19,38 @@ from genai_spine.policy.cost import nanousd
 
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
-    from genai_spine.engine.record import CallRecord
+    from genai_spine.engine.record import Cached, CallRecord
 
-Write = Callable[[Entry], object]
+_day = lru_cache(64)(str)
+"""A date in words: prices have few."""
+_MOST_MORE = 2_000
+"""Letters; no provider tells so much of one call."""
+
+
+class Write(Protocol):
+    def __call__(self, *entries: Entry) -> bool | None:
+        """Whether the entries are where they outlive the process."""
 
 
 class Account:
-    """One attempt's entries. `write` appends one to the ledger."""
+    """One attempt's entries. `write` appends some to the ledger.
 
-    __slots__ = ("_write", "id")
+    How a whole answer ended is written together with how its call did, which is before anybody is given the answer:
+    one write is half the price of two.
+    """
 
-    def __init__(self, write: Write, attempt: Attempt, record: CallRecord) -> None:
+    __slots__ = ("_ended", "_waits", "_write", "cost_nanousd", "id", "is_written")
+
+    def __init__(self, write: Write, attempt: Attempt, record: CallRecord, most_nanousd: int | None = None) -> None:
         self._write = write
+        self._ended: Ended | None = None
+        """Not written yet."""
+        self._waits = not record.is_stream
+        self.cost_nanousd: int | None = None
         call = record.call_id
         self.id = f"{call}-{len(record.attempts)}"
         choice = attempt.target.choice
-        write(
+        self.is_written = write(
             Begun(
                 id=self.id,
                 call=call,
@@ -45,41 +63,67 @@ class Account:
                 route=record.route,
                 tags=record.tags,
                 dialect=record.dialect,
+                most_nanousd=most_nanousd,
                 is_hedge=attempt.is_hedge,
             )
         )
 
     def end(self, attempt: Attempt, usage: TokenUsage | None) -> None:
-        """`attempt` is settled. One that nobody charges for costs nothing; of others the cost may be unknown."""
-        priced = attempt.target.provider.priced(attempt.target.choice.model or "", usage)
-        attempt.cost_usd = priced.cost_usd if usage is not None or _may_cost(attempt) else Decimal(0)
-        self._write(
-            Ended(
-                id=self.id,
-                at=time.time(),
-                status=status_of(attempt),
-                duration_s=attempt.duration_s or 0.0,
-                first_s=attempt.first_s,
-                tokens=tokens_of(usage) if usage is not None else None,
-                cost_nanousd=nanousd(attempt.cost_usd),
-                price_since=str(priced.price_since) if priced.price_since is not None else None,
-                price_source=priced.source,
-                service=priced.service,
-                error_type=attempt.error_type,
-                status_code=attempt.status_code,
-            )
+        """`attempt` is settled. One that nobody charges for costs nothing. Of an answer that is not whole what was
+        counted is not all that is charged: its cost is not known."""
+        counted = usage if not attempt.may_be_billed else None
+        priced = attempt.target.provider.priced(attempt.target.choice.model or "", counted)
+        attempt.cost_usd = cost_usd = priced.cost_usd if _may_cost(attempt) else Decimal(0)
+        self.cost_nanousd = cost_nanousd = nanousd(cost_usd)
+        ended = Ended(
+            id=self.id,
+            at=time.time(),
+            status=status_of(attempt),
+            duration_s=attempt.duration_s or 0.0,
+            first_s=attempt.first_s,
+            tokens=tokens_of(usage) if usage is not None else None,
+            cost_nanousd=cost_nanousd,
+            price_since=_day(priced.price_since) if priced.price_since is not None else None,
+            price_source=priced.source,
+            service=priced.service,
+            error_type=attempt.error_type,
+            status_code=attempt.status_code,
         )
+        if self._waits and ended.status == "answered":
+            self._ended = ended
+        else:
+            self._write(ended)
+
+    def take_ended(self) -> Ended | None:
+        """What is to be written with the end of the call; what comes after that is written when it comes."""
+        ended, self._ended, self._waits = self._ended, None, False
+        return ended
 
 
 def close(record: CallRecord, write: Write) -> None:
     """The call is over: what its caller got, after all its attempts."""
     attempts = record.attempts
     if not attempts:
+        if record.cached is not None:
+            _tell_cached(record, record.cached, write)
         return
-    last = next((attempt for attempt in reversed(attempts) if status_of(attempt) == "answered"), attempts[-1])
-    paid = [] if record.is_shared else attempts
-    costs = [attempt.cost_usd for attempt in paid if attempt.cost_usd is not None]
+    last = attempts[-1]
+    if len(attempts) > 1:
+        last = next((attempt for attempt in reversed(attempts) if status_of(attempt) == "answered"), last)
+    paid = () if record.is_shared else attempts
+    ends: list[Entry] = []
+    cost: int | None = 0 if record.is_shared else None
+    unpriced = 0
+    for attempt in paid:
+        account = attempt.account
+        if account is not None and (ended := account.take_ended()) is not None:
+            ends.append(ended)
+        if account is not None and account.cost_nanousd is not None:
+            cost = (cost or 0) + account.cost_nanousd
+        elif _may_cost(attempt):
+            unpriced += 1
     write(
+        *ends,
         Call(
             id=record.call_id,
             at=time.time(),
@@ -94,18 +138,41 @@ def close(record: CallRecord, write: Write) -> None:
             is_stream=record.is_stream,
             provider=last.provider,
             model=last.model,
-            cost_nanousd=nanousd(sum(costs, Decimal(0))) if costs or record.is_shared else None,
-            unpriced=sum(attempt.cost_usd is None and _may_cost(attempt) for attempt in paid),
+            cost_nanousd=cost,
+            unpriced=unpriced,
             error_type=last.error_type,
             status_code=last.status_code,
+        ),
+    )
+
+
+def _tell_cached(record: CallRecord, cached: Cached, write: Write) -> None:
+    """Nobody was asked: the answer is one that was given before."""
+    choice = record.answered_by
+    write(
+        Call(
+            id=record.call_id,
+            at=time.time(),
+            duration_s=time.monotonic() - record.begun_s,
+            status="answered",
+            attempts=0,
+            caller=record.caller,
+            agent=choice.agent if choice is not None else None,
+            route=record.route,
+            tags=record.tags,
+            dialect=record.dialect,
+            is_stream=record.is_stream,
+            provider=choice.provider if choice is not None else cached.provider,
+            model=choice.model if choice is not None else cached.model,
+            cost_nanousd=0,
+            is_cached=True,
+            saved_nanousd=cached.saved_nanousd,
         )
     )
 
 
 def status_of(attempt: Attempt) -> Status:
-    if not attempt.is_settled:
-        return "interrupted"
-    if attempt.left:
+    if attempt.left or not attempt.is_settled:  # which others wait for, when its own call is over
         return "left"
     return "answered" if attempt.error is None else "failed"
 
@@ -125,4 +192,15 @@ def tokens_of(usage: TokenUsage) -> Tokens:
         audio_input=usage.audio_input_tokens,
         audio_output=usage.audio_output_tokens,
         is_estimated=usage.estimated,
+        more=_more_of(usage) if usage.details is not None or usage.compute_s is not None else None,
     )
+
+
+def _more_of(usage: TokenUsage) -> str | None:
+    """What few calls use, so that the cost can be reckoned again."""
+    more = TokenUsage(details=usage.details, compute_s=usage.compute_s)
+    try:
+        text = msgspec.json.encode(more).decode()
+    except (TypeError, ValueError, RecursionError):  # of a provider of somebody's own, which counts otherwise
+        return None
+    return text if len(text) <= _MOST_MORE else None

@@ -9,6 +9,7 @@ from genai_spine.engine.decision import Considered, Count, Decision, LeftOut
 from genai_spine.engine.known import Facts, Known
 from genai_spine.engine.request_facts import RequestFacts
 from genai_spine.engine.targets import Targets
+from genai_spine.engine.within import NOT_ALLOWED, Within
 from genai_spine.model.errors import ProviderNotFound, SpineError
 from genai_spine.policy.needs import TOLD
 from genai_spine.policy.route import Choice
@@ -16,10 +17,10 @@ from genai_spine.policy.route import Choice
 
 class Asking:
     """`takes_all`: nobody is left out for what it lacks. `is_steady`: what holds of every such request is asked.
-    `is_dry`: nothing is remembered of it.
+    `is_dry`: nothing is remembered of it. `within`: what the caller's key may use, where that is not everything.
     """
 
-    __slots__ = ("facts", "is_dry", "is_steady", "known", "lacks_any", "left_out", "now_s", "takes_all")
+    __slots__ = ("facts", "is_dry", "is_steady", "known", "lacks_any", "left_out", "now_s", "takes_all", "within")
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Asking:
         takes_all: bool = False,
         is_steady: bool = False,
         is_dry: bool = False,
+        within: Within | None = None,
     ) -> None:
         self.known = known
         self.facts = facts
@@ -37,6 +39,7 @@ class Asking:
         self.takes_all = takes_all or is_steady
         self.is_steady = is_steady
         self.is_dry = is_dry
+        self.within = within
         self.lacks_any = False
         self.left_out: list[LeftOut] = []
 
@@ -44,10 +47,12 @@ class Asking:
         self.left_out += [LeftOut(choice, reason) for choice in choices]
 
     def lack_of(self, choice: Choice) -> str | None:
-        """Why this target cannot answer the request, as far as is known; None where it may.
+        """Why this target cannot answer the request, as far as is known, or may not; None where it may.
 
         The only target that a request names is never too little: the caller knows why.
         """
+        if self.within is not None and choice not in self.within.choices:
+            return NOT_ALLOWED
         known = self.known
         if self.takes_all or (choice == known.choices[0] and len(known.nodes[0].choices) == 1):
             return None
@@ -81,7 +86,8 @@ def _cost(facts: Facts, input_tokens: int, output_tokens: int) -> Decimal | None
 
 def nobody_left(known: Known, asking: Asking) -> SpineError:
     """The error of a request for which no target of its route is meant."""
-    said = "; ".join(f"{left.choice.provider}/{left.choice.model}: {left.reason}" for left in asking.left_out)
+    told = [left for left in asking.left_out if left.reason != NOT_ALLOWED]
+    said = "; ".join(f"{left.choice.provider}/{left.choice.model}: {left.reason}" for left in told)
     name = known.plan.route or "the request"
     return ProviderNotFound(f'"{name}" leads nowhere for this request: {said}')
 

@@ -6,11 +6,13 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from genai_spine.engine import spending
 from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.response import TokenUsage
 
 if TYPE_CHECKING:
     from genai_spine.engine.accounts import Account
+    from genai_spine.engine.budgets import Reservation
     from genai_spine.engine.limiter import Grant
     from genai_spine.engine.targets import Target
 
@@ -24,7 +26,8 @@ class Attempt:
 
     __slots__ = (
         "account", "begun_s", "cost_usd", "duration_s", "error", "error_type", "first_s", "grant", "is_admitted",
-        "is_hedge", "is_settled", "left", "may_be_billed", "retry_after_s", "status_code", "target", "usage",
+        "is_hedge", "is_settled", "left", "may_be_billed", "reservation", "retry_after_s", "status_code", "target",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, target: Target, *, is_hedge: bool = False, is_admitted: bool = True) -> None:
@@ -51,6 +54,7 @@ class Attempt:
         self.is_settled = False
         self.grant: Grant | None = None
         self.account: Account | None = None
+        self.reservation: Reservation | None = None
         target.in_flight += 1
 
     def has_begun(self) -> None:
@@ -87,14 +91,29 @@ class Attempt:
             self.grant.settle(used, error=error, left=left)
         if self.account is not None:
             self.account.end(self, usage)
+        if self.reservation is not None:
+            spending.settle(self.reservation, self)
 
     def _failed(self, error: SpineError, duration_s: float, now_s: float) -> None:
         self.error, self.error_type, self.status_code = error.message, error.type.value, error.status_code
         self.retry_after_s = error.retry_after_s
-        self.may_be_billed = error.is_uncertain and isinstance(error, ProviderError) and error.sent
+        # What had begun is charged as far as it went, whatever ended it.
+        is_unsure = error.is_uncertain or self.first_s is not None
+        self.may_be_billed = is_unsure and isinstance(error, ProviderError) and error.sent
         self.target.breaker.record(now_s, error, self.begun_s)
         if self.first_s is None:
             self.target.pace.failed(duration_s, now_s)
+
+    # ------------------------------------------------------------ what it may cost
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How long its answer may be at most, where a budget leaves no room for what was asked for."""
+        return self.reservation.cap if self.reservation is not None else None
+
+    def meter(self) -> spending.Meter | None:
+        """Who is told how its answer grows, where a budget looks at that."""
+        return spending.Meter(self.reservation) if self.reservation is not None else None
 
     # ------------------------------------------------------------ how it went
 

@@ -112,18 +112,28 @@ class _Call(Generic[T]):
             partial(self.ask, target),
             partial(self.ask, targets[place + 1], is_hedge=True),
             after_s,
-            may_start=hedges.withdraw,
+            may_start=partial(self._traffic.may_hedge, targets[place + 1]),
             discard=self._discard,
         )
 
     async def ask(self, target: Target, *, is_hedge: bool = False, is_last: bool = False) -> T:
         """One attempt. Raises: SpineError; LimitReached and TargetClosed where nothing was sent."""
         traffic, record = self._traffic, self._record
+        if traffic.must_write is not None:
+            traffic.must_write.check(record.caller)
         grant = None
         if traffic.limiter.concerns(target.choice, record.caller):
-            grant = await traffic.room(target, record, is_last=is_last)
-        attempt = traffic.enter(target, record, grant, is_hedge=is_hedge, is_last=is_last)
+            at_once = traffic.limiter.at_once
+            grant = at_once(target.choice, record.caller, record.tokens, is_first=not record.attempts)
+            if grant is None:
+                grant = await traffic.room(target, record, is_last=is_last)
+        reservation = None
+        if traffic.spending.is_on or record.cost_limit is not None:
+            reservation = await traffic.allowed(target, record, grant)
+        attempt = traffic.enter(target, record, grant, reservation, is_hedge=is_hedge, is_last=is_last)
         try:
+            if traffic.must_write is not None:
+                traffic.must_write.check_begun(record.caller, attempt)
             sending = self._send(target.choice, attempt)
             if traffic.is_bounded(target, record, self._decision):
                 is_stream = self._discard is not None

@@ -40,6 +40,22 @@ class Considered(msgspec.Struct, frozen=True, kw_only=True):
     context_window: int | None
 
 
+def passing_over(candidates: tuple[Considered, ...], why: Callable[[Choice], str | None]) -> tuple[Considered, ...]:
+    """The candidates as they are asked where some of them are not, and why those are not."""
+    told: list[Considered] = []
+    place = 0
+    for each in candidates:
+        reason = why(Choice(provider=each.provider, model=each.model)) if each.place is not None else None
+        if reason is not None:
+            told.append(msgspec.structs.replace(each, place=None, reason=reason))
+        elif each.place is not None:
+            place += 1
+            told.append(msgspec.structs.replace(each, place=place))
+        else:
+            told.append(each)
+    return tuple(sorted(told, key=lambda each: each.place is None))
+
+
 class LeftOut(msgspec.Struct, frozen=True):
     """A target that is not asked, or not before all the others, and why."""
 

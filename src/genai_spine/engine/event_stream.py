@@ -18,6 +18,7 @@ import msgspec
 
 from genai_spine.engine.first_event import first_of
 from genai_spine.engine.floor import Floor, over_events
+from genai_spine.engine.spending import Meter, metered
 from genai_spine.model.content import Text
 from genai_spine.model.errors import ProviderError, SpineError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartStart, StreamEvent
@@ -35,6 +36,9 @@ DRAIN_S = 0.05
 class Watched(Protocol):
     """Who is told how a stream goes: an `Attempt` (attempt.py)."""
 
+    @property
+    def max_tokens(self) -> int | None: ...
+    def meter(self) -> Meter | None: ...
     def has_begun(self) -> None: ...
     def settle(
         self, *, usage: TokenUsage | None = None, error: SpineError | None = None, left: bool = False
@@ -101,6 +105,8 @@ async def _read(
     try:
         async with aclosing(provider.batches(request)) as batches:
             source = over_events(batches, Floor(min_tokens_per_s)) if min_tokens_per_s else batches
+            if (meter := attempt.meter()) is not None:
+                source = metered(source, meter)
             async for events in source:
                 held += events
                 if all(map(_promises, events)):

@@ -15,13 +15,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from decimal import Decimal
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.engine import event_stream, relaying
+from genai_spine.engine.asks import asks_of_exchange
 from genai_spine.engine.continuation import Resume, continued
 from genai_spine.engine.event_stream import Watched
 from genai_spine.engine.first_event import first_of
@@ -31,6 +32,7 @@ from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
+from genai_spine.policy.budget_need import Asks
 from genai_spine.policy.route import Choice, Wanted
 from genai_spine.policy.strategy import ANSWER_TOKENS
 from genai_spine.providers import codecs
@@ -38,6 +40,9 @@ from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.wire.http import Headers
 from genai_spine.wire.sse import encode_comment
+
+if TYPE_CHECKING:
+    from genai_spine.engine.record import CallRecord
 
 _ID_PREFIX = f"gen-{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
 _numbers = count()
@@ -153,17 +158,31 @@ class Exchange:
                 raise
         return self._request
 
+    def tell(self, record: CallRecord) -> None:
+        """What the call's record is to know of it."""
+        record.dialect = self.dialect
+        record.tokens, record.asks = self.expected_tokens, self.asks
+        record.cost_limit = self.peek.cost_limit
+
+    def asks(self) -> Asks:
+        """What it asks for that costs."""
+        return asks_of_exchange(self)
+
     def _is_relayed(self, provider: LLMProvider) -> bool:
         return isinstance(provider, HttpProvider) and provider.relays(self.dialect, self.peek.members)
 
-    def answer(self, provider: LLMProvider, choice: Choice) -> Coroutine[Any, Any, Answered]:
-        """Raises: ProviderError, InvalidRequest."""
-        if isinstance(provider, HttpProvider) and self._is_relayed(provider):
+    def answer(
+        self, provider: LLMProvider, choice: Choice, max_tokens: int | None = None
+    ) -> Coroutine[Any, Any, Answered]:
+        """`max_tokens` where the answer must be shorter than was asked for: each dialect has its own word for that, so
+        it then goes through the model. Raises: ProviderError, InvalidRequest."""
+        if max_tokens is None and isinstance(provider, HttpProvider) and self._is_relayed(provider):
             return self._relay(provider, choice)
-        return self._translate(provider, choice)
+        return self._translate(provider, choice, max_tokens)
 
-    async def _translate(self, provider: LLMProvider, choice: Choice) -> Answered:
-        response = _identified(await provider.complete(self.request.aimed_at(choice.model)))
+    async def _translate(self, provider: LLMProvider, choice: Choice, max_tokens: int | None) -> Answered:
+        request = self.request.aimed_at(choice.model, max_tokens=max_tokens)
+        response = _identified(await provider.complete(request))
         return Answered(
             body=self.inbound.encode_response(response, self.request),
             provider=provider.name,
@@ -202,18 +221,19 @@ class Exchange:
         With `resume` it goes through the model, so that another target can go on where this one breaks.
         Raises: ProviderError, InvalidRequest; the attempt is left to who called.
         """
-        if resume is None and isinstance(provider, HttpProvider) and self._is_relayed(provider):
+        is_capped = attempt.max_tokens is not None
+        if resume is None and not is_capped and isinstance(provider, HttpProvider) and self._is_relayed(provider):
             chunks = relaying.stream(self, provider, choice, attempt)
             return Streaming(
                 first=await first_of(chunks, provider, choice.model),
                 chunks=chunks,
                 provider=provider.name,
                 model=provider.card(choice.model).id,
-                write_error=self._error,
+                write_error=self.write_error,
                 notices=provider.standing(choice.model).notices,
             )
         encoder = self.inbound.stream_encoder(self.request)
-        request = self.request.aimed_at(choice.model, stream=True)
+        request = self.request.aimed_at(choice.model, stream=True, max_tokens=attempt.max_tokens)
         stream = await event_stream.begin(provider, request, attempt, min_tokens_per_s=self.min_tokens_per_s)
         batches, said = stream.rest, list[Notice]()
         if resume is not None:
@@ -245,7 +265,7 @@ class Exchange:
                 said.clear()
                 yield out
 
-    def _error(self, error: SpineError, request_id: str) -> bytes:
+    def write_error(self, error: SpineError, request_id: str) -> bytes:
         """The end of a stream that was relayed."""
         return self.inbound.stream_encoder(CompletionRequest(messages=())).error(error, request_id)
 

@@ -19,6 +19,9 @@ _TOO_MUCH = frozenset({429, 503, 529})
 _LONGEST_HOLD_S = 3600.0
 _GRACE_US = 5_000
 """Who waits as long as the provider asked must not come a timer's breadth too early."""
+_GAP_US = 100_000
+"""How far apart those that waited are let in, at most: about as long as a refusal takes to come back. If the target
+still bears nothing, one or two of them hear it, and not all."""
 
 
 class Refused(NamedTuple):
@@ -52,7 +55,7 @@ class Way:
 class Gate:
     """One target: the buckets that all its calls go through, and what it has told."""
 
-    __slots__ = ("adaptive", "buckets", "door", "held_until_us", "name", "told", "ways")
+    __slots__ = ("adaptive", "buckets", "door", "gap_us", "held_until_us", "hold_us", "name", "told", "ways")
 
     def __init__(self, name: str, buckets: Buckets, *, adaptive: bool) -> None:
         self.name = name
@@ -61,6 +64,10 @@ class Gate:
         self.ways: dict[tuple[str | None, bool], Way] = {}
         self.adaptive = AdaptivePlaces() if adaptive else None
         self.held_until_us = 0
+        self.hold_us = 0
+        """For how long it last asked us to wait; 0 again when nobody waits any more."""
+        self.gap_us = 0
+        """How far apart those that waited go, from the first one on."""
         self.told: dict[str, Told] = {}
 
     def refusal(self, tokens: int, now_us: int) -> Refused | None:
@@ -94,14 +101,29 @@ class Gate:
     def failed(self, error: SpineError, now_us: int) -> None:
         """The target refused for too much: it is held back as long as it asks."""
         if error.retry_after_s and is_too_much(error):
-            hold_us = round(min(error.retry_after_s, _LONGEST_HOLD_S) * 1e6) - _GRACE_US
-            self.held_until_us = max(self.held_until_us, now_us + hold_us)
+            hold_us = max(0, round(min(error.retry_after_s, _LONGEST_HOLD_S) * 1e6) - _GRACE_US)
+            if now_us + hold_us > self.held_until_us:
+                self.held_until_us, self.hold_us, self.gap_us = now_us + hold_us, hold_us, 0
 
-    def has_told(self, now_us: int) -> bool:
-        """Whether anything that it told still holds; what does not is dropped."""
+    def let_in(self, waiting: int, now_us: int) -> None:
+        """One who waited out what the target had asked for goes; so many others follow one after the other.
+
+        All that waited for the same moment would else come at it together. The line is served at twice the rate, at
+        least, at which it grew.
+        """
+        if waiting:
+            self.gap_us = self.gap_us or min(_GAP_US, self.hold_us // (2 * waiting))
+            self.held_until_us = now_us + self.gap_us
+        else:
+            self.hold_us = 0
+
+    def has_told(self, now_us: int, waiting: int) -> bool:
+        """Whether anything that it told still holds, so many calls waiting before it; what does not is dropped."""
         if self.told:
             self.told = {name: told for name, told in self.told.items() if told.until_us > now_us}
-        return bool(self.told) or now_us < self.held_until_us
+        if now_us >= self.held_until_us and not waiting:
+            self.held_until_us = self.hold_us = 0
+        return bool(self.told) or self.hold_us > 0
 
 
 def is_too_much(error: SpineError) -> bool:

@@ -36,7 +36,7 @@ async def race(
     """
     late = _Second(second, may_start)
     timer = asyncio.get_running_loop().call_later(after_s, late.begin)
-    won = False
+    won = is_outrun = False
     try:
         try:
             return await first()

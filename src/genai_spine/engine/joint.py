@@ -14,6 +14,7 @@ from genai_spine.model.content import Part, Text, Thinking
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import Notice, TokenUsage
+from genai_spine.model.usage import together
 from genai_spine.policy import tokens
 
 _UNLIKELY_LETTERS = 16
@@ -62,7 +63,7 @@ class Joint:
     async def break_off(self, broken: EventStream) -> None:
         """The next events will be those of another stream."""
         said = "".join(self._texts)
-        self._usage = _sum(self._usage, await self._estimated(broken, said[self._letters_before :]))
+        self._usage = together(self._usage, await self._estimated(broken, said[self._letters_before :]))
         self._letters_before = len(said)
         self._current = None
         self._is_first = False
@@ -178,7 +179,7 @@ class Joint:
 
     def _whole(self, end: MessageEnd) -> MessageEnd:
         own = end.usage or self._current
-        usage = _sum(self._usage, own) if own is not None else self._usage
+        usage = together(self._usage, own)
         return msgspec.structs.replace(end, usage=usage, notices=(*self.notices, *end.notices))
 
 
@@ -190,29 +191,3 @@ async def _counted(content: str | CompletionRequest, model: str) -> int:
     if tokens.takes_long(content, model):
         return await asyncio.to_thread(tokens.estimate, content, model)
     return tokens.estimate(content, model)
-
-
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "audio_output_tokens",
-    "compute_s",
-)
-
-
-def _sum(before: TokenUsage | None, usage: TokenUsage) -> TokenUsage:
-    """Both together. What a service says that its own part cost is not what both did."""
-    if before is None:
-        return usage
-    added = {name: _added(getattr(before, name), getattr(usage, name)) for name in _COUNTS}
-    estimated = before.estimated or usage.estimated
-    return msgspec.structs.replace(usage, **added, reported_cost_usd=None, estimated=estimated)
-
-
-def _added(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one if other is None else one + other

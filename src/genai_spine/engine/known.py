@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 from genai_spine.catalog.ranking import rank_of
 from genai_spine.engine.decision import Decision
@@ -13,6 +14,9 @@ from genai_spine.policy.route import Choice, Group, Plan
 from genai_spine.policy.strategy import Strategy
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.settings.tree import Conditions
+
+if TYPE_CHECKING:
+    from genai_spine.engine.within import Within
 
 
 class Facts:
@@ -88,7 +92,7 @@ class Known:
 
     __slots__ = (
         "_marks", "_members", "choices", "facts", "filters", "lacking", "nodes", "plan", "smallest", "steady", "terms",
-        "weights",
+        "weights", "within",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, nodes: list[Node], facts: dict[Choice, Facts], terms: Decision) -> None:
@@ -98,6 +102,8 @@ class Known:
         self.terms = terms
         self.choices = plan.choices
         self.steady: Decision | None = None
+        self.within: dict[str, Within] = {}
+        """What keys that may not use everything may use of it, by the key's name."""
         self.weights = {
             branch.of: branch.weight
             for top in nodes

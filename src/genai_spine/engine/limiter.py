@@ -70,7 +70,7 @@ class Limiter:
 
     __slots__ = (
         "_callers", "_clock_ns", "_concerned", "_configured", "_gates", "_has_callers", "_is_general", "_learned",
-        "_limits", "_lines", "_models", "_providers", "_taught", "state",
+        "_limits", "_lines", "_models", "_named", "_providers", "_taught", "state",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,8 @@ class Limiter:
         self._limits = settings.limits
         self._is_general = settings.limits.adaptive
         self._has_callers = bool(_buckets("", settings.limits))
+        named = settings.server.keys.items()
+        self._named = {name: own for name, key in named if (own := _own_buckets(name, key, self._limits))}
         self._learned = settings.limits.learned
         tables = settings.providers.by_id
         self._providers = {id: _buckets(f"provider:{id}", provider) for id, provider in tables.items()}
@@ -102,7 +104,29 @@ class Limiter:
 
     def concerns(self, choice: Choice, caller: str | None) -> bool:
         """Whether `admit` has anything to say to a call of this caller to this target."""
-        return choice.provider in self._concerned or self._is_general or (caller is not None and self._has_callers)
+        if choice.provider in self._concerned or self._is_general:
+            return True
+        return caller is not None and (self._has_callers or caller in self._named)
+
+    def at_once(
+        self, choice: Choice, caller: str | None, tokens: Callable[[], int], *, is_first: bool = True
+    ) -> Grant | None:
+        """What `admit` grants where all is counted in this process, nobody waits and there is room, as for most
+        calls; None: `admit` must say."""
+        state, gate = self.state, self._gates.get((choice.provider, choice.model))
+        if gate is None or gate.told or gate.held_until_us or self._lines or not isinstance(state, LocalState):
+            return None
+        way = gate.ways.get((caller, is_first))
+        if way is None or self._taught:
+            return None
+        adaptive = gate.adaptive
+        if adaptive is not None and not adaptive.is_free:
+            return None
+        wanted = tokens() if way.counts_tokens else 0
+        taken = state.take_now(way.buckets, wanted) if way.buckets else None
+        if isinstance(taken, Refusal):
+            return None
+        return Grant(self, gate, way, taken, wanted, adaptive.take() if adaptive is not None else 0)
 
     async def admit(
         self,
@@ -136,7 +160,8 @@ class Limiter:
             if isinstance(outcome, Grant):
                 return outcome
         else:
-            outcome = gate.refusal(wanted, self._clock_ns() // 1000) or _behind_others(ahead)
+            behind = _behind_others(ahead)._replace(is_asked=gate.hold_us > 0 and ahead == gate.door)
+            outcome = gate.refusal(wanted, self._clock_ns() // 1000) or behind
         begun_s = self._now_s()
         longest_s = self._limits.max_wait if max_wait_s is None else max_wait_s
         if outcome.is_asked and patience_s > longest_s:
@@ -145,6 +170,8 @@ class Limiter:
         if until_s <= begun_s:
             raise _error(outcome)
         grant = await self._wait(outcome, gate, way, wanted, until_s, priority)
+        if gate.hold_us:
+            gate.let_in(self._lines.waiting(gate.door), self._clock_ns() // 1000)
         grant.waited_s = self._now_s() - begun_s
         return grant
 
@@ -243,7 +270,8 @@ class Limiter:
     def _prune(self) -> None:
         """What targets have told is over for some of them."""
         now_us = self._clock_ns() // 1000
-        if over := [key for key, gate in self._taught.items() if not gate.has_told(now_us)]:
+        waiting = self._lines.waiting
+        if over := [key for key, gate in self._taught.items() if not gate.has_told(now_us, waiting(gate.door))]:
             for key in over:
                 del self._taught[key]
             self._concerned = self._configured | {provider for provider, _ in self._taught}
@@ -253,7 +281,7 @@ class Limiter:
     def left_of(self, caller: str) -> list[tuple[str, int, int | None]]:
         """The limits per minute of a caller's key: `requests` or `tokens`, how many, and how many are left; None where
         that is counted elsewhere."""
-        if not self._has_callers:
+        if not self._has_callers and caller not in self._named:
             return []
         buckets = [bucket for bucket in self._of_caller(caller) if bucket.kind != "places"]
         return [(bucket.kind, bucket.limit, self.state.left(bucket)) for bucket in buckets]
@@ -289,7 +317,7 @@ class Limiter:
         return made
 
     def _of_caller(self, caller: str) -> Buckets:
-        found = self._callers.get(caller)
+        found = self._named.get(caller) or self._callers.get(caller)
         if found is None:
             if len(self._callers) >= _MOST_CALLERS:
                 self._callers.clear()
@@ -337,6 +365,12 @@ def _buckets(door: str, limits: LimitsSettings | ProviderSettings | ModelLimits)
         Bucket(door=door, kind="places", limit=limits.max_concurrency) if limits.max_concurrency else None,
     )
     return tuple(bucket for bucket in given if bucket is not None)
+
+
+def _own_buckets(caller: str, key: ModelLimits, general: LimitsSettings) -> Buckets:
+    """Those of a key with limits of its own; what it leaves out is as for every key."""
+    own = {name: getattr(key, name) or getattr(general, name) for name in ModelLimits.__struct_fields__}
+    return _buckets(f"caller:{caller}", ModelLimits(**own))
 
 
 def _model_buckets(id: str, provider: ProviderSettings, name: str) -> Buckets:

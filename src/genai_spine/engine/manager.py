@@ -7,14 +7,15 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from decimal import Decimal
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from genai_spine.engine import event_stream
+from genai_spine.engine import asks, cached_exchanges, event_stream
+from genai_spine.engine.alerts import Alerts
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.call import Send, call
 from genai_spine.engine.continuation import continued
@@ -25,25 +26,27 @@ from genai_spine.engine.health import checker_for, metrics_of
 from genai_spine.engine.limiter import Limiter, state_of
 from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.local_only import LocalRegistry
+from genai_spine.engine.must_write import MustWrite
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.request_facts import expected
+from genai_spine.engine.response_cache import ResponseCache, record_of
 from genai_spine.engine.resumption import Resumption
 from genai_spine.engine.router import Router
 from genai_spine.engine.shared_targets import SharedTargets
 from genai_spine.engine.single_flight import SingleFlight
 from genai_spine.engine.targets import Targets
 from genai_spine.engine.traffic import Traffic
-from genai_spine.ledger.opening import open_ledger
+from genai_spine.ledger.opening import alert_book, open_ledger
 from genai_spine.ledger.writer import Ledger
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
+from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, UsageTotals
 from genai_spine.policy import custom_strategies
-from genai_spine.policy.route import Choice, Wanted, unmet
+from genai_spine.policy.route import Choice, Wanted
 from genai_spine.providers import plugins
 from genai_spine.providers.model_lists import ModelLists
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
@@ -103,6 +106,13 @@ class ProviderManager:
         SharedTargets(self.traffic.targets).join(self.limiter.state)
         self.router = Router(self.registry, self.settings, self.traffic.targets, fallbacks=self._fallbacks)
         self.traffic.keep = self.router.keep
+        self.budgets = self.traffic.spending.join(self.router)
+        """What may be spent, and what is left of it."""
+        self.cache = ResponseCache.of(self.settings, self.router, self.traffic.recent)
+        """Answers that are given again, if settings say so."""
+        self.alerts = Alerts(self.settings.costs.alerts)
+        """Who is told when a budget is nearly used up, and when it is: `alerts.callbacks`."""
+        self.budgets.on_level.append(self.alerts.raised)
         self.ledger: Ledger | None = None
         """Where what is spent is written down, from `start` on, if settings say so."""
         self._flights = SingleFlight() if self.settings.routing.single_flight else None
@@ -161,14 +171,23 @@ class ProviderManager:
         """
         self.health.start()
         await self.limiter.state.start()
+        if self.cache is not None:
+            self.cache.store.check()
         if self.ledger is None and self.settings.ledger.url is not None:
             self.ledger = open_ledger(self.settings.ledger)
             self.traffic.write = self.ledger.write if self.ledger is not None else None
+            self.traffic.must_write = MustWrite.of(self.ledger, self.settings)
+        self.alerts.start(alert_book(self.settings.ledger))
+        await self.traffic.spending.start(self.settings, self.ledger)
 
     async def close(self) -> None:
         await self.health.close()
         await self.registry.close()
         await self.limiter.state.close()
+        await self.traffic.spending.close()
+        await self.alerts.close()
+        if self.cache is not None:
+            await self.cache.store.close()
         ledger, self.ledger, self.traffic.write = self.ledger, None, None
         if ledger is not None:
             await asyncio.to_thread(ledger.close)  # it waits for the database
@@ -192,25 +211,32 @@ class ProviderManager:
         *,
         raise_errors: bool = True,
         timeout: float | None = None,
+        cache_control: str | None = None,
         record: CallRecord | None = None,
         **options: Any,
     ) -> CompletionResponse:
         """One answer. `request` is a `CompletionRequest`, messages in any form, or a string.
 
-        `timeout` is for the whole call with all its attempts, in seconds. Raises: SpineError; with
-        `raise_errors=False` the answer says `success` False and `error`.
+        `timeout` is for the whole call with all its attempts, in seconds; `cache_control` is as the gateway's header.
+        Raises: SpineError; with `raise_errors=False` the answer says `success` False and `error`.
         """
-        record = record or CallRecord(timeout_s=timeout)
+        record = record or record_of(timeout, cache_control)
         try:
             wanted = as_request(request, options)
-            record.tokens = lambda: expected(wanted, wanted.model)
+            asks.tell(record, wanted)
 
             async def send(choice: Choice, attempt: Attempt) -> CompletionResponse:
-                return await self.router.provider_of(choice).complete(wanted.aimed_at(choice.model))
+                asked = wanted.aimed_at(choice.model, max_tokens=attempt.max_tokens)
+                return await self.router.provider_of(choice).complete(asked)
 
-            decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about)
+            decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about, caller=record.caller)
+            slot = self.cache.slot_of_request(wanted, record, decision) if self.cache is not None else None
+            if slot is not None and (kept := await slot.response()) is not None:
+                return kept
             response = await call(send, decision, self.traffic, record)
-            return _noticed(response, record, wanted.cost_limit)
+            if slot is not None:
+                slot.keep_response(response, wanted.max_tokens)
+            return _noticed(response, record)
         except SpineError as error:
             if raise_errors:
                 raise
@@ -219,26 +245,41 @@ class ProviderManager:
             self.traffic.close(record)
 
     async def stream(
-        self, request: Any = None, *, timeout: float | None = None, record: CallRecord | None = None, **options: Any
+        self,
+        request: Any = None,
+        *,
+        timeout: float | None = None,
+        cache_control: str | None = None,
+        record: CallRecord | None = None,
+        **options: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
         """The answer as events. Until the first one says something, another provider can still take over."""
         wanted = as_request(request, options)
-        record = record or CallRecord(timeout_s=timeout)
+        record = record or record_of(timeout, cache_control)
         record.is_stream = True
-        record.tokens = lambda: expected(wanted, wanted.model)
+        asks.tell(record, wanted)
 
         async def send(choice: Choice, attempt: Attempt) -> EventStream:
             provider = self.router.provider_of(choice)
-            request, least = wanted.aimed_at(choice.model, stream=True), self.settings.streams.min_tokens_per_s
+            request = wanted.aimed_at(choice.model, stream=True, max_tokens=attempt.max_tokens)
+            least = self.settings.streams.min_tokens_per_s
             return await event_stream.begin(provider, request, attempt, min_tokens_per_s=least)
 
         try:
-            decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about)
+            decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about, caller=record.caller)
+            slot = self.cache.slot_of_request(wanted, record, decision) if self.cache is not None else None
+            if slot is not None and (kept := await slot.response()) is not None:
+                for event in replay(kept):
+                    yield event
+                return
             stream = await call(send, decision, self.traffic, record, discard=EventStream.aclose)
+            said = stream.first[0]
             if isinstance(start := stream.first[0], MessageStart):
-                stream.first[0] = _noticed(start, record, wanted.cost_limit)
+                stream.first[0] = _noticed(start, record)
             resume = Resumption.of(record, self.traffic, self.router.provider_of)
             batches = stream.batches() if resume is None else continued(stream, wanted, resume)
+            if slot is not None:
+                batches = slot.keeping(batches, said, wanted.max_tokens)
             async with aclosing(batches):
                 async for events in batches:
                     for event in events:
@@ -251,7 +292,7 @@ class ProviderManager:
         return text_of(self.stream(request, **options))
 
     async def embed(
-        self, request: Any = None, *, record: CallRecord | None = None, **options: Any
+        self, request: Any = None, *, cache_control: str | None = None, record: CallRecord | None = None, **options: Any
     ) -> EmbeddingResponse:
         """Vectors for a text, a list of texts or an `EmbeddingRequest`. Raises: SpineError."""
         if not isinstance(request, EmbeddingRequest):
@@ -263,7 +304,18 @@ class ProviderManager:
             model = choice.model if wanted.model is not None else None
             return await provider.embed(msgspec.structs.replace(wanted, model=model))
 
-        return await self.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
+        record = record or record_of(None, cache_control)
+        record.asks = partial(asks.asks_of_embedding, wanted)
+        asked, slot = Wanted(model=wanted.model, provider=wanted.provider), None
+        if self.cache is not None:
+            slot = self.cache.slot_of_embedding(wanted, record, self.router.first(asked, record.caller))
+        if slot is not None and (kept := await slot.vectors()) is not None:
+            self.traffic.close(record)
+            return kept
+        response = await self.ask_first(send, asked, record)
+        if slot is not None:
+            slot.keep_vectors(response)
+        return response
 
     async def rerank(self, request: Any = None, *, record: CallRecord | None = None, **options: Any) -> RerankResponse:
         """The documents that answer a query, the best first: `rerank("…", documents=[…], model="cohere/rerank-v3.5")`.
@@ -279,6 +331,8 @@ class ProviderManager:
             model = choice.model if wanted.model is not None else None
             return await provider.rerank(msgspec.structs.replace(wanted, model=model))
 
+        record = record or CallRecord()
+        record.asks = partial(asks.asks_of_rerank, wanted)
         return await self.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
 
     async def ask_first(self, send: Send[A], wanted: Wanted, record: CallRecord | None = None) -> A:
@@ -288,7 +342,7 @@ class ProviderManager:
         """
         record = record or CallRecord()
         try:
-            return await call(send, self.router.first(wanted), self.traffic, record)
+            return await call(send, self.router.first(wanted, record.caller), self.traffic, record)
         finally:
             self.traffic.close(record)
 
@@ -310,21 +364,28 @@ class ProviderManager:
         """A caller's request in its dialect, answered in it. Raises: SpineError."""
 
         def send(choice: Choice, attempt: Attempt) -> Coroutine[Any, Any, Answered]:
-            return exchange.answer(self.router.provider_of(choice), choice)
+            return exchange.answer(self.router.provider_of(choice), choice, attempt.max_tokens)
 
         def ask() -> Coroutine[Any, Any, Answered]:
-            return call(send, self._decision_of(exchange, record), self.traffic, record)
+            return call(send, decision or self._decision_of(exchange, record), self.traffic, record)
 
-        record.dialect = exchange.dialect
-        record.tokens = exchange.expected_tokens
+        exchange.tell(record)
+        decision, slot = None, None
         try:
+            if self.cache is not None:
+                decision = self._decision_of(exchange, record)
+                slot = self.cache.slot_of_exchange(exchange, record, decision)
+                if slot is not None and (kept := await cached_exchanges.answered(slot, exchange)) is not None:
+                    return kept
             if self._flights is None:
                 answer = await ask()
             else:
                 answer = await self._shared(ask, exchange, record)
         finally:
             self.traffic.close(record)
-        return _noticed(answer, record, exchange.peek.cost_limit)
+        if slot is not None:
+            cached_exchanges.keep(slot, exchange, answer)
+        return _noticed(answer, record)
 
     async def _shared(
         self, ask: Callable[[], Coroutine[Any, Any, Answered]], exchange: Exchange, record: CallRecord
@@ -348,15 +409,25 @@ class ProviderManager:
             resume = Resumption.of(record, self.traffic, self.router.provider_of)
             return exchange.begin(self.router.provider_of(choice), choice, attempt, resume)
 
-        record.dialect, record.is_stream = exchange.dialect, True
-        record.tokens = exchange.expected_tokens
+        exchange.tell(record)
+        record.is_stream = True
         decision = self._decision_of(exchange, record)
+        slot = self.cache.slot_of_exchange(exchange, record, decision) if self.cache is not None else None
+        if slot is not None and (kept := await cached_exchanges.streaming(slot, exchange)) is not None:
+            return kept
         streaming = await call(send, decision, self.traffic, record, discard=Streaming.aclose)
-        return _noticed(streaming, record, exchange.peek.cost_limit)
+        if slot is not None:
+            streaming = await cached_exchanges.keeping(slot, exchange, streaming)
+        return _noticed(streaming, record)
 
     def _decision_of(self, exchange: Exchange, record: CallRecord) -> Decision:
         return self.router.decide(
-            exchange.wanted, exchange.asked, body=exchange.body, members=exchange.peek.members, about=record.about
+            exchange.wanted,
+            exchange.asked,
+            body=exchange.body,
+            members=exchange.peek.members,
+            about=record.about,
+            caller=record.caller,
         )
 
     # ------------------------------------------------------------ what there is
@@ -402,11 +473,11 @@ class ProviderManager:
         self.registry.reset_all_usage()
 
 
-def _noticed(answer: S, record: CallRecord, cost_limit: Decimal | None) -> S:
+def _noticed(answer: S, record: CallRecord) -> S:
     """The answer, or the beginning of one, with what there is to say beside it before its own notices."""
-    if cost_limit is None and len(record.attempts) == 1:
+    if len(record.attempts) == 1 and record.attempts[0].reservation is None:
         return answer
-    notices: tuple[Notice, ...] = (*unmet(cost_limit), *record.billing_notices())
+    notices: tuple[Notice, ...] = (*record.cap_notices(), *record.billing_notices())
     return msgspec.structs.replace(answer, notices=(*notices, *answer.notices)) if notices else answer
 
 

@@ -7,19 +7,24 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.spending import notice_of
 from genai_spine.model.errors import ErrorType, ProviderError, SpineError
 from genai_spine.model.response import Notice
+from genai_spine.policy.budget_need import Asks, nothing
+from genai_spine.policy.cache_key import NO_TERMS
 from genai_spine.policy.route import Choice
 
 if TYPE_CHECKING:
     from genai_spine.engine.decision import Decision
     from genai_spine.engine.request_facts import About
+    from genai_spine.policy.budget import Tally
 
 MOST_KEPT = 200
 _ID_PREFIX = f"call_{os.urandom(8).hex()}"  # of this process
@@ -34,13 +39,24 @@ class PassedOver(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
 
 
+class Cached(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that was given before, and by whom then."""
+
+    age_s: float
+    provider: str
+    model: str
+    saved_nanousd: int | None
+    """What it cost then; None where that is not known."""
+
+
 class CallRecord:
     """Grows while a call is under way. `caller` tells the callers' keys apart, and is no key."""
 
     __slots__ = (
-        "about", "answered_by", "attempts", "begun", "begun_s", "caller", "decision", "dialect", "ends_at_s",
-        "is_accounted", "is_closed", "is_last_resort", "is_shared", "is_stream", "notices", "passed_over", "priority",
-        "request_id", "timeout_s", "tokens",
+        "about", "allowance", "answered_by", "asks", "attempts", "begun", "begun_s", "cache_terms", "cached", "caller",
+        "cost_limit", "decision",
+        "dialect", "ends_at_s", "is_accounted", "is_closed", "is_last_resort", "is_shared", "is_stream",
+        "may_be_cached", "notices", "passed_over", "priority", "request_id", "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -75,17 +91,27 @@ class CallRecord:
         """Whether a target that the breaker leaves alone is asked all the same, there being no other."""
         self.tokens: Callable[[], int] = _none
         """Estimates what the call will use, for limits of tokens."""
+        self.asks: Callable[[], Asks] = nothing
+        """What it asks for that costs, for budgets."""
+        self.cost_limit: Decimal | None = None
+        """USD that all attempts together may cost, and what they have spent of it so far."""
+        self.allowance: Tally | None = None
         self.is_accounted = True
         """Whether the ledger hears of it: what costs nothing, such as a count of tokens, it does not."""
         self.is_closed = False
         self.is_shared = False
         """Whether another call's answer is this one's too: its attempts are that call's to pay."""
+        self.cache_terms = NO_TERMS
+        """What the caller says of caching."""
+        self.may_be_cached = False
+        self.cached: Cached | None = None
+        """The answer is one that was given before: nobody was asked."""
         self.notices: tuple[Notice, ...] = ()
         """What happened when the caller's headers were out already, as that another target went on (resumption.py)."""
 
     def done(self) -> None:
         """The call is over: what could still tell its prompt is let go."""
-        self.tokens = _none
+        self.tokens, self.asks = _none, nothing
         self.about = None
 
     def follow(self, other: CallRecord) -> None:
@@ -132,6 +158,12 @@ class CallRecord:
         waits = [attempt.retry_after_s for attempt in self.attempts]
         waits += [passed.retry_after_s for passed in self.passed_over]
         return min((wait for wait in waits if wait is not None), default=None)
+
+    def cap_notices(self) -> tuple[Notice, ...]:
+        """Whether the answer could not be as long as it may have been asked to be."""
+        reservation = self.attempts[-1].reservation if self.attempts else None
+        notice = notice_of(reservation) if reservation is not None else None
+        return (notice,) if notice is not None else ()
 
     def billing_notices(self) -> tuple[Notice, ...]:
         """Attempts that gave no answer and may be charged: nobody is billed twice without being told."""

@@ -57,11 +57,16 @@ class Command:
 class RedisLine:
     """Opened by the first command, in the event loop of the day."""
 
-    __slots__ = ("_awake", "_client", "_loop", "_make_client", "_pending", "_probe_key", "_sha", "_task", "_timeout_s",
-                 "is_away", "place")  # fmt: skip
+    __slots__ = ("_awake", "_client", "_loop", "_make_client", "_pending", "_probe_key", "_script", "_sha", "_task",
+                 "_timeout_s", "_what", "is_away", "place")  # fmt: skip
 
-    def __init__(self, url: str, probe_key: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Raises: ConfigError where the extra is missing or the URL is none of Redis's."""
+    def __init__(
+        self, url: str, probe_key: str, timeout_s: float = TIMEOUT_S, *, script: str = SCRIPT, what: str = "limits"
+    ) -> None:
+        """`what` the script counts, for the log. Raises: ConfigError where the extra is missing or the URL is none of
+        Redis's."""
+        self._script = script
+        self._what = what
         self._probe_key = probe_key
         self._timeout_s = timeout_s
         self._make_client = _client_of(url)
@@ -161,7 +166,7 @@ class RedisLine:
         answers = await self._sent(client, batch)
         lost = [index for index, answer in enumerate(answers) if _is_unknown_script(answer)]
         if lost:  # its scripts were flushed
-            await client.script_load(SCRIPT)
+            await client.script_load(self._script)
             for index, answer in zip(lost, await self._sent(client, [batch[index] for index in lost]), strict=True):
                 answers[index] = answer
         for answer in answers:
@@ -179,7 +184,7 @@ class RedisLine:
     async def _connect(self) -> Any:
         await self._drop()
         self._client = client = self._make_client()
-        self._sha = await client.script_load(SCRIPT)
+        self._sha = await client.script_load(self._script)
         return client
 
     async def _drop(self) -> None:
@@ -195,7 +200,8 @@ class RedisLine:
         if self.is_away:
             return
         why = str(error) or f"no answer within {self._timeout_s * 1000:.0f} ms"
-        logger.warning("%s is away (%s): until it answers each process keeps the limits by itself", self.place, why)
+        said = "%s is away (%s): until it answers each process keeps %s by itself"
+        logger.warning(said, self.place, why, self._what)
         self.is_away = True
         pending, self._pending = self._pending, []
         self._awake.clear()
@@ -213,7 +219,7 @@ class RedisLine:
             except Exception as error:  # it is still away, in whatever way
                 logger.debug("%s is still away: %s", self.place, error)
         self.is_away = False
-        logger.warning("%s answers again: limits are shared as before", self.place)
+        logger.warning("%s answers again: %s are shared as before", self.place, self._what)
 
 
 def _deliver(command: Command, answer: Any) -> None:

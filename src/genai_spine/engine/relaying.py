@@ -42,6 +42,8 @@ def post(exchange: Exchange, provider: HttpProvider, model: str) -> Coroutine[An
     body = relayed_request.rewrite(
         exchange.peek, model=model, dialect=exchange.dialect, force_usage=provider.quirks.stream_usage == "option"
     )
+    if provider.settings.auto_cache:
+        body = provider.marked(exchange.dialect, body, provider.target(model))
     path = codecs.path(exchange.dialect, model, stream=exchange.stream)
     return provider.send(exchange.dialect, path, body, exchange.headers, model=model)
 
@@ -58,9 +60,10 @@ async def stream(
     model = provider.target(choice.model).model
     tap = codecs.tapping(dialect).open_tap(model=model, strip_usage=not exchange.peek.wants_usage)
     feed = tap.feed
+    meter = attempt.meter()
     broken: ProviderError | None = None
     usage: TokenUsage | None = None
-    has_begun = is_whole = False
+    has_begun = has_said = is_whole = False
     held = b""
     try:
         response = await post(exchange, provider, model)
@@ -74,15 +77,18 @@ async def stream(
                     chunks = over_bytes(chunks, decoder, Floor(exchange.min_tokens_per_s))
                 async for data in chunks:
                     out = feed(data)
+                    if meter is not None:
+                        meter.add_bytes(out)
                     if has_begun:
                         if out:
                             yield out
-                    elif tap.failure is None and (
-                        _says_something(dialect, held := held + out) or (tap.finished and held)
-                    ):
-                        has_begun = True
-                        attempt.has_begun()
-                        yield held
+                    else:
+                        held += out
+                        has_said = _says_something(dialect, held)
+                        if tap.failure is None and (has_said or (tap.finished and held)):
+                            has_begun = True
+                            attempt.has_begun()
+                            yield held
                     if tap.over:
                         break
                 out = tap.close()
@@ -103,6 +109,7 @@ async def stream(
         if is_whole:
             return
         broken = provider.failed(classified(error, dialect), model, begun)
+        broken.is_uncertain |= has_said  # it had worked, though its words and its error came together
         raise broken from error.__cause__
     except (GeneratorExit, asyncio.CancelledError):
         if not is_whole and tap.usage is not None:  # the caller has left; what was counted so far is charged

@@ -130,6 +130,11 @@ class RequestFacts:
         return self._traits
 
 
+def input_tokens(request: CompletionRequest, model: str | None) -> int:
+    """Input tokens by estimate; of a long request by samples of it."""
+    return _estimate(request, model)
+
+
 def expected(request: CompletionRequest, model: str | None) -> int:
     """Tokens that a call may use, in and out, by estimate: what a limit of tokens sets aside for it."""
     answer = min(request.max_tokens, ANSWER_TOKENS) if request.max_tokens is not None else ANSWER_TOKENS

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from genai_spine.engine import event_stream
+from genai_spine.engine.asks import asks_of
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.call import call
 from genai_spine.engine.continuation import Partial, goes_on
@@ -55,16 +56,20 @@ class Resumption:
         async def send(choice: Choice, attempt: Attempt) -> EventStream:
             provider = self._provider_of(choice)
             request = partial.request_for(provider, choice)
+            if attempt.max_tokens is not None:
+                request = msgspec.structs.replace(request, max_tokens=attempt.max_tokens)
             least = self._traffic.settings.streams.min_tokens_per_s
             return await event_stream.begin(provider, request, attempt, min_tokens_per_s=least)
 
+        asks_before = record.asks
+        record.asks = lambda: asks_of(msgspec.structs.replace(partial.request, messages=partial.messages))
         try:
             decision = msgspec.structs.replace(self._decision, choices=targets)
             return await call(
                 send, decision, self._traffic, record, discard=EventStream.aclose, ends_at_s=record.ends_at_s
             )
         finally:
-            record.decision = self._decision
+            record.decision, record.asks = self._decision, asks_before
 
     def note(self, notice: Notice) -> None:
         """The caller's headers are out: what happened stands in the record."""

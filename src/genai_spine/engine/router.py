@@ -17,15 +17,18 @@ import msgspec
 
 from genai_spine.engine.asking import Asking, consider, nobody_left
 from genai_spine.engine.book import book_of
-from genai_spine.engine.decision import Considered, Count, Decision, Explained, LeftOut
+from genai_spine.engine.decision import Considered, Count, Decision, Explained, LeftOut, passing_over
 from genai_spine.engine.known import Branch, Known, Node, facts_of
 from genai_spine.engine.request_facts import About, RequestFacts
 from genai_spine.engine.sticky import Key, Sticky, prefix_of
 from genai_spine.engine.targets import Targets
+from genai_spine.engine.within import Within
+from genai_spine.model.errors import ProviderNotFound, SpineError
 from genai_spine.model.request import CompletionRequest
+from genai_spine.policy.allowed import allowances_of
 from genai_spine.policy.conditions import unmet_condition
 from genai_spine.policy.custom_strategies import load_strategy
-from genai_spine.policy.route import Choice, RouteBook, Wanted, resolve
+from genai_spine.policy.route import Choice, NotLocal, RouteBook, Wanted, resolve
 from genai_spine.policy.strategy import Moment, Option, Strategy
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import ProviderRegistry
@@ -65,6 +68,7 @@ class Router:
         keeps = settings.routing.sticky
         self._sticky = Sticky(float(settings.routing.sticky_for)) if keeps != "none" else None
         self._keeps_prefixes = keeps == "prefix"
+        self.allowances = allowances_of(settings)
         self._memories: dict[object, dict[int, float]] = {}
         self._known: dict[Wanted, Known] = {}
         self._book: RouteBook | None = None
@@ -73,6 +77,8 @@ class Router:
             target.when is not None for route in settings.routes.values() for target in route.targets
         )
         """Whether anything is decided by what is said about a request; else nobody need gather it."""
+        self.why_not: Callable[[Choice, str | None, tuple[str, ...]], str | None] | None = None
+        """Why nothing may be spent on a target for a caller's key and tags; such a target is passed over."""
 
     # ------------------------------------------------------------ what is configured
 
@@ -90,14 +96,23 @@ class Router:
         self._book = None
         self._known.clear()
 
-    def plan(self, wanted: Wanted) -> tuple[Choice, ...]:
+    def plan(self, wanted: Wanted, caller: str | None = None) -> tuple[Choice, ...]:
         """The targets as they are written, for what cannot be sent just anywhere. Raises: as `decide`."""
-        return self._know(wanted).choices
+        known = self._know(wanted, caller)
+        within = self._within(wanted, known, caller)
+        return known.choices if within is None else tuple(each for each in known.choices if each in within.choices)
 
-    def first(self, wanted: Wanted) -> Decision:
+    def first(self, wanted: Wanted, caller: str | None = None) -> Decision:
         """The first target as written and no other, for what two models cannot exchange. Raises: as `decide`."""
-        known = self._know(wanted)
-        return msgspec.structs.replace(known.terms, choices=known.choices[:1], strategy="ordered")
+        choices = self.plan(wanted, caller)[:1]
+        return msgspec.structs.replace(self._know(wanted).terms, choices=choices, strategy="ordered")
+
+    def may_use(self, name: str, caller: str | None) -> bool:
+        """Whether a caller's key may use anything that this name stands for."""
+        try:
+            return bool(self.plan(Wanted(model=name), caller))
+        except SpineError:
+            return False
 
     def provider_of(self, choice: Choice) -> LLMProvider:
         """Whom to ask: the provider, or the one that an agent sees. Raises: ProviderNotFound."""
@@ -115,39 +130,54 @@ class Router:
         body: bytes | None = None,
         members: Collection[str] = (),
         about: About | None = None,
+        caller: str | None = None,
     ) -> Decision:
         """Whom to ask, in order. `ask` gives the request through the model and is called where that matters.
 
         `body` and its top-level `members` are the request as it came, of which a look can save that; `about` is
-        worth giving where `looks_about`. Raises: ProviderNotFound; NotLocal, an InvalidRequest, where
-        `routing.local_only` forbids what is named.
+        worth giving where `looks_about`, and `caller` names the caller's key. Raises: ProviderNotFound; NotLocal and
+        ModelNotAllowed, InvalidRequests, where `routing.local_only` or the key's settings forbid what is named.
         """
         known = self._known.get(wanted) if self._size == len(self._registry) else None
         if known is None:
-            known = self._know(wanted)
+            known = self._know(wanted, caller)
+        within = self._within(wanted, known, caller) if self.allowances else None
+        steady = known.steady if within is None else within.steady
         may_filter = known.filters and not (body is not None and known.suits_all(body, members))
-        if known.steady is not None and not may_filter:
-            return known.steady
+        if steady is not None and not may_filter:
+            return steady
         facts = RequestFacts(ask, body, members, about)
         filters = may_filter and known.may_leave_out(facts)
-        if known.steady is not None and not filters:
-            return known.steady
-        return self._decide(wanted, known, facts, filters)
+        if steady is not None and not filters:
+            return steady
+        return self._decide(wanted, known, facts, filters, within)
 
     def keep(self, decision: Decision, choice: Choice) -> None:
         """This target has answered: the session's next request goes there first."""
         if decision.session is not None and self._sticky is not None:
             self._sticky.keep(decision.session, choice, self._clock())
 
-    def explain(self, wanted: Wanted, ask: Callable[[], CompletionRequest], about: About | None = None) -> Explained:
+    def explain(
+        self,
+        wanted: Wanted,
+        ask: Callable[[], CompletionRequest],
+        about: About | None = None,
+        caller: str | None = None,
+    ) -> Explained:
         """What `decide` would say now, with its reasons; nothing is asked, and nothing remembered. Raises: as it."""
-        known = self._know(wanted)
+        known = self._know(wanted, caller)
+        within = self._within(wanted, known, caller)
         facts = RequestFacts(ask, about=about)
-        decision = self._decide(wanted, known, facts, known.filters and known.may_leave_out(facts), is_dry=True)
+        filters = known.filters and known.may_leave_out(facts)
+        decision = self._decide(wanted, known, facts, filters, within, is_dry=True)
+        candidates = decision.considered(lambda model: (facts.tokens(model), facts.answer_tokens))
+        if (why_not := self.why_not) is not None:
+            tags = facts.about.tags
+            candidates = passing_over(candidates, lambda choice: why_not(choice, caller, tags))
         return Explained(
             route=decision.route,
             strategy=decision.strategy,
-            candidates=decision.considered(lambda model: (facts.tokens(model), facts.answer_tokens)),
+            candidates=candidates,
             not_local=known.plan.refused,
             on_break=decision.on_break,
             on_context_length=decision.on_context_length,
@@ -156,19 +186,26 @@ class Router:
         )
 
     def _decide(
-        self, wanted: Wanted, known: Known, facts: RequestFacts, filters: bool, *, is_dry: bool = False
+        self,
+        wanted: Wanted,
+        known: Known,
+        facts: RequestFacts,
+        filters: bool,
+        within: Within | None = None,
+        *,
+        is_dry: bool = False,
     ) -> Decision:
         now_s = self._clock()
         session = self._session_of(wanted, known, facts)
         kept = self._sticky.find(session, now_s) if self._sticky is not None and session is not None else None
         # Who keeps to its target takes nobody's turn.
         is_dry_order = is_dry or kept is not None
-        asking = Asking(known, facts, now_s, takes_all=not filters, is_dry=is_dry_order)
+        asking = Asking(known, facts, now_s, takes_all=not filters, is_dry=is_dry_order, within=within)
         choices = [choice for node in known.nodes for choice in self._order(node, asking)]
         if not choices and asking.lacks_any:
             # Nobody is known to be able: whoever was asked for is asked all the same, and may be.
-            asking = Asking(known, facts, now_s, takes_all=True, is_dry=is_dry_order)
-            choices = self._order(known.nodes[0], asking)
+            asking = Asking(known, facts, now_s, takes_all=True, is_dry=is_dry_order, within=within)
+            choices = self._order(known.nodes[0] if within is None else within.first_node(known), asking)
         if not choices:
             raise nobody_left(known, asking)
         is_kept = (
@@ -271,7 +308,27 @@ class Router:
 
     # ------------------------------------------------------------ what is worked out once
 
-    def _know(self, wanted: Wanted) -> Known:
+    def _within(self, wanted: Wanted, known: Known, caller: str | None) -> Within | None:
+        """What of it the caller's key may use; None: everything. Raises: ModelNotAllowed."""
+        if caller is None or (allowed := self.allowances.get(caller)) is None:
+            return None
+        found = known.within.get(caller)
+        if found is None:
+            found = known.within[caller] = Within(known, allowed)
+        if not found.choices:
+            raise allowed.refusal(wanted.model or wanted.provider)
+        return found
+
+    def _know(self, wanted: Wanted, caller: str | None = None) -> Known:
+        """To a key that may not use everything, what there is not is what it may not use. Raises: as `decide`."""
+        try:
+            return self._look_up(wanted)
+        except (ProviderNotFound, NotLocal):
+            if caller is None or (allowed := self.allowances.get(caller)) is None:
+                raise
+            raise allowed.refusal(wanted.model or wanted.provider) from None
+
+    def _look_up(self, wanted: Wanted) -> Known:
         book = self.book
         known = self._known.get(wanted)
         if known is None:

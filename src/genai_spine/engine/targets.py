@@ -97,7 +97,8 @@ class Targets:
         return len(self._by_choice)
 
     def _forget(self) -> None:
-        """Drop the older half of those of which nothing is under way."""
-        idle = [choice for choice, target in self._by_choice.items() if target.in_flight == 0]
-        for choice in idle[: len(idle) // 2 + 1]:
-            del self._by_choice[choice]
+        """Drop half of those of which nothing is under way: what never answered first, then what was asked long ago."""
+        idle = [target for target in self._by_choice.values() if target.in_flight == 0]
+        idle.sort(key=lambda target: (target.pace.count > 0, target.last_s or 0.0))
+        for target in idle[: len(idle) // 2 + 1]:
+            del self._by_choice[target.choice]

@@ -14,9 +14,12 @@ from typing import TypeVar
 from genai_spine.engine import accounts
 from genai_spine.engine.accounts import Account, Write
 from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.budgets import Reservation
 from genai_spine.engine.decision import Decision
 from genai_spine.engine.limiter import Grant, Limiter
+from genai_spine.engine.must_write import MustWrite
 from genai_spine.engine.record import CallRecord, RecentCalls
+from genai_spine.engine.spending import Spending
 from genai_spine.engine.targets import Target, Targets
 from genai_spine.model.errors import ErrorType, LimitReached, ProviderTimeout, SpineError, TargetClosed
 from genai_spine.policy.hedge import HedgeBudget, hedge_after_s
@@ -40,12 +43,15 @@ class Traffic:
         self.settings = settings
         self.retry = retry
         self.limiter = limiter
+        self.spending = Spending(settings)
         self.targets = Targets(registry, settings, limiter.ear if settings.limits.learned else None)
         self.recent = RecentCalls()
         self.keep: Callable[[Decision, Choice], None] | None = None
         """Is told who answered a request of a session, so that the next one goes there too."""
         self.write: Write | None = None
         """Takes the ledger's entries, where there is one."""
+        self.must_write: MustWrite | None = None
+        """Refuses what cannot be written down, where settings say so."""
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
 
     # ------------------------------------------------------------ who may be asked
@@ -86,8 +92,24 @@ class Traffic:
             record.pass_over(target.choice, error)
             raise
 
+    async def allowed(self, target: Target, record: CallRecord, grant: Grant | None) -> Reservation | None:
+        """What one attempt may cost, set aside in all budgets that concern it. Raises: BudgetExceeded."""
+        try:
+            return await self.spending.reserve(target, record)
+        except BaseException:
+            if grant is not None:
+                grant.settle(0, left=True)
+            raise
+
     def enter(
-        self, target: Target, record: CallRecord, grant: Grant | None, *, is_hedge: bool, is_last: bool
+        self,
+        target: Target,
+        record: CallRecord,
+        grant: Grant | None,
+        reservation: Reservation | None,
+        *,
+        is_hedge: bool,
+        is_last: bool,
     ) -> Attempt:
         """The attempt, which the breaker lets through. Raises: TargetClosed.
 
@@ -100,16 +122,19 @@ class Traffic:
         if not is_admitted and not record.is_last_resort:
             if grant is not None:
                 grant.settle(0, left=True)
+            if reservation is not None:
+                reservation.settle(0, 0)
             closed = _closed(target, now_s)
             record.pass_over(target.choice, closed)
             raise closed
         if not record.attempts or all(attempt.target is not target for attempt in record.attempts):
             target.retries.deposit()  # once for each call, however often it is tried
         attempt = Attempt(target, is_hedge=is_hedge, is_admitted=is_admitted)
-        attempt.grant = grant
+        attempt.grant, attempt.reservation = grant, reservation
         record.attempts.append(attempt)
         if self.write is not None and record.is_accounted:
-            attempt.account = Account(self.write, attempt, record)
+            most = reservation.most_nanousd if reservation is not None else None
+            attempt.account = Account(self.write, attempt, record, most)
         return attempt
 
     def close(self, record: CallRecord) -> None:
@@ -159,6 +184,10 @@ class Traffic:
     def hedge_after_s(self, target: Target, *, is_stream: bool) -> float | None:
         """When a second attempt starts if this target has not begun; None: it does not."""
         return hedge_after_s(self.settings.hedge, target.pace, streamed=is_stream)
+
+    def may_hedge(self, other: Target) -> bool:
+        """Whether a second attempt goes to this target now, and is paid for. One that is left alone would refuse it."""
+        return self.hedges is not None and other.breaker.would_admit(time.monotonic()) and self.hedges.withdraw()
 
     # ------------------------------------------------------------ time
 

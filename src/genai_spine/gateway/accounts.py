@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.request import Request
+from genai_spine.ledger.forecasts import month_forecasts
 from genai_spine.ledger.opening import open_reader
 from genai_spine.ledger.reading import (
     FILTERS,
@@ -53,18 +54,26 @@ class LedgerUnreadable(SpineError):
 
 
 async def usage_sums(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """What was used and what it cost, summed from the ledger; `by`, `since`, `until`.
+    """What was used and what it cost, summed from the ledger; `by`, `since`, `until`, and with `forecast=month` what it
+    will be at the end of this one.
 
-    {"object": "usage", "by": "model", "total": {"calls": 12, "cost_usd": "0.0387", …}, "data": [{"name": …}]}
+    {"object": "usage", "by": "model", "total": {"calls": 12, "cost_usd": "0.0387", …}, "data": [{"name": …}],
+     "forecast": [{"kind": "total", "last_day": "2026-11-30", "expected": "58.9", "low": "52.1", "high": "66", …}]}
 
     Raises: InvalidRequest, LedgerUnreadable.
     """
-    query = _query(request, {"by", "since", "until"})
+    query = _query(request, {"by", "since", "until", "forecast"})
+    if query.get("forecast", "month") != "month":
+        raise InvalidRequest("a forecast is of the month: forecast=month", param="forecast")
     today = datetime.now(UTC).date()
     since, until = (day_of(query[name], today, name) if name in query else None for name in ("since", "until"))
     by, caller = query.get("by"), record.caller
     report = await _read(gateway, lambda reader: usage(reader, by, since=since, until=until, caller=caller))
-    await gateway.discretion.reply(request, {"object": "usage", **told(report)})
+    answer = {"object": "usage", **told(report)}
+    if "forecast" in query:
+        now = datetime.now(UTC)
+        answer["forecast"] = told(await _read(gateway, lambda reader: month_forecasts(reader, now, by, caller=caller)))
+    await gateway.discretion.reply(request, answer)
 
 
 async def calls(gateway: Gateway, request: Request, record: CallRecord) -> None:

@@ -18,6 +18,7 @@ from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway import (
     accounts,
+    budgets,
     call_headers,
     capabilities,
     google,
@@ -92,6 +93,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/requests", "openai_chat", accounts.calls),
     Route("GET", "/v1/requests/", "openai_chat", routing.recorded),
     Route("GET", "/v1/usage", "openai_chat", accounts.usage_sums),
+    Route("GET", "/v1/budgets", "openai_chat", budgets.listed),
     Route("GET", "/v1/streams", "openai_chat", streams.listed),
     Route("DELETE", "/v1/streams/", "openai_chat", streams.cancelled),
     Route("GET", "/health/live", "openai_chat", listing.live, is_open=True),
@@ -108,7 +110,7 @@ class Gateway:
         self.manager = manager
         self.settings = settings or manager.settings
         server = self.settings.server
-        self.keys = Keys(server.api_keys)
+        self.keys = Keys.of(server)
         self.origins = Origins(server.cors, is_open=not self.keys)
         self.discretion = Discretion(manager.registry, self.settings)
         self.idempotency = Idempotency()

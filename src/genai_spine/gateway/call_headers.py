@@ -2,6 +2,8 @@
 
 x-spine-timeout: 30        seconds for the whole call with all its attempts
 x-spine-priority: 5        where calls wait for a limit, the higher is let in first (-100 to 100)
+x-spine-tags: night, eval  what the call is counted under, beside its key
+cache-control: no-store    what may be answered from the cache, and kept there: policy/cache_key.py
 x-spine-hop: …             gateways that the call has come through: providers/hops.py
 """
 
@@ -11,12 +13,16 @@ from collections.abc import Mapping
 from math import isfinite
 
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.request_facts import About
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.policy.cache_key import terms_of
 from genai_spine.providers import hops
 
 TIMEOUT = b"x-spine-timeout"
 PRIORITY = b"x-spine-priority"
+CACHE = b"cache-control"
 HOPS = hops.HEADER.encode()
+TAGS = b"x-spine-tags"
 _MOST = 100
 
 
@@ -31,12 +37,21 @@ def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
         if abs(priority) > _MOST or priority != int(priority):
             raise _refused(PRIORITY, f"expected a whole number from {-_MOST} to {_MOST}")
         record.priority = int(priority)
+    if TAGS in headers:
+        record.about = About(tags=tags_of(headers))
+    if CACHE in headers:
+        record.cache_terms = terms_of(headers[CACHE].decode("latin-1"))
     if HOPS in headers and not hops.arrive(headers[HOPS].decode("latin-1")):
         raise InvalidRequest(
             "this request has been here before: a provider's base_url leads back to this gateway",
             status_code=508,
             code="loop_detected",
         )
+
+
+def tags_of(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    said = headers.get(TAGS, b"").decode("latin-1")
+    return tuple(tag.strip() for tag in said.split(",") if tag.strip())
 
 
 def _number(headers: Mapping[bytes, bytes], name: bytes) -> float:

@@ -88,7 +88,9 @@ async def _stream(
     inbound = exchange.inbound
     streaming = await gateway.manager.begin(exchange, record)
     request.notes = f"{streaming.provider} {streaming.model}"
-    stream = gateway.streams.open(request, streaming.provider, streaming.model, exchange.dialect, inbound.KEEP_ALIVE)
+    stream = gateway.streams.open(
+        request, streaming.provider, streaming.model, exchange.dialect, inbound.KEEP_ALIVE, record.caller
+    )
     headers = _headers_of(streaming, record, gateway.manager.limiter)
     try:
         await _pump(gateway, request, streaming, inbound.STREAM_CONTENT_TYPE, headers, once)
@@ -165,6 +167,8 @@ def _headers_of(answer: Answered | Streaming, record: CallRecord, limiter: Limit
     ]
     if isinstance(answer, Answered) and answer.cost_usd is not None:
         headers.append((b"x-spine-cost-usd", format(answer.cost_usd, "f").encode()))
+    if record.may_be_cached:
+        headers += cache_headers(record)
     if answer.notices:
         headers.append((b"x-spine-notices", notices_value(answer.notices)))
     if record.caller is not None:
@@ -172,14 +176,30 @@ def _headers_of(answer: Answered | Streaming, record: CallRecord, limiter: Limit
     return headers
 
 
+def cache_headers(record: CallRecord) -> HeaderList:
+    """Whether the answer is one that was given before, and how long ago (RFC 9111 §5.1)."""
+    cached = record.cached
+    if cached is None:
+        return [(b"x-spine-cache", b"miss")]
+    headers = [(b"x-spine-cache", b"hit"), (b"age", b"%d" % cached.age_s)]
+    return headers if not record.is_stream else [*headers, (b"x-spine-cost-usd", b"0")]
+
+
 def limit_headers(limiter: Limiter, caller: str) -> HeaderList:
     """What is left of the limits of a caller's key, in the words of OpenAI's service."""
     headers: HeaderList = []
     for kind, limit, left in limiter.left_of(caller):
-        headers.append((b"x-ratelimit-limit-%b" % kind.encode(), b"%d" % limit))
+        of_limit, of_rest = _LIMIT_HEADERS[kind]
+        headers.append((of_limit, b"%d" % limit))
         if left is not None:
-            headers.append((b"x-ratelimit-remaining-%b" % kind.encode(), b"%d" % left))
+            headers.append((of_rest, b"%d" % left))
     return headers
+
+
+_LIMIT_HEADERS = {
+    "requests": (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests"),
+    "tokens": (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens"),
+}
 
 
 def notices_value(notices: Iterable[Notice]) -> bytes:

@@ -61,7 +61,7 @@ def _any_of(texts: set[str], more: str = "") -> re.Pattern[str] | None:
 
 
 def _secrets(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:
-    yield from (key.reveal() for key in settings.server.api_keys)
+    yield from (key.reveal() for key in settings.server.all_keys)
     for provider in registry:
         if isinstance(provider, HttpProvider):
             yield from _secrets_of(provider.settings)

@@ -1,6 +1,7 @@
-"""Who may call. Keys are kept as their SHA-256 and compared in constant time.
+"""Who may call, and what it is called: the name of `[server.keys.NAME]`, or one made of the key's SHA-256.
 
-Every key is compared on every call, found or not, so that time says nothing about which one fits.
+Keys are kept as their SHA-256 and compared in constant time. Every key is compared on every call, found or not, so
+that time says nothing about which one fits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from urllib.parse import parse_qs
 
 from genai_spine.gateway.request import Request
 from genai_spine.model.errors import ErrorType, SpineError
-from genai_spine.settings import Secret
+from genai_spine.settings import Secret, ServerSettings
+from genai_spine.settings.caller_keys import digest_of
 
 
 class NotAllowed(SpineError):
@@ -27,32 +29,41 @@ class NotAllowed(SpineError):
 class Keys:
     """The keys of one gateway; without any, everyone may call (the server then listens on loopback only)."""
 
-    __slots__ = ("_digests",)
+    __slots__ = ("_callers", "named")
 
-    def __init__(self, keys: Iterable[Secret]) -> None:
+    def __init__(self, keys: Iterable[Secret] = (), named: Mapping[str, Secret] | None = None) -> None:
         # An empty key is none: a caller without one would present it.
-        self._digests = tuple(_digest(text) for key in keys if (text := key.reveal()))
+        plain = [digest_of(key) for key in keys if key]
+        own = {digest_of(key): name for name, key in (named or {}).items() if key}
+        self._callers = tuple({**{digest: digest[:8].hex() for digest in plain}, **own}.items())
+        self.named = frozenset(own.values())
+        """The names of those that have one; they see their own calls and streams, and no others."""
+
+    @classmethod
+    def of(cls, server: ServerSettings) -> Keys:
+        return cls(server.api_keys, {name: named.key for name, named in server.keys.items()})
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self._callers)
 
     def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> str | None:
-        """Who calls: a name for its key that does not give it away; None where there are no keys.
+        """Who calls: the name of its key, or one that does not give it away; None where there are no keys.
 
         `query` is that of a caller who may send the key in it, as Google's may. Raises: NotAllowed.
         """
-        if not self._digests:
+        if not self._callers:
             return None
         presented = sha256(_presented(headers) or _queried(query)).digest()
-        allowed = False
-        for digest in self._digests:
-            allowed |= compare_digest(digest, presented)
-        if not allowed:
+        caller = None
+        for digest, name in self._callers:
+            if compare_digest(digest, presented):
+                caller = name
+        if caller is None:
             raise NotAllowed(
                 "no valid key for this gateway: send one of its api_keys as "
                 "`Authorization: Bearer <key>`, `x-api-key` or `x-goog-api-key`"
             )
-        return presented[:8].hex()
+        return caller
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:
@@ -76,8 +87,3 @@ def is_google(request: Request) -> bool:
     by_headers = b"x-goog-api-client" in request.headers or b"x-goog-api-key" in request.headers
     is_method = request.method == "POST" and request.path.startswith("/v1/models/")
     return is_method or (by_headers and request.path.startswith("/v1/models"))
-
-
-def _digest(key: str) -> bytes:
-    prefix, _, digest = key.partition(":")
-    return bytes.fromhex(digest) if prefix == "sha256" and digest else sha256(key.encode()).digest()

@@ -17,7 +17,7 @@ from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.health import metrics_of
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.targets import Target
-from genai_spine.gateway.chat import notices_value
+from genai_spine.gateway.chat import cache_headers, notices_value
 from genai_spine.gateway.keys import is_google
 from genai_spine.gateway.request import HeaderList, Request, header_value
 from genai_spine.model.card import ModelCard
@@ -70,6 +70,8 @@ async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dia
         (b"x-spine-model", header_value(response.model)),
         (b"x-spine-attempts", b"%d" % len(record.attempts)),
     ]
+    if record.may_be_cached:
+        headers += cache_headers(record)
     if response.notices:
         headers.append((b"x-spine-notices", notices_value(response.notices)))
     await request.reply(200, codec.encode_response(response, wanted), headers)
@@ -151,11 +153,11 @@ async def _count_relayed(
 
 async def models(gateway: Gateway, request: Request, record: CallRecord) -> None:
     """The models of every provider that answers, and the routes, in Anthropic's, Google's or OpenAI's shape."""
-    await request.reply(200, _shape_of(request).encode_models(await _all_cards(gateway)))
+    await request.reply(200, _shape_of(request).encode_models(await _all_cards(gateway, record)))
 
 
 async def model(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    card = await _card(gateway, request.path.partition("/models/")[2])
+    card = await _card(gateway, record, request.path.partition("/models/")[2])
     await request.reply(200, _shape_of(request).encode_model(card))
 
 
@@ -167,7 +169,7 @@ def _shape_of(request: Request) -> Any:
 
 
 async def ollama_tags(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    await request.reply(200, ollama_models.encode_models(await _all_cards(gateway)))
+    await request.reply(200, ollama_models.encode_models(await _all_cards(gateway, record)))
 
 
 async def ollama_ps(gateway: Gateway, request: Request, record: CallRecord) -> None:
@@ -183,14 +185,20 @@ async def ollama_show(gateway: Gateway, request: Request, record: CallRecord) ->
     body = await gateway.body_of(request)
     top_level(body)
     name = ollama_models.decode_model_name(body)
-    await request.reply(200, ollama_models.encode_show(await _card(gateway, name)))
+    await request.reply(200, ollama_models.encode_show(await _card(gateway, record, name)))
 
 
-async def _all_cards(gateway: Gateway) -> list[ModelCard]:
-    """Named as a caller may name them: `provider/model`, and the routes by their own names."""
+async def _all_cards(gateway: Gateway, record: CallRecord) -> list[ModelCard]:
+    """Named as a caller may name them: `provider/model`, and the routes by their own names; of a key that may not use
+    everything, those that it may."""
+    router = gateway.manager.router
+    allowed = router.allowances.get(record.caller or "")
     routes = [ModelCard(id=name, owned_by="genai-spine") for name in gateway.settings.routes]
-    listed = await gateway.manager.list_models()
-    return routes + [_named_for_callers(card) for card in listed]
+    cards = [_named_for_callers(card) for card in await gateway.manager.list_models()]
+    if allowed is None:
+        return routes + cards
+    open_routes = [card for card in routes if router.may_use(card.id, record.caller)]
+    return open_routes + [card for card in cards if allowed.may_name(card.id)]
 
 
 def _named_for_callers(card: ModelCard) -> ModelCard:
@@ -198,13 +206,13 @@ def _named_for_callers(card: ModelCard) -> ModelCard:
     return msgspec.structs.replace(card, id=f"{card.provider}/{card.id}", owned_by=owner)
 
 
-async def _card(gateway: Gateway, name: str) -> ModelCard:
-    """One model by any name that a caller may use. Raises: ProviderNotFound."""
-    cards = await _all_cards(gateway)
+async def _card(gateway: Gateway, record: CallRecord, name: str) -> ModelCard:
+    """One model by any name that a caller may use. Raises: ProviderNotFound, ModelNotAllowed."""
+    cards = await _all_cards(gateway, record)
     for card in cards:
         if card.id == name:
             return card
-    choice = gateway.manager.router.plan(Wanted(model=name))[0]
+    choice = gateway.manager.router.plan(Wanted(model=name), record.caller)[0]
     for card in cards:
         if card.id == f"{choice.provider}/{choice.model}":
             return msgspec.structs.replace(card, id=name)
@@ -219,6 +227,7 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
     how each model that was asked fares."""
     manager = gateway.manager
     totals = manager.usage()
+    allowed = manager.router.allowances.get(record.caller or "")
     listed = [
         {
             "id": provider.name,
@@ -231,6 +240,7 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
             "models": [_fares(target) for target in manager.targets.of_provider(provider.name)],
         }
         for provider in manager.registry
+        if allowed is None or allowed.may_ask(provider.name)
     ]
     await request.reply(200, msgspec.json.encode({"object": "list", "data": listed}))
 
@@ -264,13 +274,26 @@ async def live(gateway: Gateway, request: Request, record: CallRecord) -> None:
 
 
 async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """`degraded`: calls are answered, and wait to be entered into the ledger. `refusing` (503): they are not, since
+    they could be written down nowhere."""
     if gateway.draining:
         await request.reply(503, b'{"status":"draining"}')
-    else:
-        healthy = [provider.status().healthy for provider in gateway.manager.registry]
-        # Not 503 where all are failing: another gateway would find them no better, and a caller learns why here.
-        state = {"status": "ready", "providers": {"healthy": sum(healthy), "failing": healthy.count(False)}}
-        await request.reply(200, msgspec.json.encode(state))
+        return
+    healthy = [provider.status().healthy for provider in gateway.manager.registry]
+    # Not 503 where all are failing: another gateway would find them no better, and a caller learns why here.
+    state: dict[str, Any] = {"status": "ready", "providers": {"healthy": sum(healthy), "failing": healthy.count(False)}}
+    if (ledger := gateway.manager.ledger) is not None:
+        state["ledger"] = {
+            "database": "ok" if ledger.trouble is None else "not written",  # why not may tell where it is
+            "journal": "not written" if ledger.held else "ok",
+            "held": ledger.held,
+            "lost": ledger.lost,
+        }
+        if ledger.held and (must_write := gateway.manager.traffic.must_write) is not None and must_write.refuses(None):
+            state["status"] = "refusing"
+        elif ledger.held or ledger.trouble is not None:
+            state["status"] = "degraded"
+    await request.reply(503 if state["status"] == "refusing" else 200, msgspec.json.encode(state))
 
 
 async def root(gateway: Gateway, request: Request, record: CallRecord) -> None:

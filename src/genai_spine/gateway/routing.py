@@ -23,6 +23,7 @@ from genai_spine.engine.record import MOST_KEPT, CallRecord
 from genai_spine.engine.request_facts import About
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.accounts import ledger_call
+from genai_spine.gateway.call_headers import tags_of
 from genai_spine.gateway.request import Request
 from genai_spine.model.errors import InvalidRequest
 
@@ -39,7 +40,6 @@ SESSION_HEADERS = (
     b"session_id",
 )
 """Ours, and what clients send by themselves: Claude Code, opencode and Codex (recorded, 2026-11)."""
-TAGS = b"x-spine-tags"
 
 _SESSION_PART = re.compile(r"_session_([0-9A-Za-z-]{8,})$")
 """Claude Code's `metadata.user_id` is `user_…_account_…_session_<uuid>` (recorded, 2026-11)."""
@@ -59,11 +59,9 @@ _metadata = msgspec.json.Decoder(_Metadata)
 
 def about_of(headers: Mapping[bytes, bytes], members: Mapping[str, msgspec.Raw]) -> About:
     """Its session and tags, from headers or from members of its body."""
-    said = headers.get(TAGS, b"").decode("latin-1")
-    tags = tuple(tag.strip() for tag in said.split(",") if tag.strip())
     sent = next((value for name in SESSION_HEADERS if (value := headers.get(name))), None)
     session = sent.decode("latin-1") if sent is not None else _session_in(members)
-    return About(session=session[:_LONGEST] if session else None, tags=tags)
+    return About(session=session[:_LONGEST] if session else None, tags=tags_of(headers))
 
 
 def _session_in(members: Mapping[str, msgspec.Raw]) -> str | None:
@@ -93,7 +91,7 @@ async def dry_run(gateway: Gateway, request: Request, record: CallRecord) -> Non
         named = "anthropic_messages"
     exchange = exchange_of(body, named)
     about = about_of(request.headers, exchange.peek.members)
-    explained = gateway.manager.router.explain(exchange.wanted, exchange.asked, about)
+    explained = gateway.manager.router.explain(exchange.wanted, exchange.asked, about, record.caller)
     await gateway.discretion.reply(request, {"dialect": exchange.dialect, **msgspec.to_builtins(explained)})
 
 
@@ -148,6 +146,7 @@ def _told(record: CallRecord) -> dict[str, Any]:
         "strategy": decision.strategy if decision is not None else None,
         "provider": answered.provider if answered is not None else None,
         "model": answered.model if answered is not None else None,
+        "cached": msgspec.to_builtins(record.cached),
         "attempts": [_attempt(attempt) for attempt in record.attempts],
         "passed_over": [
             {

@@ -163,7 +163,7 @@ def open_sockets(server: ServerSettings) -> list[socket.socket]:
             "use 127.0.0.1, or an address of this machine"
         ) from None
     addresses = list(dict.fromkeys((family, address[0]) for family, _, _, _, address in found))
-    _check_exposure(host, [str(address) for _, address in addresses], any(server.api_keys))
+    _check_exposure(host, [str(address) for _, address in addresses], any(server.all_keys))
     sockets: list[socket.socket] = []
     for family, address in addresses:
         try:

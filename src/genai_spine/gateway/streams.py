@@ -30,11 +30,14 @@ DRAIN_BYTES = 4_000_000
 class OpenStream(ActiveStream):
     """One answer that is being written."""
 
-    __slots__ = ("gone_at_bytes", "gone_s", "keep_alive", "request", "since_s", "written")
+    __slots__ = ("caller", "gone_at_bytes", "gone_s", "keep_alive", "request", "since_s", "written")
 
-    def __init__(self, request: Request, provider: str, model: str, dialect: str, keep_alive: bytes) -> None:
+    def __init__(
+        self, request: Request, provider: str, model: str, dialect: str, keep_alive: bytes, caller: str | None = None
+    ) -> None:
         super().__init__(request.id, provider, model, dialect)
         self.request = request
+        self.caller = caller
         self.keep_alive = keep_alive
         self.written = 0
         """As of the last look, and since when it is so."""
@@ -68,8 +71,10 @@ class OpenStreams(StreamManager):
             if (provider.on_disconnect or streams.on_disconnect) == "drain"
         )
 
-    def open(self, request: Request, provider: str, model: str, dialect: str, keep_alive: bytes) -> OpenStream:
-        stream = OpenStream(request, provider, model, dialect, keep_alive)
+    def open(
+        self, request: Request, provider: str, model: str, dialect: str, keep_alive: bytes, caller: str | None = None
+    ) -> OpenStream:
+        stream = OpenStream(request, provider, model, dialect, keep_alive, caller)
         self._active[stream.id] = stream
         if not self._is_looking:
             self._is_looking = True
@@ -111,17 +116,25 @@ class OpenStreams(StreamManager):
 
 
 async def listed(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """The streams under way, the oldest first: id, provider, model, age, bytes written; no prompt and no key.
+    """The streams under way, the oldest first: id, provider, model, age, bytes written; no prompt and no key. A key
+    with a name sees its own.
 
     {"object": "list", "data": [{"id": "req_…", "provider": "openai", "model": "gpt-4o", "age_s": 3.2, …}]}
     """
-    body = msgspec.json.encode({"object": "list", "data": gateway.streams.active_streams})
-    await request.reply(200, body)
+    data = [stream.info() for stream in gateway.streams if _is_seen(gateway, stream, record)]
+    await request.reply(200, msgspec.json.encode({"object": "list", "data": data}))
 
 
 async def cancelled(gateway: Gateway, request: Request, record: CallRecord) -> None:
     """Ends a stream: its caller gets an error event, its provider is let go. Raises: InvalidRequest with status 404."""
     id = request.path.rpartition("/")[2]
-    if not gateway.streams.cancel(id):
+    stream = next((stream for stream in gateway.streams if stream.id == id), None)
+    if stream is None or not _is_seen(gateway, stream, record):
         raise InvalidRequest(f"no stream {id[:100]} is under way", status_code=404, code="not_found")
+    stream.cancel()
     await request.reply(200, msgspec.json.encode({"id": id, "object": "stream.cancelled", "cancelled": True}))
+
+
+def _is_seen(gateway: Gateway, stream: ActiveStream, record: CallRecord) -> bool:
+    """A key without a name is that of whoever runs the gateway: it sees all."""
+    return record.caller not in gateway.keys.named or getattr(stream, "caller", None) == record.caller

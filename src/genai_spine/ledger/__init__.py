@@ -9,7 +9,12 @@
     mover.py      from journals into the database: this process's own, and those of processes that are gone
     writer.py     the Ledger: `write`, and the thread that moves
     opening.py    from the settings to a Ledger, or to a reader
+    alerts.py     which alerts were raised, so that each is told once
     reading.py    sums of usage, recent calls, one call with its attempts
+    scan.py       every attempt of some days, a page at a time
+    repricing.py  costs that were reckoned anew, and back: attempts, calls and days together
+    days.py       what was spent day by day, and on what a budget is for
+    forecasts.py  what it will be at the end of the month, and of each budget's window
 
 kill -9 loses nothing that was written to the journal: it is the operating system's by then. What a journal holds
 and the database does not, because the process died or the database was locked, slow, down or full, is entered

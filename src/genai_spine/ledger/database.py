@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from genai_spine.ledger.tables import MIGRATIONS, RollUps
 
 _AT_ONCE = 500
 """Ids in one statement."""
+_ROWS_AT_ONCE = 64
+"""Rows in one statement: SQLite runs it without holding up Python's other threads, which is worth little for a row."""
 
 R = TypeVar("R", bound=Row)
 
@@ -34,8 +37,10 @@ class Newer(Exception):
 class Database(ABC):
     """One connection, for one thread at a time. Whatever fails raises an error of the driver's."""
 
-    def __init__(self, refusals: tuple[type[Exception], ...]) -> None:
-        self.refusals: tuple[type[Exception], ...] = (*refusals, OverflowError, ValueError)
+    def __init__(self, conflict: type[Exception], refusal: type[Exception]) -> None:
+        self._conflict = conflict
+        """What is raised for a row whose id is there already, and for some that will never be taken."""
+        self.refusals: tuple[type[Exception], ...] = (conflict, refusal, OverflowError, ValueError)
         """What is raised for a row that will never be taken."""
         self._roll_ups = RollUps()
 
@@ -50,6 +55,9 @@ class Database(ABC):
     def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None: ...
 
     @abstractmethod
+    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None: ...
+
+    @abstractmethod
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
 
     @abstractmethod
@@ -60,21 +68,32 @@ class Database(ABC):
         return
 
     def enter(self, rows: Sequence[Row]) -> None:
-        """All or nothing. Raises: the driver's errors."""
+        """All or nothing; rows that are there already change nothing. Raises: the driver's errors."""
+        calls = [row for row in rows if isinstance(row, Call)]
+        attempts = [row for row in rows if isinstance(row, Attempt)]
+        try:
+            with self.transaction():
+                self._add(calls, attempts)
+        except self._conflict:  # rare: to look for each row before costs more than to begin again
+            with self.transaction():
+                self._add(
+                    self._new(tables.HAS_CALL, calls, _id_of_call),
+                    self._new(tables.HAS_ATTEMPT, attempts, _id_of_attempt),
+                )
+
+    def _add(self, calls: Sequence[Call], attempts: Sequence[Attempt]) -> None:
+        """Rows of which none is there, and what they add to their days."""
         roll_ups = self._roll_ups
         roll_ups.take()  # of a transaction that failed
-        with self.transaction():
-            calls = self._new(tables.HAS_CALL, [row for row in rows if isinstance(row, Call)], _id_of_call)
-            attempts = self._new(tables.HAS_ATTEMPT, [row for row in rows if isinstance(row, Attempt)], _id_of_attempt)
-            for call in calls:
-                roll_ups.add_call(call)
-            for attempt in attempts:
-                roll_ups.add_attempt(attempt)
-            self.run_many(tables.INSERT_ATTEMPT, [tables.attempt_row(attempt) for attempt in attempts])
-            self.run_many(tables.INSERT_CALL, [tables.call_row(call) for call in calls])
-            late = [row for attempt in attempts if (row := tables.late_row(attempt)) is not None]
-            self.run_many(tables.ADD_LATE, late)
-            self.run_many(tables.ADD_UP, roll_ups.take())
+        self.insert("attempt", tables.ATTEMPT, map(tables.attempt_row, attempts))
+        self.insert("call", tables.CALL, map(tables.call_row, calls))
+        late = [tables.late_row(attempt) for attempt in attempts if attempt.is_late]
+        self.run_many(tables.ADD_LATE, [row for row in late if row is not None])
+        for call in calls:
+            roll_ups.add_call(call)
+        for attempt in attempts:
+            roll_ups.add_attempt(attempt)
+        self.run_many(tables.ADD_UP, roll_ups.take())
 
     def _new(self, statement: str, rows: Sequence[R], id_of: Callable[[R], tuple[str, str]]) -> list[R]:
         """Those that the table does not have yet. `statement` finds ids by the ids of calls."""
@@ -110,7 +129,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path | str, *, busy_s: float = 5.0) -> None:
         """Raises: sqlite3.Error, Newer."""
-        super().__init__((sqlite3.IntegrityError, sqlite3.DataError))
+        super().__init__(sqlite3.IntegrityError, sqlite3.DataError)
         self._connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
             self._set_up()
@@ -156,6 +175,22 @@ class SqliteDatabase(Database):
     def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         if rows:
             self._connection.executemany(statement, rows)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Columns that all the rows of a statement have nothing in are left out of it: to bind a None takes Python's
+        sqlite3 ten times as long as a number."""
+        at_once = min(_ROWS_AT_ONCE, self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(columns))
+        rows = iter(rows)
+        while some := list(islice(rows, at_once)):
+            nones, by_column = (None,) * len(some), zip(*some, strict=True)
+            named = [(name, values) for name, values in zip(columns, by_column, strict=True) if values != nones]
+            values = zip(*(values for _, values in named), strict=True)
+            row = f"({', '.join('?' * len(named))})"
+            statement = f"INSERT INTO {table} ({', '.join(name for name, _ in named)}) VALUES {row}"
+            if len(some) < at_once:
+                self._connection.executemany(statement, values)
+            else:
+                self._connection.execute(statement + f", {row}" * (at_once - 1), tuple(chain.from_iterable(values)))
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values).fetchall()

@@ -19,7 +19,7 @@ Status = Literal["answered", "failed", "left", "interrupted"]
 NANO = 1_000_000_000
 
 
-class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="b", array_like=True):
+class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="b", array_like=True, gc=False):
     """An attempt is about to be sent. `most_nanousd` is what it may cost at most. Ids are unique, whoever writes."""
 
     id: str
@@ -37,7 +37,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="b", array_like=True)
     is_hedge: bool = False
 
 
-class Tokens(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """As the provider counted them; what it did not say is None."""
 
     input: int | None = None
@@ -49,9 +49,11 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     audio_input: int | None = None
     audio_output: int | None = None
     is_estimated: bool = False
+    more: str | None = None
+    """What few calls use (`TokenUsage.details`, `compute_s`), as JSON of a TokenUsage of these alone."""
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True):
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True, gc=False):
     """What became of an attempt, maybe after its call is over. A cost of 0 says that nothing is charged; where it is
     None, `most_nanousd` of its beginning bounds it."""
 
@@ -73,7 +75,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True)
     """The tier that was charged, where it is not the ordinary one: `batch`, `flex`, `priority`."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, gc=False):
     """A call is over: what its caller got, after so many attempts."""
 
     id: str
@@ -95,6 +97,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True):
     """Attempts that may be charged and whose cost is not known, those included that are still under way."""
     error_type: str | None = None
     status_code: int | None = None
+    is_cached: bool = False
+    """The answer was given before, and is given again without an attempt; `saved_nanousd` is what it cost then."""
+    saved_nanousd: int | None = None
 
 
 Entry = Begun | Ended | Call

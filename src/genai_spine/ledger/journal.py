@@ -30,6 +30,8 @@ from genai_spine.ledger.entry import Entry
 SEGMENT_BYTES = 8 * 1024 * 1024
 _HEAD = struct.Struct("<II")
 MOST_FRAME = 64 * 1024
+MOST_FRESH = 10_000
+"""Entries in memory, for the process's own reader: some megabytes."""
 _LONGEST_TEXT = 500
 _MOST_TAGS = 32
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """The segments of this process. One thread at a time appends, turns and closes."""
+    """The segments of this process. One thread at a time appends, takes, turns and closes."""
 
     def __init__(self, folder: Path) -> None:
         """Raises: OSError where the folder cannot be made or written."""
@@ -49,17 +51,38 @@ class Journal:
         self._lock = _new_lock(folder / f"{self.process}.lock")
         self._number = 0
         self._written = 0
+        self._fresh: list[Entry] | None = []
+        """The segment's entries from the byte `_fresh_at` on; None where there were too many."""
+        self._fresh_at = 0
         self._file = self._open(0)
 
     def append(self, *entries: Entry) -> None:
         """Raises: OSError, as when the disk is full or the journal closed; nothing of the entries is kept then."""
-        frames = b"".join([_frame(entry) for entry in entries])
+        frames = _frame(entries[0]) if len(entries) == 1 else b"".join(map(_frame, entries))
+        if len(frames) > MOST_FRAME:
+            entries = tuple(map(_shortened, entries))
+            frames = b"".join(map(_frame, entries))
         written = os.write(self._file, frames)
         if written != len(frames):
             # A disk that fills up takes a part: it is cut off, so that what follows can be read.
             os.ftruncate(self._file, self._written)
             raise OSError(errno.ENOSPC, f"only {written} of {len(frames)} bytes were written", str(self.path))
         self._written += written
+        fresh = self._fresh
+        if fresh is not None:
+            fresh += entries
+            if len(fresh) > MOST_FRESH:
+                self._fresh = None
+
+    def take(self, segment: Path, at: int) -> tuple[list[Entry], int] | None:
+        """The entries of a segment from the byte `at` to its present end, without reading them back, and that end;
+        None where they are to be read. Another thread may ask, while nobody appends."""
+        entries = self._fresh
+        if entries is None or at != self._fresh_at or segment != self.path:
+            return None
+        if entries:
+            self._fresh, self._fresh_at = [], self._written
+        return entries, self._fresh_at
 
     @property
     def path(self) -> Path:
@@ -75,6 +98,7 @@ class Journal:
         file = self._open(self._number + 1)
         os.close(self._file)
         self._file, self._written = file, 0
+        self._fresh, self._fresh_at = [], 0
         self._number += 1  # last: from now on the old segment counts as whole
 
     def close(self, *, is_entered: bool = False) -> None:
@@ -96,13 +120,13 @@ class Journal:
 
 def _frame(entry: Entry) -> bytes:
     payload = _encode(entry)
-    if len(payload) > MOST_FRAME:
-        payload = _encode(_shortened(entry))
     return _HEAD.pack(len(payload), crc32(payload)) + payload
 
 
 def _shortened(entry: Entry) -> Entry:
-    """Without most of the texts that a caller has made longer than any name is."""
+    """One that no frame holds is kept without most of the texts that a caller has made longer than any name is."""
+    if len(_encode(entry)) <= MOST_FRAME:
+        return entry
     changes: dict[str, object] = {}
     for name in entry.__struct_fields__:
         value = getattr(entry, name)

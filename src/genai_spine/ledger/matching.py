@@ -27,13 +27,18 @@ Row = Attempt | Call
 class _Open:
     """A call that is not over, or of which an attempt has not ended."""
 
-    __slots__ = ("ended", "is_over", "last", "under_way")
+    __slots__ = ("ended", "is_over", "known", "known_nanousd", "last", "period", "under_way")
 
     def __init__(self, last: Begun) -> None:
         self.last = last
-        self.under_way: dict[str, Begun] = {}
-        self.ended: list[Attempt] = []
+        self.under_way: list[str] = []
+        self.ended = 0
+        """Attempts; of `known` of those the cost is known, and is `known_nanousd` together."""
+        self.known = 0
+        self.known_nanousd = 0
         self.is_over = False
+        self.period = 0
+        """In which something was told of it last."""
 
 
 class Matching:
@@ -41,9 +46,9 @@ class Matching:
 
     def __init__(self) -> None:
         self._calls: dict[str, _Open] = {}
-        self._call_of: dict[str, str] = {}
-        """Of each attempt under way."""
-        self._touched: set[str] = set()
+        self._attempts: dict[str, Begun] = {}
+        """Those under way."""
+        self._period = 0
         self._now = 0.0
 
     def take(self, entries: Iterable[Entry]) -> list[Row]:
@@ -53,7 +58,9 @@ class Matching:
             if isinstance(entry, Begun):
                 self._begin(entry)
             elif isinstance(entry, Ended):
-                rows += self._end(entry)
+                attempt = self._end(entry)
+                if attempt is not None:
+                    rows.append(attempt)
             else:
                 rows.append(entry)
                 self._close(entry)
@@ -61,8 +68,9 @@ class Matching:
 
     def take_touched(self) -> set[str]:
         """The open calls of which something was told since this was asked last."""
-        touched, self._touched = self._touched & self._calls.keys(), set()
-        return touched
+        period = self._period
+        self._period += 1
+        return {id for id, call in self._calls.items() if call.period == period}
 
     def has_open(self, calls: set[str]) -> bool:
         return not self._calls.keys().isdisjoint(calls)
@@ -80,51 +88,55 @@ class Matching:
         return rows
 
     def _begin(self, begun: Begun) -> None:
+        if begun.id in self._attempts:
+            return  # said twice
         call = self._calls.get(begun.call)
         if call is None:
             call = self._calls[begun.call] = _Open(begun)
         call.last = begun
-        call.under_way[begun.id] = begun
-        self._call_of[begun.id] = begun.call
-        self._touched.add(begun.call)
-        self._now = max(self._now, begun.at)
+        call.under_way.append(begun.id)
+        call.period = self._period
+        self._attempts[begun.id] = begun
+        if begun.at > self._now:
+            self._now = begun.at
 
-    def _end(self, ended: Ended) -> list[Row]:
-        id = self._call_of.pop(ended.id, None)
-        if id is None:
-            return []  # said twice, or its beginning is in a segment that was done with
-        call = self._calls[id]
-        attempt = Attempt(call.under_way.pop(ended.id), ended, call.is_over)
-        call.ended.append(attempt)
-        self._touched.add(id)
+    def _end(self, ended: Ended) -> Attempt | None:
+        begun = self._attempts.pop(ended.id, None)
+        if begun is None:
+            return None  # said twice, or its beginning is in a segment that was done with
+        call = self._calls[begun.call]
+        call.under_way.remove(ended.id)
+        call.ended += 1
+        if ended.cost_nanousd is not None:
+            call.known += 1
+            call.known_nanousd += ended.cost_nanousd
+        call.period = self._period
         if call.is_over and not call.under_way:
-            del self._calls[id]
-        return [attempt]
+            del self._calls[begun.call]
+        return Attempt(begun, ended, call.is_over)
 
     def _close(self, over: Call) -> None:
         call = self._calls.get(over.id)
         if call is None:
             return
-        self._touched.add(over.id)
+        call.period = self._period
         call.is_over = True
         if not call.under_way:
             del self._calls[over.id]
 
     def _given_up(self, id: str, call: _Open) -> list[Row]:
-        given_up = [Attempt(begun, _interrupted(begun), call.is_over) for begun in call.under_way.values()]
-        for attempt in given_up:
-            self._call_of.pop(attempt.begun.id, None)
+        begun = [self._attempts.pop(attempt) for attempt in call.under_way]
+        given_up: list[Row] = [Attempt(each, _interrupted(each), call.is_over) for each in begun]
         if call.is_over:
-            return [*given_up]
-        last, attempts = call.last, [*call.ended, *given_up]
-        costs = [each.ended.cost_nanousd for each in attempts if each.ended.cost_nanousd is not None]
+            return given_up
+        last, attempts = call.last, call.ended + len(begun)
         return [
             *given_up,
             Call(
-                id=id, at=last.at, duration_s=0.0, status="interrupted", attempts=len(attempts), caller=last.caller,
+                id=id, at=last.at, duration_s=0.0, status="interrupted", attempts=attempts, caller=last.caller,
                 agent=last.agent, route=last.route, tags=last.tags, dialect=last.dialect, is_stream=last.is_stream,
-                provider=last.provider, model=last.model, cost_nanousd=sum(costs) if costs else None,
-                unpriced=len(attempts) - len(costs),
+                provider=last.provider, model=last.model, cost_nanousd=call.known_nanousd if call.known else None,
+                unpriced=attempts - call.known,
             ),
         ]  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Takes entries from the journals to the database: this process's own, and those of processes that are gone.
 
 There is one way from an entry to its row, whether it was written a tenth of a second ago or by a process that was
-killed. Where the database cannot be written, entries stay where they are, and it is tried again. Works in one
-thread; must not know which, nor how often it runs.
+killed; but this process's own last ones are in memory still, and not read back. Where the database cannot be written,
+entries stay where they are, and it is tried again. Works in one thread; must not know which, nor how often it runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from genai_spine.ledger.database import Database
+from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import MOST_FRAME, Orphan, decode, orphans
 from genai_spine.ledger.matching import Matching, Row
 
@@ -28,23 +29,28 @@ MOST_DELETED = 500
 REFUSED = "refused.jsonl"
 DAY_S = 86_400.0
 
+Take = Callable[[Path, int], tuple[list[Entry], int] | None]
+
 logger = logging.getLogger(__name__)
 
 
 class Tail:
     """The segments of one process, read from their beginning on. Those that are done with are deleted."""
 
-    def __init__(self, process: str, folder: Path, current: Callable[[], Path] | None = None) -> None:
-        """`current` tells the segment that is being written, where the process lives."""
+    def __init__(
+        self, process: str, folder: Path, current: Callable[[], Path] | None = None, take: Take | None = None
+    ) -> None:
+        """Of a process that lives, `current` tells the segment that is being written, and `take` gives what of it is
+        in memory still (`Journal.take`)."""
         self._process = process
         self._folder = folder
         self._current = current
+        self._take = take
         self._segment: Path | None = None
         self._at = 0
         self._last = ""
         self._read: list[tuple[Path, set[str]]] = []
         """Segments that are read, with the calls that were not over by then."""
-        self._touched: set[str] = set()
         self.is_at_end = False
         """Whether the last `next` has read all that there was."""
         self.matching = Matching()
@@ -57,6 +63,14 @@ class Tail:
             if segment is None:
                 self.is_at_end = True
                 return None
+        fresh = self._take(segment, self._at) if self._take is not None else None
+        if fresh is not None:
+            entries, self._at = fresh
+            self.is_at_end = True
+            return self.matching.take(entries) if entries else None
+        return self._read_on(segment)
+
+    def _read_on(self, segment: Path) -> list[Row] | None:
         is_written = self._current is not None and segment == self._current()  # to be asked before it is read
         with segment.open("rb") as file:
             file.seek(self._at)
@@ -70,7 +84,6 @@ class Tail:
             logger.error("%s: %d bytes are damaged; the entries there are lost", segment.name, length)
         self._at += length
         rows = self.matching.take(entries)
-        self._touched |= self.matching.take_touched()
         if is_whole:
             self._finish(segment)
             rows += self.matching.interrupted()
@@ -89,8 +102,7 @@ class Tail:
         self._read = kept
 
     def _finish(self, segment: Path) -> None:
-        self._read.append((segment, {id for id in self._touched if self.matching.has_open({id})}))
-        self._touched = set()
+        self._read.append((segment, self.matching.take_touched()))
         self._segment, self._at, self._last = None, 0, segment.name
 
     def _next_segment(self) -> Path | None:

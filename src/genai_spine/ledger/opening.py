@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from genai_spine.ledger.alerts import AlertBook
 from genai_spine.ledger.database import Database, Newer, SqliteDatabase, SqliteReader
 from genai_spine.ledger.writer import Ledger
 from genai_spine.model.errors import ConfigError
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 _POSTGRES = ("postgresql", "postgres")
 _SHAPES = "`sqlite:///spine.db` or `postgresql://user:secret@host/name`"
+
+
+class NoLedgerYet(ConfigError):
+    """Nothing was written down so far."""
 
 
 def open_ledger(
@@ -45,16 +50,9 @@ def open_ledger(
         return None
     url = settings.url.reveal()
     folder = _journal_of(settings, url, environ)
-    path = _path_of(url)
-    open_database: Callable[[], Database]
-    if path is not None:
+    if (path := _path_of(url)) is not None:
         _check(path)
-        open_database = partial(SqliteDatabase, path.absolute())
-    else:
-        from genai_spine.ledger.postgres import PostgresDatabase, psycopg  # noqa: PLC0415  # who has no Postgres
-
-        psycopg()
-        open_database = partial(PostgresDatabase, url)
+    open_database = _opener(url)
     try:
         return Ledger(folder, open_database, retention_days=settings.retention_days, after_entering=after_entering)
     except OSError as error:
@@ -62,6 +60,27 @@ def open_ledger(
             f"the ledger's journal cannot be written in {folder} ({error.strerror}): "
             "give the gateway's user that folder, or set ledger.journal"
         ) from error
+
+
+def journal_of(settings: LedgerSettings, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of what the database has not taken yet; None where no ledger is set. Raises: ConfigError."""
+    return None if settings.url is None else _journal_of(settings, settings.url.reveal(), environ)
+
+
+def alert_book(settings: LedgerSettings) -> AlertBook | None:
+    """What is remembered of alerts beside the ledger; None where no ledger is set. Raises: ConfigError."""
+    return None if settings.url is None else AlertBook(_opener(settings.url.reveal()))
+
+
+def _opener(url: str) -> Callable[[], Database]:
+    """Raises: ConfigError."""
+    path = _path_of(url)
+    if path is not None:
+        return partial(SqliteDatabase, path.absolute())
+    from genai_spine.ledger.postgres import PostgresDatabase, psycopg  # noqa: PLC0415  # who has no Postgres
+
+    psycopg()
+    return partial(PostgresDatabase, url)
 
 
 def open_reader(settings: LedgerSettings) -> Reader:
@@ -78,7 +97,7 @@ def open_reader(settings: LedgerSettings) -> Reader:
         except psycopg().Error as error:
             raise ConfigError(f"the ledger's database cannot be reached (ledger.url): {error}") from error
     if not path.exists():
-        raise ConfigError(f"there is no ledger at {path} yet: the gateway makes it when it starts")
+        raise NoLedgerYet(f"there is no ledger at {path} yet: the gateway makes it when it starts")
     try:
         return SqliteReader(path)
     except sqlite3.Error as error:
@@ -95,6 +114,30 @@ def reader_of(settings: LedgerSettings) -> Iterator[Reader]:
         raise ConfigError(f"the ledger cannot be read: {error}") from error
     finally:
         reader.close()
+
+
+@contextmanager
+def database_of(settings: LedgerSettings) -> Iterator[Database]:
+    """The ledger that there is, for one command that changes what is in it. Raises: ConfigError, as `reader_of`."""
+    open_reader(settings).close()
+    url = settings.url.reveal() if settings.url is not None else ""
+    errors = _errors_of(url)
+    try:
+        database = _opener(url)()
+        try:
+            yield database
+        finally:
+            database.close()
+    except errors as error:
+        raise ConfigError(f"the ledger cannot be written: {error}; what is done is whole: run it again") from error
+
+
+def _errors_of(url: str) -> tuple[type[Exception], ...]:
+    if _path_of(url) is not None:
+        return (sqlite3.Error, Newer)
+    from genai_spine.ledger.postgres import psycopg  # noqa: PLC0415  # who has no Postgres
+
+    return (psycopg().Error, Newer)
 
 
 def _path_of(url: str) -> Path | None:

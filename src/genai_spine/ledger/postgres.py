@@ -6,7 +6,7 @@ whoever enters rows opens another one. Must not know: the journal, threads, HTTP
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -48,7 +48,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         """Raises: psycopg.Error, Newer, ConfigError."""
         errors = psycopg()
-        super().__init__((errors.IntegrityError, errors.DataError))
+        super().__init__(errors.IntegrityError, errors.DataError)
         self._connection = connect(url)
         try:
             self._migrate()
@@ -85,6 +85,13 @@ class PostgresDatabase(Database):
         if rows:
             with self._connection.cursor() as cursor:
                 cursor.executemany(_in_psycopg(statement), rows)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """By COPY, which takes a third of the time that statements take."""
+        copying = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+        with self._connection.cursor() as cursor, cursor.copy(copying) as copy:
+            for row in rows:
+                copy.write_row(row)
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Within a transaction, which names the schema."""

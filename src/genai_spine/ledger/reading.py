@@ -26,7 +26,7 @@ BY = {
 }  # fmt: skip
 """What usage can be summed by, with the kind of its roll-ups. A key goes by the name that the gateway gives it."""
 MOST_LISTED = 1000
-_OTHER_RATES = frozenset(("cost_nanousd", "unpriced", "most_nanousd", "unbounded"))
+_OTHER_RATES = frozenset(("cost_nanousd", "unpriced", "most_nanousd", "unbounded", "saved_nanousd"))
 
 
 class Reader(Protocol):
@@ -56,6 +56,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts whose cost is not known."""
     unpriced_at_most_usd: Decimal | None = Decimal(0)
     """What those may have cost at most; None where that is not known either."""
+    cached_calls: int = 0
+    """Calls that were answered from the cache."""
+    saved_usd: Decimal | None = Decimal(0)
+    """What their answers cost when they were first given, as far as that is known."""
 
 
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +90,9 @@ class LoggedCall(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: int
     error_type: str | None
     status_code: int | None
+    is_cached: bool
+    """Whether the answer was one that was given before; `saved_usd` is what it cost then."""
+    saved_usd: Decimal | None
     cursor: str
     """For the page of those before it, or after it."""
 
@@ -119,12 +126,18 @@ class LoggedAttempt(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str | None
     status_code: int | None
     service: str | None
+    agent: str | None
+    more: TokenUsage | None
+    """What few calls use: searches, images, seconds."""
 
     def usage(self) -> TokenUsage | None:
-        """The tokens by counter, as far as the ledger has them; None where the provider told of none."""
+        """What was used, by counter; None where the provider told of nothing."""
         names = (name for name in self.__struct_fields__ if name.endswith("_tokens"))
         counts = {name: count for name in names if (count := getattr(self, name)) is not None}
-        return TokenUsage(**counts, estimated=self.is_estimated, service_tier=self.service) if counts else None
+        if not counts and self.more is None:
+            return None
+        known = {"estimated": self.is_estimated, "service_tier": self.service, **counts}
+        return msgspec.structs.replace(self.more or TokenUsage(), **known)
 
 
 def arithmetic_of(attempt: LoggedAttempt, price: Price | None) -> str:
@@ -195,6 +208,7 @@ def _usage(name: str, values: list[int]) -> Usage:
         cost_usd=usd(sums["cost_nanousd"]) if is_known else None,
         unpriced=sums["unpriced"],
         unpriced_at_most_usd=None if sums["unbounded"] else usd(sums["most_nanousd"]),
+        saved_usd=usd(sums["saved_nanousd"]),
     )
 
 
@@ -202,13 +216,13 @@ def _usage(name: str, values: list[int]) -> Usage:
 
 _CALL = (
     "id, ended_at, duration_s, status, attempts, caller, agent, route, tags, dialect, is_stream, provider, model, "
-    "cost_nanousd, unpriced, error_type, status_code"
+    "cost_nanousd, unpriced, error_type, status_code, is_cached, saved_nanousd"
 )
 _ATTEMPT = (
     "id, begun_at, provider, model, answered_model, dialect, is_stream, is_hedge, status, duration_s, first_s, "
     "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, "
     "audio_input_tokens, audio_output_tokens, is_estimated, cost_nanousd, most_nanousd, price_since, price_source, "
-    "error_type, status_code, service"
+    "error_type, status_code, service, agent, more"
 )
 FILTERS = ("provider", "model", "caller", "status")
 
@@ -262,9 +276,10 @@ def _cursor(text: str) -> tuple[float, str]:
 
 def _call(row: tuple[Any, ...]) -> LoggedCall:
     named = dict(zip(_CALL.split(", "), row, strict=True))
-    cost = named.pop("cost_nanousd")
+    cost, saved = named.pop("cost_nanousd"), named.pop("saved_nanousd")
     tags = tuple(msgspec.json.decode(named["tags"])) if named["tags"] else ()
     known = {"ended_at": _moment(named["ended_at"]), "tags": tags, "is_stream": bool(named["is_stream"])}
+    known |= {"is_cached": bool(named["is_cached"]), "saved_usd": usd(saved)}
     cursor = f"{named['ended_at']!r}:{named['id']}"
     return LoggedCall(**{**named, **known}, cost_usd=usd(cost), cursor=cursor)
 
@@ -273,9 +288,18 @@ def _attempt(row: tuple[Any, ...]) -> LoggedAttempt:
     named = dict(zip(_ATTEMPT.split(", "), row, strict=True))
     cost, most = named.pop("cost_nanousd"), named.pop("most_nanousd")
     truths = {name: bool(value) for name, value in named.items() if name.startswith("is_")}
-    return LoggedAttempt(
-        **{**named, **truths, "begun_at": _moment(named["begun_at"])}, cost_usd=usd(cost), at_most_usd=usd(most)
-    )
+    known = {**truths, "begun_at": _moment(named["begun_at"]), "more": more_of(named["more"])}
+    return LoggedAttempt(**{**named, **known}, cost_usd=usd(cost), at_most_usd=usd(most))
+
+
+def more_of(text: str | None) -> TokenUsage | None:
+    """What an attempt used beside the usual counters; None where there is nothing, or nothing that can be read."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=TokenUsage)
+    except msgspec.DecodeError:
+        return None
 
 
 def _moment(at: float) -> datetime:

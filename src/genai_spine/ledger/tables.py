@@ -52,6 +52,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (kind, caller, day, name)
         ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE alert (
+            key TEXT PRIMARY KEY, id TEXT NOT NULL, body TEXT NOT NULL, raised_at DOUBLE PRECISION NOT NULL,
+            ends_at DOUBLE PRECISION, state TEXT NOT NULL, tries INTEGER NOT NULL, due_at DOUBLE PRECISION NOT NULL
+        )""",
+        "CREATE INDEX alert_waiting ON alert (due_at) WHERE state = 'waiting'",
+    ),
+    (
+        "ALTER TABLE attempt ADD COLUMN agent TEXT",
+        "ALTER TABLE attempt ADD COLUMN more TEXT",
+        """CREATE TABLE repricings (
+            run TEXT NOT NULL, call TEXT NOT NULL, attempt TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+            cost_nanousd BIGINT, price_since TEXT, price_source TEXT,
+            new_cost_nanousd BIGINT, new_price_since TEXT, new_price_source TEXT, unpriced_change INTEGER NOT NULL,
+            PRIMARY KEY (run, call, attempt)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        "ALTER TABLE call ADD COLUMN is_cached INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE call ADD COLUMN saved_nanousd BIGINT",
+        "ALTER TABLE daily ADD COLUMN cached_calls BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE daily ADD COLUMN saved_nanousd BIGINT NOT NULL DEFAULT 0",
+    ),
 )
 """Each is run once, in order, in one transaction with the others that are missing. What has been released is
 never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows lie in the order of their key."""
@@ -59,11 +82,22 @@ never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows
 SUMS = (
     "calls", "failed", "attempts", "failed_attempts", "input_tokens", "output_tokens", "cache_read_tokens",
     "cache_write_tokens", "reasoning_tokens", "cost_nanousd", "unpriced", "most_nanousd", "unbounded",
+    "cached_calls", "saved_nanousd",
 )  # fmt: skip
 """Of `unpriced` attempts the cost is not known: it is `most_nanousd` at most, but for the `unbounded` ones."""
 
-INSERT_ATTEMPT = "INSERT INTO attempt VALUES (" + ", ".join("?" * 28) + ") ON CONFLICT (call, id) DO NOTHING"
-INSERT_CALL = "INSERT INTO call VALUES (" + ", ".join("?" * 17) + ") ON CONFLICT (id) DO NOTHING"
+ATTEMPT = (
+    "id", "call", "begun_at", "provider", "model", "answered_model", "dialect", "is_stream", "is_hedge", "status",
+    "duration_s", "first_s", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+    "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "is_estimated",
+    "cost_nanousd", "most_nanousd", "price_since", "price_source", "error_type", "status_code", "service", "agent",
+    "more",
+)  # fmt: skip
+"""The columns in the order of `attempt_row`."""
+CALL = (
+    "id", "ended_at", "duration_s", "status", "attempts", "caller", "agent", "route", "tags", "dialect", "is_stream",
+    "provider", "model", "cost_nanousd", "unpriced", "error_type", "status_code", "is_cached", "saved_nanousd",
+)  # fmt: skip
 HAS_ATTEMPT = "SELECT id FROM attempt WHERE call IN"
 HAS_CALL = "SELECT id FROM call WHERE id IN"
 ADD_UP = (
@@ -88,7 +122,7 @@ _MOST_NANOUSD = 10**17
 _NO_TOKENS = Tokens()
 
 Key = tuple[str, str, str, str]
-_Whose = tuple[int, str | None, str | None, str | None, str | None, str | None, tuple[str, ...]]
+Whose = tuple[int, str | None, str | None, str | None, str | None, str | None, tuple[str, ...]]
 """Day since 1970, caller, provider, model, agent, route, tags."""
 _DAY_S = 86_400
 _FIRST_DAY = date(1970, 1, 1)
@@ -102,7 +136,7 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         int(begun.is_stream), int(begun.is_hedge), ended.status, ended.duration_s, ended.first_s,
         *_counts(tokens), int(tokens.is_estimated), _money(ended.cost_nanousd),
         _money(begun.most_nanousd), ended.price_since, ended.price_source, ended.error_type, ended.status_code,
-        _text(ended.service),
+        _text(ended.service), _text(begun.agent), _text(tokens.more),
     )  # fmt: skip
 
 
@@ -111,7 +145,7 @@ def call_row(call: Call) -> tuple[Any, ...]:
         call.id, call.at, call.duration_s, call.status, call.attempts, _text(call.caller), _text(call.agent),
         _text(call.route), _text(msgspec.json.encode(call.tags).decode()) if call.tags else None, call.dialect,
         int(call.is_stream), _text(call.provider), _text(call.model), _money(call.cost_nanousd), call.unpriced,
-        call.error_type, call.status_code,
+        call.error_type, call.status_code, int(call.is_cached), _money(call.saved_nanousd),
     )  # fmt: skip
 
 
@@ -124,7 +158,7 @@ class RollUps:
     """What rows add to their days. Remembers which names it has seen, so that made-up ones do not fill the table."""
 
     def __init__(self) -> None:
-        self._parts: dict[_Whose, list[int]] = {}
+        self._parts: dict[Whose, list[int]] = {}
         """Sums of the rows that are alike in all that is summed by: most of a second's are."""
         self._names: dict[tuple[str, str, str], set[str]] = {}
 
@@ -132,6 +166,9 @@ class RollUps:
         part = self._part(call.at - call.duration_s, call)
         part[0] += 1
         part[1] += call.status in ("failed", "interrupted")
+        if call.is_cached:
+            part[13] += 1
+            part[14] += _money(call.saved_nanousd) or 0
 
     def add_attempt(self, attempt: Attempt) -> None:
         begun, ended, _ = attempt
@@ -169,13 +206,9 @@ class RollUps:
             part = self._parts[whose] = [0] * len(SUMS)
         return part
 
-    def _keys(self, whose: _Whose) -> Iterator[Key]:
-        day = (_FIRST_DAY + timedelta(whose[0])).isoformat()
-        caller = None if whose[1] is None else _name(whose[1])
-        for kind, name in _names_of(whose):
-            yield kind, "", day, self._known(kind, "", day, name)
-            if caller is not None and kind != "caller":
-                yield kind, caller, day, self._known(kind, caller, day, name)
+    def _keys(self, whose: Whose) -> Iterator[Key]:
+        for kind, caller, day, name in keys_of(whose):
+            yield kind, caller, day, self._known(kind, caller, day, name)
 
     def _known(self, kind: str, caller: str, day: str, name: str) -> str:
         names = self._names.get((kind, caller, day))
@@ -191,7 +224,17 @@ class RollUps:
         return name
 
 
-def _names_of(whose: _Whose) -> Iterator[tuple[str, str]]:
+def keys_of(whose: Whose) -> Iterator[Key]:
+    """The roll-ups that something is part of, as if all names were told apart."""
+    day = (_FIRST_DAY + timedelta(whose[0])).isoformat()
+    caller = None if whose[1] is None else _name(whose[1])
+    for kind, name in _names_of(whose):
+        yield kind, "", day, name
+        if caller is not None and kind != "caller":
+            yield kind, caller, day, name
+
+
+def _names_of(whose: Whose) -> Iterator[tuple[str, str]]:
     _, caller, provider, model, agent, route, tags = whose
     yield "all", ""
     if provider is not None:
@@ -218,7 +261,10 @@ def _counts(tokens: Tokens) -> tuple[int | None, ...]:
         tokens.input, tokens.output, tokens.cache_read, tokens.cache_write, tokens.cache_write_1h,
         tokens.reasoning, tokens.audio_input, tokens.audio_output,
     )  # fmt: skip
-    return counts if all(count is None or 0 <= count <= _MOST_TOKENS for count in counts) else (*map(_count, counts),)
+    for count in counts:
+        if count is not None and not 0 <= count <= _MOST_TOKENS:
+            return tuple(map(_count, counts))
+    return counts
 
 
 def _count(tokens: int | None) -> int | None:

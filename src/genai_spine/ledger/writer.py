@@ -18,7 +18,7 @@ from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import Journal
 from genai_spine.ledger.mover import Mover, Tail
 
-EVERY_S = 0.2
+EVERY_S = 0.5
 """How often entries are moved; a group of them is one transaction."""
 LONGEST_WAIT_S = 5.0
 MOST_HELD = 10_000
@@ -49,12 +49,13 @@ class Ledger:
         """Entries that neither the journal nor memory had room for."""
         self.trouble: str | None = None
         """Why the database is not written at the moment; None: it is."""
-        own = Tail(self._journal.process, folder, lambda: self._journal.path)
+        own = Tail(self._journal.process, folder, lambda: self._journal.path, self._take)
         self._mover = Mover(folder, own, open_database, retention_days=retention_days, after_entering=after_entering)
         self._every_s = every_s
         self._is_closing = threading.Event()
         self._is_closed = False
         self._is_entered = False
+        self._has_moved = threading.Event()
         self._thread = threading.Thread(target=self._run, name="genai-spine-ledger", daemon=True)
         self._thread.start()
 
@@ -74,12 +75,18 @@ class Ledger:
                 self._turn()
             return True
 
+    def _take(self, segment: Path, at: int) -> tuple[list[Entry], int] | None:
+        with self._lock:
+            return self._journal.take(segment, at)
+
     def _hold(self, entries: tuple[Entry, ...]) -> bool:
         if len(self._held) + len(entries) <= MOST_HELD and not self._is_closed:
             self._held.extend(entries)
             return True
         if self._is_closed:
             logger.error("an entry came when the ledger was closed already: %s", entries[0].id)
+        if not self.lost:
+            logger.error("the ledger keeps %d entries in memory, and no more: those that come are lost", MOST_HELD)
         self.lost += len(entries)
         return False
 
@@ -118,6 +125,10 @@ class Ledger:
         """The segment that is being written."""
         return self._journal.path
 
+    def wait_for_adoption(self, timeout_s: float = 10.0) -> bool:
+        """Whether all that processes before this one have written is in the database, waited for."""
+        return self._has_moved.wait(timeout_s)
+
     @property
     def held(self) -> int:
         """Entries that are kept in memory, the journal not being writable."""
@@ -141,7 +152,7 @@ class Ledger:
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        wait_s = self._every_s
+        wait_s = 0.0
         while True:
             is_last = self._is_closing.wait(wait_s)
             self._catch_up_with_all()
@@ -151,11 +162,12 @@ class Ledger:
                 if self.trouble is None:
                     logger.error("the ledger's database cannot be written: %s; entries wait in the journal", error)
                 self.trouble = str(error) or type(error).__name__
-                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+                wait_s = min(LONGEST_WAIT_S, max(self._every_s, 2 * wait_s))
             else:
                 if self.trouble is not None:
                     logger.warning("the ledger's database is written again")
                     self.trouble = None
+                self._has_moved.set()
                 wait_s = self._every_s
             if is_last:
                 self._is_entered = self.trouble is None and self._mover.has_entered_all

@@ -150,12 +150,16 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
             if value is not None and value is not _NONE and not is_final(value):
                 msgspec.structs.force_setattr(self, field, accepted(value))
 
-    def aimed_at(self, model: str | None, *, stream: bool | None = None) -> CompletionRequest:
+    def aimed_at(
+        self, model: str | None, *, stream: bool | None = None, max_tokens: int | None = None
+    ) -> CompletionRequest:
         """A copy for this model: as `msgspec.structs.replace`, but what was accepted once is not looked at again."""
         copied = copy(self)
         msgspec.structs.force_setattr(copied, "model", model)
         if stream is not None:
             msgspec.structs.force_setattr(copied, "stream", stream)
+        if max_tokens is not None:
+            msgspec.structs.force_setattr(copied, "max_tokens", max_tokens)
         return copied
 
 

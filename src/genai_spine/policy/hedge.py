@@ -12,7 +12,6 @@ from genai_spine.policy.pace import Pace
 from genai_spine.policy.retry import RetryBudget
 from genai_spine.settings import HedgeSettings
 
-
 LEAST_S = 0.02
 """Nobody waits longer for want of a second request that would have been sent sooner; it would only be paid for."""
 

@@ -8,6 +8,7 @@ read 2026-11). Hedging wants to know what is late: `first_p95_s`.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from math import exp
 
@@ -29,6 +30,9 @@ class Quantile:
     A histogram: from 1 ms to 17 minutes the answer is at most 10 % too high, and never too low. P² needs but five
     numbers, yet never forgets: it describes all that was ever seen, not how a provider is today, and after a shift
     its markers lag far behind. Here all counts are halved after every 500: what is told is of the last thousand or so.
+
+    The counts are 1.3 KB from the first time on. As a list of floats they were four times that from the first halving
+    on, which of a model that is seldom asked comes after hours: with many models that looked like a leak.
     """
 
     __slots__ = ("_at_least", "_counts", "_known_s", "_total", "_until_halved")
@@ -39,14 +43,14 @@ class Quantile:
 
     def __init__(self, at_least: int = ENOUGH) -> None:
         self._at_least = at_least
-        self._counts: list[float] | None = None  # made with the first time: most targets are never asked
+        self._counts: array[float] | None = None  # made with the first time: most targets are never asked
         self._total = 0.0
         self._until_halved = self.HALVED_AFTER
         self._known_s: float | None = None
 
     def add(self, seconds: float) -> None:
         if self._counts is None:
-            self._counts = [0.0] * (len(EDGES_S) + 1)
+            self._counts = array("d", bytes(8 * (len(EDGES_S) + 1)))
         self._counts[bisect_right(EDGES_S, seconds)] += 1.0
         self._total += 1.0
         self._until_halved -= 1
@@ -64,7 +68,7 @@ class Quantile:
             self._known_s = self._worked_out(self._counts)
         return self._known_s
 
-    def _worked_out(self, counts: list[float]) -> float:
+    def _worked_out(self, counts: array[float]) -> float:
         above, allowed = counts[-1], self._total * self.SHARE_ABOVE
         bucket = len(EDGES_S) - 1
         while above + counts[bucket] <= allowed:
@@ -74,7 +78,7 @@ class Quantile:
 
     def _halve(self) -> None:
         assert self._counts is not None
-        self._counts = [count / 2 for count in self._counts]
+        self._counts = array("d", [count / 2 for count in self._counts])
         self._total /= 2
         self._until_halved = self.HALVED_AFTER
 

@@ -18,13 +18,11 @@ strategy's decision (strategy.py), made anew for each request by engine/router.p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 
 import msgspec
 
 from genai_spine.catalog.cards import rows_knowing
 from genai_spine.model.errors import InvalidRequest, ProviderNotFound
-from genai_spine.model.response import Notice
 from genai_spine.policy.locality import runs_elsewhere
 from genai_spine.settings.tree import Conditions, RouteSettings
 
@@ -156,14 +154,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def choices(self) -> tuple[Choice, ...]:
         """The targets as they are written, each once."""
         return tuple(dict.fromkeys(choice for group in self.groups for choice in group.choices))
-
-
-def unmet(cost_limit: Decimal | None) -> tuple[Notice, ...]:
-    """What a request asks of routing that this version understands and does not do yet."""
-    if cost_limit is None:
-        return ()
-    message = "cost_limit is understood, but not in force in this version"
-    return (Notice(code="not_in_force", message=message, param="cost_limit"),)
 
 
 def plan(wanted: Wanted, book: RouteBook) -> tuple[Choice, ...]:

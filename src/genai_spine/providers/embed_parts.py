@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import reduce
 
 import msgspec
 
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.response import TokenUsage
+from genai_spine.model.usage import together
 
 AT_ONCE = 8
 """Requests under way at a time: services bound their rate, and the texts of one caller are one caller's."""
@@ -45,13 +46,13 @@ async def embed_in_parts(
 
 
 def _joined(responses: list[EmbeddingResponse]) -> EmbeddingResponse:
-    """One answer: tokens are added up, and what was said of each request is said once."""
-    counts = [response.usage.input_tokens if response.usage is not None else None for response in responses]
-    known = [count for count in counts if count is not None]
-    usage = TokenUsage(input_tokens=sum(known)) if len(known) == len(counts) else None
+    """One answer: what was used is added up, where each part told of it, and what was said of each request is said
+    once."""
+    usages = [response.usage for response in responses if response.usage is not None]
+    is_whole = len(usages) == len(responses) and len({usage.input_tokens is None for usage in usages}) == 1
     return msgspec.structs.replace(
         responses[0],
         embeddings=tuple(vector for response in responses for vector in response.embeddings),
-        usage=usage,
+        usage=reduce(together, usages, None) if is_whole else None,
         notices=tuple(dict.fromkeys(notice for response in responses for notice in response.notices)),
     )

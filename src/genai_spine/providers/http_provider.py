@@ -14,6 +14,7 @@ import msgspec
 
 from genai_spine.catalog.cards import card_of, joined, own_name, suggestion
 from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
+from genai_spine.dialects import auto_marks
 from genai_spine.dialects.failure import redact
 from genai_spine.dialects.foreign import dialects_needed
 from genai_spine.dialects.interface import Outgoing, Target
@@ -188,7 +189,8 @@ class HttpProvider(LLMProvider):
         dialect = self._dialect_for(request)
         codec = codecs.outbound(dialect)
         outgoing = codec.encode_request(request, target, stream=True)
-        response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
+        body = self.marked(dialect, outgoing.body, target)
+        response = await self.send(dialect, outgoing.path, body, outgoing.headers, model=target.model)
         try:
             if response.status != 200:
                 raise await self.error_of(response, dialect)
@@ -200,7 +202,12 @@ class HttpProvider(LLMProvider):
             decoder = codec.stream_decoder(target)
             notices = outgoing.notices
             async for data in response.chunks():
-                if events := decoder.feed(data):
+                try:
+                    events = decoder.feed(data)
+                except ProviderError as error:  # words that came together with it were made, and are charged
+                    error.is_uncertain |= _frames_in(data) > 1
+                    raise
+                if events:
                     yield with_notices(events, notices) if notices else events
                     notices = ()
             if events := decoder.close():
@@ -390,10 +397,15 @@ class HttpProvider(LLMProvider):
         )
 
     async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
-        response = await self.send(dialect, outgoing.path, outgoing.body, outgoing.headers, model=target.model)
+        body = self.marked(dialect, outgoing.body, target)
+        response = await self.send(dialect, outgoing.path, body, outgoing.headers, model=target.model)
         if response.status != 200:
             raise await self.error_of(response, dialect if dialect in self.row.chat else self.dialect)
         return await self.json_body(response)
+
+    def marked(self, dialect: str, body: bytes, target: Target) -> bytes:
+        """The body with prompt-cache marks, where the settings ask for them and the caller has set none."""
+        return auto_marks.marked(dialect, body, target) if self.settings.auto_cache else body
 
     async def json_body(self, response: HttpResponse) -> bytes:
         """The body of an answer that must be JSON. Raises: BadReply for a page or for nothing."""
@@ -452,3 +464,8 @@ def is_stream(response: HttpResponse) -> bool:
     """By its content type; a stream whose type is missing is taken for one."""
     kind = response.header("content-type")
     return kind is None or kind.lower().startswith(STREAM_TYPES)
+
+
+def _frames_in(data: bytes) -> int:
+    """How many events, or lines of JSON, a piece of a stream holds; 0 for other formats."""
+    return data.count(b"data:") or data.strip().count(b"\n{") + data.startswith(b"{")

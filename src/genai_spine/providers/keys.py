@@ -4,9 +4,15 @@
     429              it rests as long as the service says, alone and for that model: the others may have room
     401, dead (403)  it is out for `OUT_S`; then one request tries it again
     out of credit    the same: no waiting mends it, somebody's payment may
+    another 403      it is barred for `BARRED_S`, for that model alone, unless it answers before
 
 Where none is left, the one that is free soonest is used all the same, as a single key would be: the service's own
 answer is what the caller hears. New settings make a new pool, with every key in it.
+
+What a 403 means that does not say that the key is dead: OpenAI's that the key's project may not use the model
+(`Project … does not have access to model …`, github.com/cursor/cursor/issues/2953), Google's and Bedrock's the same of
+the project or account, Doubleword's anything, a wrong key too (recorded, 2026); another key may well be of another
+project. Where it was about something else all the same, all keys hear it, which is why it is soon forgotten.
 
 A key is only ever named by its position. Must not know: the keys, headers, HTTP.
 """
@@ -26,7 +32,10 @@ OUT_S = 600.0
 REST_S = 5.0
 """How long a key rests after a 429 that does not say for how long."""
 LONGEST_REST_S = 3600.0
-_MOST_RESTS = 1000
+BARRED_S = 60.0
+"""How long a key that may not use a model is not tried for it: one request a minute finds out whether it now may."""
+_MOST_USES = 1000
+"""Callers choose the names of models."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +56,7 @@ class KeyUse(NamedTuple):
 class KeyPool:
     """So many keys of a provider. `name` tells what it is called; `clock` counts seconds and never goes back."""
 
-    __slots__ = ("_clock", "_count", "_name", "_out_until_s", "_rests_until_s", "_turn")
+    __slots__ = ("_barred_until_s", "_clock", "_count", "_name", "_out_until_s", "_rests_until_s", "_turn")
 
     def __init__(self, count: int, name: Callable[[], str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -55,6 +64,7 @@ class KeyPool:
         self._clock = clock
         self._out_until_s: dict[int, float] = {}
         self._rests_until_s: dict[KeyUse, float] = {}
+        self._barred_until_s: dict[KeyUse, float] = {}
         self._turn = 0
 
     def __len__(self) -> int:
@@ -90,6 +100,8 @@ class KeyPool:
         """The service took it: if it was out, it is back."""
         if self._out_until_s and self._out_until_s.pop(use.position, None) is not None:
             logger.info("%s: key %d of %d is good again", self._name(), use.position + 1, self._count)
+        if self._barred_until_s:
+            self._barred_until_s.pop(use, None)
 
     def judge(self, use: KeyUse, error: ProviderError) -> None:
         """What an error says of the key that it came for; and the error then says when another key may be tried."""
@@ -99,20 +111,29 @@ class KeyPool:
         elif error.type is ErrorType.RATE_LIMIT:
             self.answered(use)
             wanted_s = REST_S if error.retry_after_s is None else error.retry_after_s
-            self._rest(use, now_s, min(wanted_s, LONGEST_REST_S))
+            _keep(self._rests_until_s, use, now_s + min(wanted_s, LONGEST_REST_S), now_s)
             error.rate_limits = ()  # this key's alone: whoever kept to them would hold the others back
+        elif error.status_code == 403 and error.refused_for is None:
+            self._bar(use, now_s)
         else:
             return
-        others = (KeyUse(at, use.model) for at in range(self._count) if at not in self._out_until_s)
+        others = (other for at in range(self._count) if not self._is_refused(other := KeyUse(at, use.model), now_s))
         if (soonest_s := min(map(self._free_at_s, others), default=None)) is not None:
             error.retryable = True
             error.retry_after_s = max(0.0, soonest_s - now_s)
             error.has_another_key = soonest_s <= now_s
 
-    def _rest(self, use: KeyUse, now_s: float, for_s: float) -> None:
-        if len(self._rests_until_s) >= _MOST_RESTS:  # callers choose the names of models
-            self._rests_until_s = {use: until_s for use, until_s in self._rests_until_s.items() if until_s > now_s}
-        self._rests_until_s[use] = now_s + for_s
+    def _bar(self, use: KeyUse, now_s: float) -> None:
+        if use not in self._barred_until_s:
+            logger.warning(
+                "%s: key %d of %d may not use %.100r (403) and is left out for it; others are tried",
+                self._name(), use.position + 1, self._count, use.model,
+            )  # fmt: skip
+        _keep(self._barred_until_s, use, now_s + BARRED_S, now_s)
+
+    def _is_refused(self, use: KeyUse, now_s: float) -> bool:
+        """Whether it is out, or barred from this model: no waiting of a caller's mends that."""
+        return use.position in self._out_until_s or self._barred_until_s.get(use, 0.0) > now_s
 
     def _take_out(self, position: int, error: ProviderError, now_s: float) -> None:
         is_new = position not in self._out_until_s
@@ -125,8 +146,20 @@ class KeyPool:
             )  # fmt: skip
 
     def _free_at_s(self, use: KeyUse) -> float:
-        return max(self._out_until_s.get(use.position, 0.0), self._rests_until_s.get(use, 0.0))
+        return max(
+            self._out_until_s.get(use.position, 0.0),
+            self._rests_until_s.get(use, 0.0),
+            self._barred_until_s.get(use, 0.0) if self._barred_until_s else 0.0,
+        )
 
-    def _when_free(self, use: KeyUse) -> tuple[bool, float]:
-        """Those that rest come before those that are out."""
-        return use.position in self._out_until_s, self._free_at_s(use)
+    def _when_free(self, use: KeyUse) -> tuple[bool, bool, float]:
+        """Those that rest come before those that are barred, and these before those that are out."""
+        return use.position in self._out_until_s, use in self._barred_until_s, self._free_at_s(use)
+
+
+def _keep(until_s: dict[KeyUse, float], use: KeyUse, moment_s: float, now_s: float) -> None:
+    """Note it, among a bounded number: what is over is dropped first, then what was noted first."""
+    if len(until_s) >= _MOST_USES and use not in until_s:
+        for over in [each for each, end_s in until_s.items() if end_s <= now_s] or [next(iter(until_s))]:
+            del until_s[over]
+    until_s[use] = moment_s

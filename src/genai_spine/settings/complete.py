@@ -17,7 +17,10 @@ from genai_spine.catalog.rows import (
 )
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.errors import ConfigError
+from genai_spine.settings import budget_checks
+from genai_spine.settings.alerts import alert_problems
 from genai_spine.settings.build import field_types, split
+from genai_spine.settings.caller_keys import key_problems
 from genai_spine.settings.discover import discover, first_set
 from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_key
 from genai_spine.settings.prices import ModelCostSettings
@@ -59,6 +62,8 @@ def complete(
             problems.append(Problem(path, f"no provider of that name{known}"))
     problems += _problems_of(settings)
     problems += route_problems(settings, strategies)
+    problems += key_problems(settings)
+    problems += alert_problems(settings.costs.alerts)
     return _with_ids(settings, providers)
 
 
@@ -72,10 +77,19 @@ def _with_ids(settings: Settings, providers: ProvidersSettings) -> Settings:
         name, slash, model = target.target.partition("/")
         return msgspec.structs.replace(target, target=f"{id_of(name)}/{model}") if slash else target
 
+    def pattern_of(pattern: str) -> str:
+        name, slash, model = pattern.partition("/")
+        return f"{id_of(name) or name}/{model}" if slash else pattern
+
     replace = msgspec.structs.replace
+    keys = {
+        name: replace(key, models=[pattern_of(each) for each in key.models])
+        for name, key in settings.server.keys.items()
+    }
     order = [id for name in providers.fallback_order if (id := id_of(name)) is not None]
     return replace(
         settings,
+        server=replace(settings.server, keys=keys),
         providers=replace(providers, default=id_of(providers.default), fallback_order=order),
         agents={id: replace(agent, provider=id_of(agent.provider)) for id, agent in settings.agents.items()},
         routes={
@@ -219,24 +233,12 @@ def _bad_costs(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
 
 
 def _problems_of(settings: Settings) -> Iterator[Problem]:
-    for index, key in enumerate(settings.server.api_keys):
-        text = key.reveal()
-        if text.startswith("sha256:") and not _is_sha256(text.removeprefix("sha256:")):
-            yield Problem(("server", "api_keys", index), "sha256: needs 64 hexadecimal digits behind it")
-        elif not text.strip():
-            yield Problem(("server", "api_keys", index), "an empty key would let everyone in")
     for index, origin in enumerate(settings.server.cors):
         if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.endswith("/")):
             yield Problem(("server", "cors", index), "expected an origin such as https://app.example.com")
     if settings.retry.max_delay < settings.retry.initial_delay:
         yield Problem(("retry", "max_delay"), "shorter than initial_delay")
-    for name in settings.costs.limits:
-        if not name.endswith(("_daily", "_monthly")):
-            yield Problem(("costs", "limits", name), "expected <provider>_daily or <provider>_monthly")
-
-
-def _is_sha256(text: str) -> bool:
-    return len(text) == 64 and all(character in "0123456789abcdefABCDEF" for character in text)
+    yield from budget_checks.problems(settings)
 
 
 def api_key_of(settings: Settings, id: str) -> Secret | None:

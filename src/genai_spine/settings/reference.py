@@ -9,7 +9,9 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 from genai_spine.catalog.rows import find_row
+from genai_spine.settings import budget_checks
 from genai_spine.settings.build import DURATION, describe, field_types, is_struct, is_union, split, words_of
+from genai_spine.settings.caller_keys import idle_patterns
 from genai_spine.settings.canonical import PROVIDER_ALIASES, RETRY_ALIASES
 from genai_spine.settings.explain import dotted
 from genai_spine.settings.tree import Duration, ProvidersSettings, RouteTarget, Secret, Settings
@@ -25,7 +27,7 @@ class NotYet(msgspec.Struct, frozen=True):
     """The values that are in force already."""
 
 
-NOT_YET_IN_FORCE = (NotYet("costs", "budgets"),)
+NOT_YET_IN_FORCE: tuple[NotYet, ...] = ()
 
 
 def _matches(pattern: str, key: str) -> bool:
@@ -49,6 +51,8 @@ def warnings_of(settings: Settings) -> list[str]:
         if row is not None and row.note:
             warnings.append(f"providers.{id}: {row.note}")
         warnings += [f"providers.{id}.safety_settings: {words}" for words in _strange_safety(provider.safety_settings)]
+    warnings += idle_patterns(settings)
+    warnings += budget_checks.warnings(settings)
     given = set(settings.loaded.keys)
     seen: set[str] = set()
     for key, value, default in _leaves(settings, Settings()):

@@ -14,38 +14,12 @@ import msgspec
 
 from genai_spine.catalog.rows import find_row
 from genai_spine.model.errors import ErrorType
+from genai_spine.settings.alerts import AlertSettings
+from genai_spine.settings.budgets import MOST_USD, BudgetMode, BudgetSettings
+from genai_spine.settings.cache import CacheSettings
 from genai_spine.settings.prices import CostSettings, doc
-
-
-class Duration(float):
-    """Seconds. Written as `30`, `"30s"`, `"5m"`, `"250ms"` or `"1h"`."""
-
-    __slots__ = ()
-
-
-class Secret:
-    """A text that is never shown: repr, str and format give `***`; `reveal()` gives the text."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        # For comparing settings; a caller's key is compared by the gateway, in constant time.
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
+from genai_spine.settings.values import Duration as Duration
+from genai_spine.settings.values import Secret as Secret
 
 
 class RoutingStrategy(StrEnum):
@@ -72,6 +46,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         list[Secret],
         doc("Keys that callers may use: plain, or `sha256:` and the key's SHA-256 in 64 hexadecimal digits."),
     ] = []
+    keys: Annotated[dict[str, CallerKeySettings], doc("Keys with names and terms of their own, by name.")] = {}
     max_body_mb: Annotated[float, doc("Largest request body, in MB of a million bytes; beyond it: 413.", gt=0)] = 32
     max_header_kb: Annotated[int, doc("Largest head of a request, in KiB; beyond it: 431.", ge=1)] = 64
     drain_timeout: Annotated[Duration, doc("At SIGTERM, how long open streams may go on.")] = Duration(30)
@@ -87,6 +62,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = None
     cors: Annotated[list[str], doc("Origins of web pages that may call; none by default.")] = []
     access_log: Annotated[bool, doc("One log line per request: no bodies, no keys.")] = True
+
+    @property
+    def all_keys(self) -> list[Secret]:
+        """Those of callers, with names and without."""
+        return [*self.api_keys, *(named.key for named in self.keys.values())]
 
 
 class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +98,19 @@ class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     requests_per_min: Annotated[int | None, doc("Requests per minute.", ge=1)] = None
     tokens_per_min: Annotated[int | None, doc("Tokens per minute, in and out.", ge=1)] = None
     max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
+
+
+OnFailure = Literal["serve", "refuse"]
+
+
+class CallerKeySettings(ModelLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One caller's key, its limits in place of those of `[limits]`, and what it may use."""
+
+    key: Annotated[Secret, doc("The key, as in `server.api_keys`; `${VARIABLE}` keeps it out of the file.")]
+    models: Annotated[
+        list[str], doc("What it may use: `provider/model`, routes, `agent:NAME`; `*`: any letters. Empty: everything.")
+    ] = []
+    on_ledger_failure: Annotated[OnFailure | None, doc("As `ledger.on_failure`.")] = None
 
 
 OnDisconnect = Literal["cancel", "drain"]
@@ -187,6 +180,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ca_file: Annotated[str | None, doc("PEM file of the authorities to trust instead of the usual ones.")] = None
     proxy: Annotated[Secret | None, doc("HTTP proxy for this provider; `none` to ignore HTTPS_PROXY.")] = None
     cost: Annotated[CostSettings | None, doc("Your prices for this provider.")] = None
+    auto_cache: Annotated[bool, doc("Anthropic, Bedrock: mark long prompts for the provider's cache, unasked.")] = False
 
 
 class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -362,6 +356,10 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retention_days: Annotated[
         float | None, doc("How long calls and attempts are kept; none: for ever. Sums of days always are.", gt=0)
     ] = None
+    on_failure: Annotated[
+        OnFailure,
+        doc("When a call can be written down nowhere: serve it all the same, from memory, or refuse it (503)."),
+    ] = "serve"
 
 
 class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -373,11 +371,27 @@ class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class CostsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Budgets, in USD."""
 
-    monthly_budget: Annotated[float | None, doc("For all providers in a month.", ge=0)] = None
-    daily_limit: Annotated[float | None, doc("For all providers in a day.", ge=0)] = None
+    monthly_budget: Annotated[float | None, doc("For all providers in a month.", ge=0, le=MOST_USD)] = None
+    daily_limit: Annotated[float | None, doc("For all providers in a day.", ge=0, le=MOST_USD)] = None
     alert_threshold: Annotated[float, doc("Share of a budget at which to warn.", gt=0, le=1)] = 0.8
     track_by_provider: Annotated[bool, doc("Whether costs are counted for each provider too.")] = True
     limits: Annotated[dict[str, float], doc("`<provider>_daily` or `<provider>_monthly`, in USD.")] = {}
+    budgets: Annotated[dict[str, BudgetSettings], doc("Budgets of your own, by name.")] = {}
+    timezone: Annotated[str, doc("Whose midnight ends a day, such as `Europe/Vienna`.")] = "UTC"
+    mode: Annotated[
+        BudgetMode, doc("`expected`: what calls are likely to cost is set aside; `hard`: the most that they can.")
+    ] = "expected"
+    unknown_price: Annotated[
+        Literal["refuse", "allow"], doc("What becomes of a call whose price is not known, where a budget is in USD.")
+    ] = "refuse"
+    max_wait: Annotated[
+        Duration, doc("How long a call may wait for what others have set aside; 0: it is refused at once.", ge=0)
+    ] = Duration(30)
+    on_outage: Annotated[
+        Literal["open", "closed"] | None,
+        doc("While the shared state is away: `open`, each process counts alone; none: `closed` for hard budgets."),
+    ] = None
+    alerts: Annotated[AlertSettings, doc("Who is told.")] = AlertSettings()
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -406,6 +420,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     on_break: Annotated[Literal["error", "continue"] | None, doc("As `streams.on_break`.")] = None
     on_context_length: Annotated[OnRefusal | None, doc("As `retry.on_context_length`.")] = None
     on_content_filter: Annotated[OnRefusal | None, doc("As `retry.on_content_filter`.")] = None
+    cache: Annotated[bool, doc("Whether answers to requests for this route are cached, where there is a cache.")] = True
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -448,6 +463,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limits: Annotated[LimitsSettings, doc("Limits of callers, and waiting.")] = LimitsSettings()
     ledger: Annotated[LedgerSettings, doc("The ledger.")] = LedgerSettings()
     state: Annotated[StateSettings, doc("Shared state.")] = StateSettings()
+    cache: Annotated[CacheSettings, doc("The cache of answers.")] = CacheSettings()
     costs: Annotated[CostsSettings, doc("Budgets.")] = CostsSettings()
     routes: Annotated[dict[str, RouteSettings], doc("Routes, by the name that callers use.")] = {}
     agents: Annotated[dict[str, AgentSettings], doc("Agents, by id.")] = {}

@@ -51,6 +51,7 @@ _TOO_LONG = re.compile(r"token count .{0,40}exceeds the maximum number of tokens
 STATUSES: dict[int, str] = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ABORTED",

@@ -1,0 +1,74 @@
+"""What the commands about money have in common: days, amounts, tables for people, programs and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+
+from genai_spine.ledger.reading import day_of
+from genai_spine.model.errors import InvalidRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FORMULAS = ("=", "+", "-", "@", "\t")
+
+
+def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
+    """Raises: BadParameter."""
+    try:
+        return None if value is None else day_of(value, datetime.now(UTC).date())
+    except InvalidRequest as error:
+        raise click.BadParameter(error.message) from error
+
+
+def days(command: F) -> F:
+    """`--since` and `--until`."""
+    command = click.option("--until", callback=day, metavar="DATE", help="To this day, itself included.")(command)
+    return click.option("--since", callback=day, metavar="7d|DATE", help="From this day on (UTC).")(command)
+
+
+def forms(command: F) -> F:
+    """`--json` and `--csv`."""
+    command = click.option("--csv", "is_csv", is_flag=True, help="For spreadsheets.")(command)
+    return click.option("--json", "is_json", is_flag=True, help="For programs.")(command)
+
+
+def write_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A text that a spreadsheet would take for a formula is one: names are made up by callers."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return plain(value)
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULAS else value
+
+
+def plain(amount: Decimal) -> str:
+    """In plain digits, without zeros at the end: "0.5", "-1200"."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def shown(amount: Decimal | None) -> str:
+    """For people: with thousands, and "?" for what is not known."""
+    if amount is None:
+        return "?"
+    whole, dot, rest = plain(amount).partition(".")
+    return f"{int(whole):,}{dot}{rest}" if whole not in ("-0", "") else f"{whole}{dot}{rest}"
+
+
+def signed(amount: Decimal) -> str:
+    return f"+{shown(amount)}" if amount > 0 else shown(amount)
+
+
+def percent(part: Decimal, whole: Decimal) -> str:
+    return f"{100 * part / whole:+.1f} %" if whole else ""

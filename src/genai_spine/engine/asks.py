@@ -1,0 +1,143 @@
+"""What a request asks for that costs: its length, the longest answer that it takes, what else is charged.
+
+Two numbers of input tokens: an estimate, and a bound that no tokenizer exceeds, since every token is a byte at
+least. Of most callers' bytes a look tells both; those that may hold images, files or tools that a provider runs are
+read through the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from genai_spine.engine.request_facts import expected, input_tokens
+from genai_spine.model.embedding import EmbeddingRequest
+from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.request import CompletionRequest, ProviderTool
+from genai_spine.model.rerank import RerankRequest
+from genai_spine.policy.budget_need import Asks
+from genai_spine.policy.needs import MARKS, media_count, texts_of
+
+if TYPE_CHECKING:
+    from genai_spine.engine.exchange import Exchange
+    from genai_spine.engine.record import CallRecord
+
+_BYTES_PER_TOKEN = 4
+_ADDED_TO_CHAT, _ADDED = 50, 1_000
+"""Tokens that a provider adds by itself: marks of messages, and where there are tools how to use them."""
+_MOST_OF_MEDIA = 20_000
+_PER_HOSTED_TOOL = 50_000
+"""What a search or a page that a provider's own tool reads may add to the input."""
+_SEARCHES = 10
+_SEARCHES_PER_DOCUMENTS = 100
+"""Documents in what Cohere charges as one search."""
+_MARKS = (*(mark for marks in MARKS.values() for mark in marks), b"_search", b"_fetch", b"google", b"mcp", b"plugins")
+"""Without one of these words in it a body of no dialect holds media or tools of the provider's."""
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+_count = msgspec.json.Decoder(int | None)
+
+
+class _Options(msgspec.Struct):
+    """Ollama's `options`, and Gemini's `generationConfig`."""
+
+    num_predict: int | None = None
+    maxOutputTokens: int | None = None
+    candidateCount: int | None = None
+
+
+_options = msgspec.json.Decoder(_Options | None)
+_name = msgspec.json.Decoder(str | None)
+
+
+def asks_of_exchange(exchange: Exchange) -> Asks:
+    """Of a caller's bytes."""
+    body, members = exchange.body, exchange.peek.members
+    if any(mark in body for mark in _MARKS):
+        try:
+            return asks_of(exchange.request)
+        except InvalidRequest:
+            pass  # who answers will say what is wrong with it
+    try:
+        max_tokens, answers = _limits(members)
+    except msgspec.DecodeError:
+        max_tokens, answers = None, 1
+    return Asks(
+        input_tokens=len(body) // _BYTES_PER_TOKEN,
+        most_input=len(body) + (_ADDED if "tools" in members else _ADDED_TO_CHAT),
+        max_tokens=max_tokens,
+        answers=answers,
+        service=_service(members),
+    )
+
+
+def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
+    """The longest answer and how many. Of two limits the larger: who answers may look at either. 0 and less is none."""
+    answers = 1
+    if (raw := members.get("n")) is not None:
+        answers = _count.decode(raw) or 1
+    limits = [_count.decode(raw) for name in _LIMITS if (raw := members.get(name)) is not None]
+    for name in ("options", "generationConfig", "generation_config"):
+        if (raw := members.get(name)) is not None and (options := _options.decode(raw)) is not None:
+            limits += [options.num_predict, options.maxOutputTokens]
+            answers = max(answers, options.candidateCount or 1)
+    limit = max([limit for limit in limits if limit is not None], default=0)
+    return _limit(limit), max(1, answers)
+
+
+def _limit(tokens: int | None) -> int | None:
+    return tokens if tokens is not None and tokens > 0 else None
+
+
+def _service(members: Mapping[str, msgspec.Raw]) -> str | None:
+    if (raw := members.get("service_tier")) is None:
+        return None
+    try:
+        name: str | None = _name.decode(raw)
+    except msgspec.DecodeError:
+        return None
+    return name
+
+
+def asks_of(request: CompletionRequest) -> Asks:
+    """Of a request through the model."""
+    media = media_count(request)
+    hosted = sum(isinstance(tool, ProviderTool) for tool in request.tools)
+    length = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts_of(request))
+    length += len(msgspec.json.encode((request.tools, request.output_schema, request.extra)))
+    added = _ADDED if request.tools or media else _ADDED_TO_CHAT
+    most = length + added + 20 * len(request.messages) + _MOST_OF_MEDIA * media + _PER_HOSTED_TOOL * hosted
+    return Asks(
+        input_tokens=input_tokens(request, request.model),
+        most_input=most,
+        max_tokens=_limit(request.max_tokens),
+        answers=max(1, request.n or 1),
+        has_media=bool(media),
+        searches=_SEARCHES * bool(hosted),
+    )
+
+
+def tell(record: CallRecord, request: CompletionRequest) -> None:
+    """What a call's record is to know of a program's request."""
+    record.tokens = partial(expected, request, request.model)
+    record.asks = partial(asks_of, request)
+    record.cost_limit = request.cost_limit
+
+
+def asks_of_embedding(request: EmbeddingRequest) -> Asks:
+    length = sum(len(each.encode("utf-8", "replace")) if isinstance(each, str) else len(each) for each in request.input)
+    return Asks(input_tokens=_estimated(request.input), most_input=length + 8 * len(request.input), max_tokens=0)
+
+
+def _estimated(inputs: tuple[Any, ...]) -> int:
+    return sum(len(each) // _BYTES_PER_TOKEN if isinstance(each, str) else len(each) for each in inputs)
+
+
+def asks_of_rerank(request: RerankRequest) -> Asks:
+    query = len(request.query.encode("utf-8", "replace"))
+    length = sum(len(each.encode("utf-8", "replace")) + query for each in request.documents)
+    searches = -(-len(request.documents) // _SEARCHES_PER_DOCUMENTS)
+    return Asks(input_tokens=length // _BYTES_PER_TOKEN, most_input=length, max_tokens=0, searches=searches)

@@ -1,0 +1,134 @@
+"""What was spent in the windows of budgets, read from the ledger as a process starts.
+
+Whole days (UTC) come from the roll-ups, as far as their sums can tell a budget's part: by one of provider, model,
+key, agent and tag, and by one of these of each key. The rest, such as the hours that a day in another zone begins
+before UTC's, or what one agent used of one provider, comes from the attempts themselves, as far as they are kept. An
+attempt whose cost is not known counts with what it may have cost at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+import msgspec
+
+from genai_spine.ledger.reading import Reader
+from genai_spine.policy.budget import Budget, Span, Subject, span_of
+
+KINDS = {"provider": "provider", "model": "model", "key": "caller", "agent": "agent", "tag": "tag"}
+_SUMS = "sum(cost_nanousd) + sum(most_nanousd), sum(input_tokens) + sum(output_tokens)"
+_ATTEMPTS = (
+    "SELECT a.provider, a.model, c.caller, c.agent, c.tags, sum(coalesce(a.cost_nanousd, a.most_nanousd, 0)), "
+    "sum(coalesce(a.input_tokens, 0) + coalesce(a.output_tokens, 0)) FROM attempt a JOIN call c ON c.id = a.call "
+    "WHERE c.ended_at >= ? AND a.begun_at >= ? AND a.begun_at < ? "
+    "GROUP BY a.provider, a.model, c.caller, c.agent, c.tags"
+)
+
+_tags = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Spent:
+    """By budget and by whose it is: nano-dollars and tokens, in the window under way when it was read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str], tuple[int, int]] = {}
+        self._starts: dict[str, float] = {}
+
+    def of(self, budget: Budget, whose: str, starts_s: float) -> tuple[int, int] | None:
+        """Of the window that begins then; None where nothing is known of it."""
+        return self._sums.get((budget.name, whose)) if self._starts.get(budget.name) == starts_s else None
+
+    def names(self, budget: Budget) -> tuple[str, ...]:
+        """Who has spent anything of what each has."""
+        return tuple(whose for name, whose in self._sums if name == budget.name)
+
+    def add(self, budget: Budget, subject: Subject, nanousd: int, tokens: int) -> None:
+        for whose in budget.whose(subject):
+            before = self._sums.get((budget.name, whose), (0, 0))
+            self._sums[budget.name, whose] = (before[0] + nanousd, before[1] + tokens)
+
+    def begin(self, budget: Budget, starts_s: float) -> None:
+        self._starts[budget.name] = starts_s
+
+
+def read_spent(reader: Reader, budgets: tuple[Budget, ...], now_s: float) -> Spent:
+    """Raises: the driver's errors."""
+    spent = Spent()
+    for budget in budgets:
+        span = span_of(budget.window, now_s, budget.zone)
+        spent.begin(budget, span.starts_s)
+        for subject, nanousd, tokens in _parts(reader, budget, span):
+            spent.add(budget, subject, nanousd, tokens)
+    return spent
+
+
+def _parts(reader: Reader, budget: Budget, span: Span) -> Iterator[tuple[Subject, int, int]]:
+    kinds = kinds_of(budget)
+    if kinds is None:
+        yield from _of_attempts(reader, span)
+        return
+    first = datetime.fromtimestamp(span.starts_s, UTC)
+    first_day = first.date()
+    if first.time() != time():  # a part of a day, and then whole ones
+        first_day += timedelta(days=1)
+        yield from _of_attempts(reader, Span(span.starts_s, _begin_of(first_day)))
+    yield from _of_days(reader, budget, kinds, first_day)
+
+
+def kinds_of(budget: Budget) -> frozenset[str] | None:
+    """What the roll-ups are to tell apart; None where they do not."""
+    names = frozenset(name for name in KINDS if getattr(budget, name) is not None or budget.each == name)
+    rest = names - {"key"}
+    if rest == {"provider", "model"}:  # a model's name there has its provider's before it
+        rest = frozenset({"model"})
+    return rest | (names & {"key"}) if len(rest) <= 1 else None
+
+
+def _of_days(reader: Reader, budget: Budget, kinds: frozenset[str], since: date) -> Iterator[tuple[Subject, int, int]]:
+    kind, by_key = kind_of(kinds)
+    rows = reader.query(
+        f"SELECT caller, name, {_SUMS} FROM daily WHERE kind = ? AND caller {'<>' if by_key else '='} ? AND day >= ? "
+        "GROUP BY caller, name",
+        (KINDS.get(kind, "all"), "", since.isoformat()),
+    )
+    for caller, name, nanousd, tokens in rows:
+        yield subject_of(kind, caller, name), int(nanousd or 0), int(tokens or 0)
+
+
+def kind_of(kinds: frozenset[str]) -> tuple[str, bool]:
+    """Of which kind the roll-ups are that tell these apart, "" being all, and whether it is those of each key."""
+    [kind] = kinds - {"key"} or {"key" if "key" in kinds else ""}
+    return kind, "key" in kinds and kind != "key"
+
+
+def subject_of(kind: str, caller: str, name: str) -> Subject:
+    """Whose a roll-up is, as far as it tells."""
+    subject = Subject("", "", caller or None)
+    match kind:
+        case "provider":
+            return subject._replace(provider=name)
+        case "model":
+            provider, _, model = name.partition("/")
+            return subject._replace(provider=provider, model=model)
+        case "key":
+            return subject._replace(key=name)
+        case "agent":
+            return subject._replace(agent=name)
+        case "tag":
+            return subject._replace(tags=(name,))
+        case _:
+            return subject
+
+
+def _of_attempts(reader: Reader, span: Span) -> Iterator[tuple[Subject, int, int]]:
+    until = min(span.ends_s, 1e12)
+    for provider, model, caller, agent, tags, nanousd, tokens in reader.query(
+        _ATTEMPTS, (span.starts_s, span.starts_s, until)
+    ):
+        subject = Subject(provider, model, caller, agent, _tags.decode(tags) if tags else ())
+        yield subject, int(nanousd or 0), int(tokens or 0)
+
+
+def _begin_of(day: date) -> float:
+    return datetime.combine(day, time(), UTC).timestamp()

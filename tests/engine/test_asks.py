@@ -1,0 +1,80 @@
+"""What a request asks for that costs: nothing that it says makes it look cheaper than it can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from genai_spine.engine.asks import asks_of, asks_of_embedding, asks_of_exchange, asks_of_rerank
+from genai_spine.engine.exchange import Exchange
+from genai_spine.gateway import inbounds
+from genai_spine.model.embedding import EmbeddingRequest
+from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest
+from genai_spine.policy.budget_need import Asks
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def asks(dialect: str = "openai_chat", **body: Any) -> Asks:
+    if dialect == "gemini":
+        body = {"model": "m", "contents": [{"role": "user", "parts": [{"text": "hello"}]}], **body}
+    else:
+        body = {"model": "m", "messages": HELLO, **body}
+    return asks_of_exchange(Exchange(dialect, inbounds.inbound(dialect), msgspec.json.encode(body)))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "limit"),
+    [
+        ("openai_chat", {}, None),
+        ("openai_chat", {"max_tokens": 7}, 7),
+        ("openai_chat", {"max_completion_tokens": 7, "max_tokens": 900}, 900),  # who answers may look at either
+        ("openai_chat", {"max_tokens": 0}, None),
+        ("openai_chat", {"max_tokens": -1}, None),
+        ("openai_chat", {"max_tokens": "many"}, None),
+        ("anthropic_messages", {"max_tokens": 7}, 7),
+        ("ollama_chat", {"options": {"num_predict": 7}}, 7),
+        ("ollama_chat", {"options": {"num_predict": -1}}, None),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 7, "candidateCount": 2}}, 7),
+    ],
+)
+def test_the_longest_answer_is_read_in_every_dialect(dialect: str, body: dict[str, Any], limit: int | None) -> None:
+    assert asks(dialect, **body).max_tokens == limit
+
+
+def test_several_answers_are_counted() -> None:
+    assert asks(n=3).answers == 3
+    assert asks("gemini", generationConfig={"candidateCount": 2}).answers == 2
+    assert asks(n=0).answers == asks(n=-5).answers == 1
+
+
+def test_every_byte_may_be_a_token_and_a_picture_many() -> None:
+    text = "語" * 100
+    assert asks(messages=[{"role": "user", "content": text}]).most_input > 300
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    seen = asks(messages=[{"role": "user", "content": [picture]}])
+    assert seen.has_media and seen.most_input > 20_000
+    assert asks_of(CompletionRequest(messages=text)).most_input > 300  # type: ignore[arg-type]  # a text is taken
+
+
+def test_tools_that_the_provider_runs_bring_input_and_searches() -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    found = asks("anthropic_messages", max_tokens=5, tools=[search])
+    assert found.searches and found.most_input > 50_000
+    own = asks(tools=[{"type": "function", "function": {"name": "add", "parameters": {}}}])
+    assert not own.searches and own.most_input < 2_000
+
+
+def test_a_tier_that_is_asked_for_is_told() -> None:
+    assert asks(service_tier="priority").service == "priority"
+    assert asks(service_tier=5).service is None
+
+
+def test_vectors_and_scores_have_no_answer() -> None:
+    vectors = asks_of_embedding(EmbeddingRequest(input=("abcdefgh", (1, 2, 3))))
+    assert (vectors.max_tokens, vectors.input_tokens, vectors.most_input) == (0, 5, 27)
+    scores = asks_of_rerank(RerankRequest(query="q", documents=tuple("ab" * 75)))
+    assert (scores.max_tokens, scores.searches) == (0, 2)

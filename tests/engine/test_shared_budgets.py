@@ -1,0 +1,155 @@
+"""Budgets that processes share in a real Redis, which is flushed, killed, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from budgets_caller import BUDGETS, NEED, SUBJECT
+from redis_server import RedisServer
+
+from genai_spine.engine.budgets import Budgets
+from genai_spine.engine.shared_budgets import SharedBudgets
+from genai_spine.model.errors import BudgetExceeded
+from genai_spine.policy.budget import Budget, BudgetLevel
+from genai_spine.testing.fixtures import eventually
+
+T = TypeVar("T")
+CALLER = Path(__file__).with_name("budgets_caller.py")
+USD = 10**9
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def budgets_of(server: RedisServer, *budgets: Budget, lease_s: float = 60, max_wait_s: float = 0) -> Budgets:
+    shared = SharedBudgets(server.url, lease_s=lease_s, timeout_s=5)
+    return Budgets(budgets or BUDGETS, max_wait_s=max_wait_s, shared=shared)
+
+
+async def spent_of(budgets: Budgets) -> tuple[int, int]:
+    """Nano-dollars and tokens of the first, as the server has them."""
+    await budgets.refresh()
+    first = budgets.status()[0]
+    return int(first.spent_usd * USD), int(first.reserved_usd * USD)
+
+
+def callers(server: RedisServer, *calls: str) -> list[dict[str, Any]]:
+    at = time.monotonic() + 1.5
+    commands = [[sys.executable, str(CALLER), server.url, *each.split()] for each in calls]
+    processes = [
+        subprocess.Popen([*command[:4], str(at), *command[4:]], stdout=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    return [json.loads(text) for text in said if text]
+
+
+@pytest.mark.slow
+def test_three_processes_use_one_budget_up_and_no_more(server: RedisServer) -> None:
+    told = callers(server, "250", "250", "250")
+    total = sum(each["spent"] for each in told)
+    assert not any(each["away"] for each in told)
+    assert min(each["calls"] for each in told) > 5
+    assert 0.95 * USD <= total <= USD
+    assert run(spent_of(budgets_of(server))) == (total, 0)
+
+
+@pytest.mark.slow
+def test_what_a_process_held_that_died_counts_as_spent_once_its_time_is_over(server: RedisServer) -> None:
+    told = callers(server, "60", "40 die")
+    total = sum(each["spent"] for each in told)
+    time.sleep(5.2)
+
+    async def after() -> tuple[int, int]:
+        budgets = budgets_of(server)
+        return await spent_of(budgets)
+
+    spent, reserved = run(after())
+    assert reserved == 0
+    assert total < spent <= USD
+
+
+def test_a_server_that_was_flushed_is_told_what_is_known(server: RedisServer) -> None:
+    async def main() -> None:
+        one, another = budgets_of(server), budgets_of(server)
+        (await one.reserve(SUBJECT, NEED)).settle(600_000_000, 10)
+        (await another.reserve(SUBJECT, NEED)).settle(390_000_000, 10)
+        await one.refresh()
+        server.client().flushall()
+        with pytest.raises(BudgetExceeded):  # at most 0.012 of 0.01
+            await one.reserve(SUBJECT, NEED._replace(most_input=20_000))
+        assert await spent_of(another) == (990_000_000, 0)
+
+    run(main())
+
+
+def test_while_the_server_is_away_hard_budgets_are_closed_and_others_counted_alone(server: RedisServer) -> None:
+    async def main() -> None:
+        hard = budgets_of(server, Budget(name="hard", limit_nanousd=USD, is_hard=True, is_closed_alone=True))
+        soft = budgets_of(server, Budget(name="soft", limit_nanousd=USD))
+        (await soft.reserve(SUBJECT, NEED)).settle(100_000_000, 10)
+        (await hard.reserve(SUBJECT, NEED)).settle(100_000_000, 10)
+        under_way = await soft.reserve(SUBJECT, NEED)
+        server.kill()
+        with pytest.raises(BudgetExceeded, match="counted by a server that does not answer") as caught:
+            await hard.reserve(SUBJECT, NEED)
+        assert (caught.value.status_code, caught.value.code) == (503, "budget_unknown")
+        (await soft.reserve(SUBJECT, NEED)).settle(300_000_000, 10)
+        under_way.settle(50_000_000, 10)
+        server.start()  # empty
+        for budgets in (hard, soft):
+            await eventually(lambda budgets=budgets: not budgets.shared.is_away, 10)
+        assert await spent_of(soft) == (450_000_000, 0)
+        assert await spent_of(hard) == (100_000_000, 0)
+
+    run(main())
+
+
+def test_levels_are_told_by_one_process_alone(server: RedisServer) -> None:
+    async def main() -> None:
+        heard: list[tuple[int, BudgetLevel]] = []
+        both = [budgets_of(server, Budget(name="one", limit_nanousd=USD)) for _ in range(2)]
+        for number, budgets in enumerate(both):
+            budgets.on_level.append(lambda level, number=number: heard.append((number, level)))
+        for _ in range(5):
+            for budgets in both:
+                (await budgets.reserve(SUBJECT, NEED)).settle(90_000_000, 10)
+        await eventually(lambda: len(heard) >= 1)
+        (await both[0].reserve(SUBJECT, NEED)).settle(200_000_000, 10)
+        await eventually(lambda: len(heard) >= 2)
+        await asyncio.sleep(0.1)
+        assert [level.level for _, level in heard] == [0.8, 1.0]
+
+    run(main())
+
+
+def test_a_call_that_is_cancelled_while_the_server_decides_holds_nothing(server: RedisServer) -> None:
+    async def main() -> None:
+        budgets = budgets_of(server)
+        await budgets.refresh()
+        server.freeze()
+        asked = asyncio.ensure_future(budgets.reserve(SUBJECT, NEED))
+        await asyncio.sleep(0.2)
+        asked.cancel()
+        server.thaw()
+        await asyncio.sleep(0.3)
+        assert await spent_of(budgets) == (0, 0)
+
+    run(main())

@@ -1,0 +1,107 @@
+"""What was spent in a budget's window, read back from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai_spine.ledger.database import Database, SqliteDatabase, SqliteReader
+from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
+from genai_spine.ledger.matching import Matching
+from genai_spine.ledger.postgres import PostgresDatabase, PostgresReader
+from genai_spine.ledger.reading import Reader
+from genai_spine.ledger.spent import Spent, read_spent
+from genai_spine.policy.budget import Budget, span_of
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+NOW = at("2026-11-19T12:00:00")
+
+
+def call(number: int, begun: str, cost: int | None, most: int | None = None, **whose: Any) -> list[Entry]:
+    """One call of 10 tokens."""
+    of = {"provider": "openai", "model": "gpt-4o", **whose}
+    tokens = Tokens(input=7, output=3)
+    moment = at(begun)
+    return [
+        Begun(id=f"{number}-1", call=f"{number}", at=moment, most_nanousd=most, **of),
+        Ended(id=f"{number}-1", at=moment + 1, status="answered", duration_s=1.0, tokens=tokens, cost_nanousd=cost),
+        Call(id=f"{number}", at=moment + 1, duration_s=1.0, status="answered", attempts=1, cost_nanousd=cost, **of),
+    ]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.servers)])
+def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
+    is_sqlite = request.param == "sqlite"
+    url = "" if is_sqlite else request.getfixturevalue("database")
+    database: Database = SqliteDatabase(tmp_path / "spine.db") if is_sqlite else PostgresDatabase(url)
+    entries = [
+        *call(1, "2026-11-19T01:00:00", 1, caller="alice", tags=("blue", "red")),
+        *call(2, "2026-11-19T02:00:00", 20, caller="bob", model="gpt-4o-mini", agent="writer"),
+        *call(3, "2026-11-19T03:00:00", None, 300, provider="acme", model="x", caller="alice", agent="writer"),
+        *call(4, "2026-11-18T23:30:00", 4_000, caller="alice"),  # the 19th in Vienna
+        *call(5, "2026-11-18T22:30:00", 50_000),
+        *call(6, "2026-11-02T00:00:00", 600_000),
+        *call(7, "2026-10-31T23:30:00", 7_000_000),  # November in Vienna
+    ]
+    database.enter(Matching().take(entries))
+    database.close()
+    reader: Reader = SqliteReader(tmp_path / "spine.db") if is_sqlite else PostgresReader(url)
+    yield reader
+    reader.close()
+
+
+def spent_on(ledger: Reader, **members: Any) -> dict[str, int]:
+    budget = Budget(name="b", limit_nanousd=1, **members)
+    spent = read_spent(ledger, (budget,), NOW)
+    starts_s = span_of(budget.window, NOW, budget.zone).starts_s
+    return {whose: (spent.of(budget, whose, starts_s) or (0, 0))[0] for whose in spent.names(budget)}
+
+
+@pytest.mark.parametrize(
+    ("members", "sums"),
+    [
+        ({"window": "day"}, {"": 321}),
+        ({"window": "week"}, {"": 54_321}),
+        ({"window": "month"}, {"": 654_321}),
+        ({"window": "total"}, {"": 7_654_321}),
+        ({"window": "day", "zone": "Europe/Vienna"}, {"": 4_321}),
+        ({"window": "month", "zone": "Europe/Vienna"}, {"": 7_654_321}),
+        ({"window": "day", "provider": "openai"}, {"": 21}),
+        ({"window": "day", "provider": "none"}, {}),
+        ({"window": "day", "model": "gpt-4o*"}, {"": 21}),
+        ({"window": "day", "model": "*-mini", "provider": "openai"}, {"": 20}),
+        ({"window": "day", "key": "alice"}, {"": 301}),
+        ({"window": "day", "each": "key"}, {"alice": 301, "bob": 20}),
+        ({"window": "day", "each": "provider"}, {"openai": 21, "acme": 300}),
+        ({"window": "day", "each": "tag"}, {"blue": 1, "red": 1}),
+        ({"window": "day", "each": "key", "provider": "acme"}, {"alice": 300}),
+        ({"window": "day", "each": "model", "key": "bob"}, {"openai/gpt-4o-mini": 20}),
+        ({"window": "day", "agent": "writer"}, {"": 320}),
+        ({"window": "day", "agent": "writer", "provider": "acme"}, {"": 300}),  # no roll-up tells that
+        ({"window": "day", "tag": "blue", "key": "alice"}, {"": 1}),
+        ({"window": "day", "zone": "Europe/Vienna", "key": "alice"}, {"": 4_301}),
+    ],
+)
+def test_the_part_of_every_budget_is_told(ledger: Reader, members: dict[str, Any], sums: dict[str, int]) -> None:
+    assert spent_on(ledger, **members) == sums
+
+
+def test_tokens_are_told_too(ledger: Reader) -> None:
+    budget = Budget(name="b", window="day", limit_tokens=1)
+    spent = read_spent(ledger, (budget,), NOW)
+    assert spent.of(budget, "", at("2026-11-19")) == (321, 30)
+
+
+def test_what_was_read_is_not_of_the_next_window(ledger: Reader) -> None:
+    budget = Budget(name="b", window="day", limit_tokens=1)
+    spent = read_spent(ledger, (budget,), NOW)
+    assert spent.of(budget, "", at("2026-11-20")) is None
+    assert Spent().of(budget, "", 0.0) is None
