@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from genai_spine import ProviderManager
-from genai_spine.engine import accounts
-from genai_spine.engine.accounts import Account
 from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.costs import accounts
+from genai_spine.engine.costs.accounts import Account
 from genai_spine.engine.record import CallRecord
 from genai_spine.ledger.database import Database, SqliteDatabase
 from genai_spine.ledger.postgres import PostgresDatabase

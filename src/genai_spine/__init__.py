@@ -16,11 +16,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "engine.cost_tracker": "CostTracker",
+    "engine.costs.cost_tracker": "CostTracker",
     "engine.health": "HealthChecker",
     "engine.manager": "ManagerConfig ProviderManager",
     "engine.shortcuts": "complete embed stream text_stream",
-    "engine.streams": "StreamManager",
+    "engine.streams.open_streams": "StreamManager",
     "engine.sync": "SyncManager",
     "ledger.days": "DailyCost",
     "model.card": "Capabilities ModelCard Price Rates Tier",

@@ -1,6 +1,6 @@
 """The public names, for type checkers; __init__.py loads each when it is first used."""
 
-from genai_spine.engine.cost_tracker import CostTracker as CostTracker
+from genai_spine.engine.costs.cost_tracker import CostTracker as CostTracker
 from genai_spine.engine.health import HealthChecker as HealthChecker
 from genai_spine.engine.manager import ManagerConfig as ManagerConfig
 from genai_spine.engine.manager import ProviderManager as ProviderManager
@@ -8,7 +8,7 @@ from genai_spine.engine.shortcuts import complete as complete
 from genai_spine.engine.shortcuts import embed as embed
 from genai_spine.engine.shortcuts import stream as stream
 from genai_spine.engine.shortcuts import text_stream as text_stream
-from genai_spine.engine.streams import StreamManager as StreamManager
+from genai_spine.engine.streams.open_streams import StreamManager as StreamManager
 from genai_spine.engine.sync import SyncManager as SyncManager
 from genai_spine.ledger.days import DailyCost as DailyCost
 from genai_spine.model.card import Capabilities as Capabilities

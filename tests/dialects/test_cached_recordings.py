@@ -12,11 +12,11 @@ from recorded_exchanges import exchanges
 
 from genai_spine import CompletionResponse, ProviderManager
 from genai_spine.dialects.interface import Target
-from genai_spine.engine import cached_exchanges
 from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.caching import cached_exchanges
+from genai_spine.engine.caching.response_cache import Slot
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.response_cache import Slot
 from genai_spine.gateway import inbounds
 from genai_spine.model.card import ModelCard
 from genai_spine.model.fold import collect

@@ -11,8 +11,8 @@ import sys
 import time
 from decimal import Decimal
 
-from genai_spine.engine.budgets import Budgets
-from genai_spine.engine.shared_budgets import SharedBudgets
+from genai_spine.engine.costs.budgets import Budgets
+from genai_spine.engine.costs.shared_budgets import SharedBudgets
 from genai_spine.model.card import Price
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, Subject

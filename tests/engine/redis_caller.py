@@ -8,8 +8,8 @@ import json
 import sys
 import time
 
-from genai_spine.engine.redis_state import RedisState
-from genai_spine.engine.state import Bucket, Taken
+from genai_spine.engine.limits.redis_state import RedisState
+from genai_spine.engine.limits.state import Bucket, Taken
 
 REQUESTS = Bucket(door="provider:acme", kind="requests", limit=20)
 TOKENS = Bucket(door="caller:a", kind="tokens", limit=3000)

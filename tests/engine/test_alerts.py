@@ -20,9 +20,9 @@ import msgspec
 import pytest
 from tests.providers.cloud_peers import Answer, Asked, Peer, closed_port, running
 
-from genai_spine.engine import alerts as module
-from genai_spine.engine.alerts import Alerts, key_of, words_of
-from genai_spine.engine.webhook import Webhook
+from genai_spine.engine.costs import alerts as module
+from genai_spine.engine.costs.alerts import Alerts, key_of, words_of
+from genai_spine.engine.costs.webhook import Webhook
 from genai_spine.ledger.alerts import AlertBook, RaisedAlert
 from genai_spine.ledger.database import SqliteDatabase
 from genai_spine.model.errors import ConfigError

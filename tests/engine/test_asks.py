@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from genai_spine.engine.asks import asks_of, asks_of_embedding, asks_of_exchange, asks_of_rerank
+from genai_spine.engine.costs.asks import asks_of, asks_of_embedding, asks_of_exchange, asks_of_rerank
 from genai_spine.engine.exchange import Exchange
 from genai_spine.gateway import inbounds
 from genai_spine.model.embedding import EmbeddingRequest

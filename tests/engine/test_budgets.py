@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from virtual_loop import VirtualLoop
 
 from genai_spine import ProviderManager, SimulatedProvider
-from genai_spine.engine.budgets import Budgets, Reservation
+from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.model.card import Price
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel, Subject

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis_server import RedisServer
 
-from genai_spine.engine.cache_sqlite import ENTRY_BYTES, SqliteBackend
-from genai_spine.engine.cache_stores import Memory, Shielded, Store, open_store
+from genai_spine.engine.caching.cache_sqlite import ENTRY_BYTES, SqliteBackend
+from genai_spine.engine.caching.cache_stores import Memory, Shielded, Store, open_store
 from genai_spine.model.errors import ConfigError
 from genai_spine.settings import Secret
 from genai_spine.settings.cache import CacheSettings
@@ -120,7 +120,7 @@ async def test_a_file_keeps_to_its_bound_and_lets_go_of_what_is_over_soonest(tmp
 
 WRITER = """
 import asyncio, sys
-from genai_spine.engine.cache_stores import open_store
+from genai_spine.engine.caching.cache_stores import open_store
 from genai_spine.settings import Secret
 from genai_spine.settings.cache import CacheSettings
 

@@ -22,8 +22,8 @@ from genai_spine import (
     Text,
     TokenUsage,
 )
-from genai_spine.engine.decision import Decision
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.traffic import LEAST_S
 from genai_spine.model.errors import APIConnectionError, ContentFiltered, ContextLengthExceeded, TargetClosed
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from virtual_loop import VirtualLoop
 
-from genai_spine.engine.limiter import Grant, Limiter
+from genai_spine.engine.limits.limiter import Grant, Limiter
 from genai_spine.model.errors import LimitReached, Overloaded, QuotaExceeded, RateLimit, RateLimitError, ServerError
 from genai_spine.policy.route import Choice
 from genai_spine.providers.registry import settings_of

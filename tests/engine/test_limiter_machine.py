@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from virtual_loop import VirtualLoop
 
-from genai_spine.engine.limiter import Grant, Limiter
-from genai_spine.engine.state import Bucket, Kind, LocalState
+from genai_spine.engine.limits.limiter import Grant, Limiter
+from genai_spine.engine.limits.state import Bucket, Kind, LocalState
 from genai_spine.model.errors import LimitReached, RateLimitError
 from genai_spine.policy.limits import MINUTE_US
 from genai_spine.policy.route import Choice

@@ -16,9 +16,9 @@ import pytest
 import redis_caller
 from redis_server import RedisServer
 
-from genai_spine.engine.limiter import Limiter
-from genai_spine.engine.redis_state import PREFIX, RedisState
-from genai_spine.engine.state import Bucket, LocalState, Refusal, Taken
+from genai_spine.engine.limits.limiter import Limiter
+from genai_spine.engine.limits.redis_state import PREFIX, RedisState
+from genai_spine.engine.limits.state import Bucket, LocalState, Refusal, Taken
 from genai_spine.model.errors import ConfigError, LimitReached
 from genai_spine.policy.limits import MINUTE_US, Rate
 from genai_spine.policy.route import Choice
@@ -178,7 +178,7 @@ async def test_the_places_of_a_process_that_died_are_free_when_its_lease_is_over
 async def test_the_place_of_a_call_under_way_is_kept_for_it_and_that_of_one_that_is_over_is_not(
     server: RedisServer, states: Callable[[], RedisState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genai_spine.engine.redis_state.BEAT_S", 0.01)
+    monkeypatch.setattr("genai_spine.engine.limits.redis_state.BEAT_S", 0.01)
     state, client, key = states(), server.client(), f"{PREFIX}:provider:acme:places"
     over, under_way = await state.take((PLACES,), 0), await state.take((PLACES,), 0)
     assert isinstance(over, Taken) and isinstance(under_way, Taken)
@@ -208,7 +208,7 @@ async def test_who_waits_in_one_process_gets_the_place_that_another_frees(states
 
 
 async def test_processes_tell_one_another(states: Callable[[], RedisState], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genai_spine.engine.redis_state.BEAT_S", 0.02)
+    monkeypatch.setattr("genai_spine.engine.limits.redis_state.BEAT_S", 0.02)
     heard: dict[str, Any] = {}
     for name in ("a", "b"):
         state = states()

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genai_spine import ConfigError, LLMProvider, ProviderNotFound, ProviderRegistry, ServerError
-from genai_spine.engine.request_facts import About, RequestFacts
-from genai_spine.engine.router import Decision, Router
+from genai_spine.engine.routing.request_facts import About, RequestFacts
+from genai_spine.engine.routing.router import Decision, Router
 from genai_spine.engine.targets import Targets
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.content import Image, Text
@@ -330,7 +330,7 @@ def test_a_strategy_of_another_package(installed: None) -> None:
 
 def test_a_strategy_that_fails_costs_no_request(installed: None, caplog: pytest.LogCaptureFixture) -> None:
     one = router(*of("a", "b"), **route("a/m", "b/m", strategy="broken"))
-    log = logging.getLogger("genai_spine.engine.router")
+    log = logging.getLogger("genai_spine.engine.routing.router")
     log.addHandler(caplog.handler)  # a command that ran before may have turned the root's off
     with caplog.at_level(logging.ERROR, logger=log.name):
         assert ids(one.decide(SMART, lambda: HELLO)) == ["a", "b"]

@@ -11,7 +11,7 @@ import pytest
 
 from genai_spine import ProviderManager
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.request_facts import About
+from genai_spine.engine.routing.request_facts import About
 from genai_spine.model.request import CompletionRequest
 from genai_spine.policy.route import Wanted
 from genai_spine.testing.fixtures import running_simulator

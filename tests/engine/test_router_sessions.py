@@ -7,9 +7,9 @@ from typing import Any
 from test_router import HELLO, SMART, fail, ids, of, route, settings_for
 
 from genai_spine import ProviderRegistry
-from genai_spine.engine.request_facts import About
-from genai_spine.engine.router import Router
-from genai_spine.engine.sticky import Sticky, prefix_of
+from genai_spine.engine.routing.request_facts import About
+from genai_spine.engine.routing.router import Router
+from genai_spine.engine.routing.sticky import Sticky, prefix_of
 from genai_spine.engine.targets import Targets
 from genai_spine.model.request import CompletionRequest, Message
 from genai_spine.policy.route import Choice, Wanted

@@ -15,8 +15,8 @@ import pytest
 from budgets_caller import BUDGETS, NEED, SUBJECT
 from redis_server import RedisServer
 
-from genai_spine.engine.budgets import Budgets
-from genai_spine.engine.shared_budgets import SharedBudgets
+from genai_spine.engine.costs.budgets import Budgets
+from genai_spine.engine.costs.shared_budgets import SharedBudgets
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel
 from genai_spine.testing.fixtures import eventually

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genai_spine.engine.shared_targets import SharedTargets
+from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.targets import Targets
 from genai_spine.model.errors import ServerError
 from genai_spine.policy.route import Choice

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from genai_spine import CompletionRequest, CompletionResponse, LLMProvider
-from genai_spine.engine import event_stream, first_event
-from genai_spine.engine.floor import LETTERS_PER_TOKEN, WINDOW_S, Floor
+from genai_spine.engine.streams import event_stream, first_event
+from genai_spine.engine.streams.floor import LETTERS_PER_TOKEN, WINDOW_S, Floor
 from genai_spine.model.content import Text
 from genai_spine.model.errors import ProviderTimeout, ServerError, SpineError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from genai_spine import CompletionRequest, CompletionResponse, LLMProvider, StreamManager
-from genai_spine.engine.streams import BUFFERED_EVENTS, StreamCancelled
+from genai_spine.engine.streams.open_streams import BUFFERED_EVENTS, StreamCancelled
 from genai_spine.model.content import Text
 from genai_spine.model.errors import ProviderTimeout, ServerError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent

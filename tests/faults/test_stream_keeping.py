@@ -16,9 +16,9 @@ import pytest
 import uvicorn
 from callers import ANTHROPIC, GENERATE, KEY, OLLAMA, OPENAI, Caller, Dialect, Peer, ask, broken, failed_upstream, peer
 
-from genai_spine.engine import floor
 from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.manager import ProviderManager
+from genai_spine.engine.streams import floor
 from genai_spine.gateway.app import Gateway
 from genai_spine.gateway.inbounds import inbound
 from genai_spine.model.errors import StreamBroken

@@ -17,7 +17,7 @@ import pytest
 
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.request_facts import About
+from genai_spine.engine.routing.request_facts import About
 from genai_spine.gateway.server import open_sockets
 from genai_spine.model.errors import ConfigError
 from genai_spine.model.request import CompletionRequest

@@ -16,7 +16,7 @@ from entries import begun, ended, over
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genai_spine.engine.accounts import tokens_of
+from genai_spine.engine.costs.accounts import tokens_of
 from genai_spine.ledger import tables
 from genai_spine.ledger.database import Database, SqliteDatabase
 from genai_spine.ledger.entry import Call, Ended, Entry, Tokens

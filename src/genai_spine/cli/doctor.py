@@ -20,7 +20,7 @@ from genai_spine.cli.machine import Check, Status, examine_machine, examine_port
 from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.reach import examine_way
 from genai_spine.cli.sources import config_option, has_key, key_source, load
-from genai_spine.engine.book import stays_here
+from genai_spine.engine.routing.book import stays_here
 from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import AuthenticationError, ConfigError, PermissionDenied, SpineError
 from genai_spine.providers.http_provider import HttpProvider

@@ -13,7 +13,7 @@ import click
 
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
-from genai_spine.engine.spending import budgets_of
+from genai_spine.engine.costs.spending import budgets_of
 from genai_spine.ledger.forecasts import Foretold, budget_forecasts, month_forecasts
 from genai_spine.ledger.opening import reader_of
 from genai_spine.ledger.reading import Usage, UsageReport, day_of, told, usage

@@ -6,14 +6,14 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from genai_spine.engine import spending
+from genai_spine.engine.costs import spending
 from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.response import TokenUsage
 
 if TYPE_CHECKING:
-    from genai_spine.engine.accounts import Account
-    from genai_spine.engine.budgets import Reservation
-    from genai_spine.engine.limiter import Grant
+    from genai_spine.engine.costs.accounts import Account
+    from genai_spine.engine.costs.budgets import Reservation
+    from genai_spine.engine.limits.limiter import Grant
     from genai_spine.engine.targets import Target
 
 

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from genai_spine.engine.attempt import Attempt
-from genai_spine.engine.decision import Decision
 from genai_spine.engine.hedge import race
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.targets import Target
 from genai_spine.engine.traffic import Traffic
 from genai_spine.model.errors import ProviderError, SpineError

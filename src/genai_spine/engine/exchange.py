@@ -21,12 +21,12 @@ import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
-from genai_spine.engine import event_stream, relaying
-from genai_spine.engine.asks import asks_of_exchange
-from genai_spine.engine.continuation import Resume, continued
-from genai_spine.engine.event_stream import Watched
-from genai_spine.engine.first_event import first_of
-from genai_spine.engine.request_facts import expected
+from genai_spine.engine.costs.asks import asks_of_exchange
+from genai_spine.engine.routing.request_facts import expected
+from genai_spine.engine.streams import event_stream, relaying
+from genai_spine.engine.streams.continuation import Resume, continued
+from genai_spine.engine.streams.event_stream import Watched
+from genai_spine.engine.streams.first_event import first_of
 from genai_spine.model.content import Opaque, Refusal, Text, ToolCall
 from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
 from genai_spine.model.events import MessageStart, StreamEvent

@@ -9,7 +9,7 @@ import asyncio
 
 import msgspec
 
-from genai_spine.engine.event_stream import EventStream
+from genai_spine.engine.streams.event_stream import EventStream
 from genai_spine.model.content import Part, Text, Thinking
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.request import CompletionRequest

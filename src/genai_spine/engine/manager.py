@@ -14,25 +14,27 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from genai_spine.engine import asks, cached_exchanges, event_stream
-from genai_spine.engine.alerts import Alerts
 from genai_spine.engine.attempt import Attempt
+from genai_spine.engine.caching import cached_exchanges
+from genai_spine.engine.caching.response_cache import ResponseCache, record_of
 from genai_spine.engine.call import Send, call
-from genai_spine.engine.continuation import continued
-from genai_spine.engine.decision import Decision
-from genai_spine.engine.event_stream import EventStream
+from genai_spine.engine.costs import asks
+from genai_spine.engine.costs.alerts import Alerts
+from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
 from genai_spine.engine.health import checker_for, metrics_of
-from genai_spine.engine.limiter import Limiter, state_of
+from genai_spine.engine.limits.limiter import Limiter, state_of
+from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.local_models import LocalModels
-from genai_spine.engine.local_only import LocalRegistry
-from genai_spine.engine.must_write import MustWrite
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.response_cache import ResponseCache, record_of
-from genai_spine.engine.resumption import Resumption
-from genai_spine.engine.router import Router
-from genai_spine.engine.shared_targets import SharedTargets
+from genai_spine.engine.routing.decision import Decision
+from genai_spine.engine.routing.local_only import LocalRegistry
+from genai_spine.engine.routing.router import Router
 from genai_spine.engine.single_flight import SingleFlight
+from genai_spine.engine.streams import event_stream
+from genai_spine.engine.streams.continuation import continued
+from genai_spine.engine.streams.event_stream import EventStream
+from genai_spine.engine.streams.resumption import Resumption
 from genai_spine.engine.targets import Targets
 from genai_spine.engine.traffic import Traffic
 from genai_spine.ledger.opening import alert_book, open_ledger

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from genai_spine.engine.attempt import Attempt
-from genai_spine.engine.spending import notice_of
+from genai_spine.engine.costs.spending import notice_of
 from genai_spine.model.errors import ErrorType, ProviderError, SpineError
 from genai_spine.model.response import Notice
 from genai_spine.policy.budget_need import Asks, nothing
@@ -22,8 +22,8 @@ from genai_spine.policy.cache_key import NO_TERMS
 from genai_spine.policy.route import Choice
 
 if TYPE_CHECKING:
-    from genai_spine.engine.decision import Decision
-    from genai_spine.engine.request_facts import About
+    from genai_spine.engine.routing.decision import Decision
+    from genai_spine.engine.routing.request_facts import About
     from genai_spine.policy.budget import Tally
 
 MOST_KEPT = 200

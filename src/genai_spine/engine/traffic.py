@@ -11,15 +11,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from genai_spine.engine import accounts
-from genai_spine.engine.accounts import Account, Write
 from genai_spine.engine.attempt import Attempt
-from genai_spine.engine.budgets import Reservation
-from genai_spine.engine.decision import Decision
-from genai_spine.engine.limiter import Grant, Limiter
-from genai_spine.engine.must_write import MustWrite
+from genai_spine.engine.costs import accounts
+from genai_spine.engine.costs.accounts import Account, Write
+from genai_spine.engine.costs.budgets import Reservation
+from genai_spine.engine.costs.must_write import MustWrite
+from genai_spine.engine.costs.spending import Spending
+from genai_spine.engine.limits.limiter import Grant, Limiter
 from genai_spine.engine.record import CallRecord, RecentCalls
-from genai_spine.engine.spending import Spending
+from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.targets import Target, Targets
 from genai_spine.model.errors import ErrorType, LimitReached, ProviderTimeout, SpineError, TargetClosed
 from genai_spine.policy.hedge import HedgeBudget, hedge_after_s

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from math import isfinite
 
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.request_facts import About
+from genai_spine.engine.routing.request_facts import About
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.policy.cache_key import terms_of
 from genai_spine.providers import hops

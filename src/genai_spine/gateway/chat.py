@@ -9,9 +9,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
-from genai_spine.engine.limiter import Limiter
+from genai_spine.engine.limits.limiter import Limiter
 from genai_spine.engine.record import CallRecord, name_provider
-from genai_spine.engine.streams import StreamCancelled
+from genai_spine.engine.streams.open_streams import StreamCancelled
 from genai_spine.gateway import idempotency, inbounds
 from genai_spine.gateway.idempotency import Once
 from genai_spine.gateway.request import JSON, HeaderList, Request, header_value

@@ -3,7 +3,7 @@
     POST /v1/route             whom a request with this body would be sent to, and why; nobody is asked
     GET  /v1/requests/{id}     one of the last calls by its x-request-id: its candidates and its attempts
 
-Must not know: how a decision comes about (engine/router.py). No answer here has a word of a prompt.
+Must not know: how a decision comes about (engine/routing/router.py). No answer here has a word of a prompt.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import parse_qs
 import msgspec
 
 from genai_spine.dialects import relayed_request
-from genai_spine.engine.accounts import status_of
+from genai_spine.engine.costs.accounts import status_of
 from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import MOST_KEPT, CallRecord
-from genai_spine.engine.request_facts import About
+from genai_spine.engine.routing.request_facts import About
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.accounts import ledger_call
 from genai_spine.gateway.call_headers import tags_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from genai_spine.engine.record import CallRecord
-from genai_spine.engine.streams import ActiveStream, StreamInfo, StreamManager
+from genai_spine.engine.streams.open_streams import ActiveStream, StreamInfo, StreamManager
 from genai_spine.gateway.request import Request
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.settings import Settings

@@ -3,7 +3,7 @@
 A budget counts what is spent in a window, and what calls under way have reserved. `fit` decides over all budgets
 that concern a call at once: it fits into each of them, maybe with a shorter answer, or is in none. Money is whole
 nano-dollars, tokens are in and out together. What a call may use is in budget_need.py; who keeps the sums, and for
-how many processes, is engine/budgets.py.
+how many processes, is engine/costs/budgets.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a request needs of a model, and what a model is known to lack.
 
 Only a card's plain False is a lack, and only a window that is known can be too small: what is not known is
-given the benefit of the doubt. Who is left out of a call is engine/router.py's decision.
+given the benefit of the doubt. Who is left out of a call is engine/routing/router.py's decision.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ and what nobody knows goes to the default provider, which may know more than its
 the same model if it has that, else with its own default.
 
 A plan is groups that are asked one after the other; in which order those of one group are asked is a
-strategy's decision (strategy.py), made anew for each request by engine/router.py.
+strategy's decision (strategy.py), made anew for each request by engine/routing/router.py.
 """
 
 from __future__ import annotations

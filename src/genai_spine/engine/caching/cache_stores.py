@@ -200,11 +200,11 @@ def open_store(settings: CacheSettings) -> Store | None:
     if scheme == "memory":
         return Memory(most_bytes)
     if scheme == "sqlite":
-        from genai_spine.engine.cache_sqlite import SqliteBackend  # noqa: PLC0415  # who keeps no file
+        from genai_spine.engine.caching.cache_sqlite import SqliteBackend  # noqa: PLC0415  # who keeps no file
 
         return Shielded(SqliteBackend(url, most_bytes))
     if scheme in ("redis", "rediss", "unix"):
-        from genai_spine.engine.cache_redis import RedisBackend  # noqa: PLC0415  # an extra
+        from genai_spine.engine.caching.cache_redis import RedisBackend  # noqa: PLC0415  # an extra
 
         return Shielded(RedisBackend(url))
     raise ConfigError(

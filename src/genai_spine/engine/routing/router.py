@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from genai_spine.engine.asking import Asking, consider, nobody_left
-from genai_spine.engine.book import book_of
-from genai_spine.engine.decision import Considered, Count, Decision, Explained, LeftOut, passing_over
-from genai_spine.engine.known import Branch, Known, Node, facts_of
-from genai_spine.engine.request_facts import About, RequestFacts
-from genai_spine.engine.sticky import Key, Sticky, prefix_of
+from genai_spine.engine.routing.asking import Asking, consider, nobody_left
+from genai_spine.engine.routing.book import book_of
+from genai_spine.engine.routing.decision import Considered, Count, Decision, Explained, LeftOut, passing_over
+from genai_spine.engine.routing.known import Branch, Known, Node, facts_of
+from genai_spine.engine.routing.request_facts import About, RequestFacts
+from genai_spine.engine.routing.sticky import Key, Sticky, prefix_of
+from genai_spine.engine.routing.within import Within
 from genai_spine.engine.targets import Targets
-from genai_spine.engine.within import Within
 from genai_spine.model.errors import ProviderNotFound, SpineError
 from genai_spine.model.request import CompletionRequest
 from genai_spine.policy.allowed import allowances_of

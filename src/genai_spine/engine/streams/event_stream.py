@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from genai_spine.engine.first_event import first_of
-from genai_spine.engine.floor import Floor, over_events
-from genai_spine.engine.spending import Meter, metered
+from genai_spine.engine.costs.spending import Meter, metered
+from genai_spine.engine.streams.first_event import first_of
+from genai_spine.engine.streams.floor import Floor, over_events
 from genai_spine.model.content import Text
 from genai_spine.model.errors import ProviderError, SpineError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartStart, StreamEvent

@@ -17,14 +17,14 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genai_spine.engine.budget_words import COST_LIMIT
-from genai_spine.engine.redis_line import TIMEOUT_S, Command, RedisLine
-from genai_spine.engine.redis_state import PREFIX
+from genai_spine.engine.costs.budget_words import COST_LIMIT
+from genai_spine.engine.limits.redis_line import TIMEOUT_S, Command, RedisLine
+from genai_spine.engine.limits.redis_state import PREFIX
 from genai_spine.policy.budget import BudgetLevel, Fitting, Subject, Tally, Unfitting, fit
 from genai_spine.policy.budget_need import Amount, Need
 
 if TYPE_CHECKING:
-    from genai_spine.engine.budgets import Budgets, Reservation
+    from genai_spine.engine.costs.budgets import Budgets, Reservation
 
 SCRIPT = Path(__file__).with_name("shared_budgets.lua").read_text(encoding="utf-8")
 _KEPT_S = 86_400.0

@@ -15,8 +15,8 @@ from decimal import Decimal
 import msgspec
 
 from genai_spine.dialects.interface import Target
+from genai_spine.engine.caching.response_cache import MOST_BYTES, Entry, Slot, is_whole
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
-from genai_spine.engine.response_cache import MOST_BYTES, Entry, Slot, is_whole
 from genai_spine.model.errors import SpineError
 from genai_spine.model.fold import collect, replay
 from genai_spine.model.response import CompletionResponse, FinishReason

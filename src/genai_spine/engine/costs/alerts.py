@@ -27,7 +27,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from genai_spine.engine import tasks
-from genai_spine.engine.webhook import Exhausted, Gone, Webhook
+from genai_spine.engine.costs.webhook import Exhausted, Gone, Webhook
 from genai_spine.ledger.alerts import AlertBook, RaisedAlert
 from genai_spine.policy.budget import BudgetLevel
 from genai_spine.providers.connect import transport_for

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from genai_spine.engine.decision import Decision, LeftOut
-from genai_spine.engine.known import Known, Node
+from genai_spine.engine.routing.decision import Decision, LeftOut
+from genai_spine.engine.routing.known import Known, Node
 from genai_spine.policy.allowed import Allowed
 
 NOT_ALLOWED = "the caller's key may not use it"

@@ -14,9 +14,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from genai_spine.engine.gate import Gate, RawHeaders, Refused, Way, is_too_much, limits_told, tells_of_little
-from genai_spine.engine.lines import Lines
-from genai_spine.engine.state import Bucket, Buckets, LocalState, Refusal, State, Taken
+from genai_spine.engine.limits.gate import Gate, RawHeaders, Refused, Way, is_too_much, limits_told, tells_of_little
+from genai_spine.engine.limits.lines import Lines
+from genai_spine.engine.limits.state import Bucket, Buckets, LocalState, Refusal, State, Taken
 from genai_spine.model.errors import LimitReached, RateLimit, SpineError
 from genai_spine.policy.route import Choice
 from genai_spine.settings import ProviderSettings, Settings
@@ -353,7 +353,7 @@ def state_of(settings: Settings, clock_ns: Callable[[], int] = time.monotonic_ns
     """Where the settings say that limits are counted. Raises: ConfigError."""
     if not settings.state.url:
         return LocalState(clock_ns)
-    from genai_spine.engine.redis_state import RedisState  # noqa: PLC0415  # who shares nothing does not load it
+    from genai_spine.engine.limits.redis_state import RedisState  # noqa: PLC0415  # who shares nothing does not load it
 
     return RedisState(settings.state.url.reveal(), clock_ns=clock_ns)
 

@@ -19,14 +19,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from genai_spine.engine import budget_words
-from genai_spine.engine.budget_words import BudgetStatus as BudgetStatus
+from genai_spine.engine.costs import budget_words
+from genai_spine.engine.costs.budget_words import BudgetStatus as BudgetStatus
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel, Fitting, Span, Subject, Tally, Unfitting, fit, span_of
 from genai_spine.policy.budget_need import Amount, Lengths, Need
 
 if TYPE_CHECKING:
-    from genai_spine.engine.shared_budgets import SharedBudgets
+    from genai_spine.engine.costs.shared_budgets import SharedBudgets
     from genai_spine.ledger.spent import Spent
 
 _MOST_SUBJECTS = 10_000

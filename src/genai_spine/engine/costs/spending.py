@@ -14,8 +14,8 @@ from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING
 
-from genai_spine.engine.budget_words import COST_LIMIT
-from genai_spine.engine.budgets import Budgets, Reservation
+from genai_spine.engine.costs.budget_words import COST_LIMIT
+from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.ledger.opening import NoLedgerYet, open_reader
 from genai_spine.ledger.spent import read_spent
 from genai_spine.model.errors import BudgetExceeded, ConfigError
@@ -31,7 +31,7 @@ from genai_spine.settings.budget_checks import WINDOWS, has_budgets
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
     from genai_spine.engine.record import CallRecord
-    from genai_spine.engine.router import Router
+    from genai_spine.engine.routing.router import Router
     from genai_spine.engine.targets import Target
     from genai_spine.ledger.writer import Ledger
 
@@ -256,7 +256,7 @@ def _budgets(settings: Settings, *, is_on: bool) -> Budgets:
     costs = settings.costs
     shared = None
     if is_on and settings.state.url is not None:
-        from genai_spine.engine.shared_budgets import SharedBudgets  # noqa: PLC0415  # who shares nothing
+        from genai_spine.engine.costs.shared_budgets import SharedBudgets  # noqa: PLC0415  # who shares nothing
 
         shared = SharedBudgets(settings.state.url.reveal(), lease_s=2 * float(settings.timeouts.total))
     return Budgets(budgets_of(settings) if is_on else (), max_wait_s=float(costs.max_wait), shared=shared)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from genai_spine.engine import event_stream
-from genai_spine.engine.asks import asks_of
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.call import call
-from genai_spine.engine.continuation import Partial, goes_on
-from genai_spine.engine.decision import Decision
-from genai_spine.engine.event_stream import EventStream
+from genai_spine.engine.costs.asks import asks_of
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.routing.decision import Decision
+from genai_spine.engine.streams import event_stream
+from genai_spine.engine.streams.continuation import Partial, goes_on
+from genai_spine.engine.streams.event_stream import EventStream
 from genai_spine.engine.traffic import Traffic
 from genai_spine.model.response import Notice
 from genai_spine.policy.route import Choice

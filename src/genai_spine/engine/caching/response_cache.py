@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from genai_spine.engine.cache_stores import Store, open_store
-from genai_spine.engine.decision import Decision
+from genai_spine.engine.caching.cache_stores import Store, open_store
 from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import Cached, CallRecord, RecentCalls
+from genai_spine.engine.routing.decision import Decision
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.model.fold import Collector
@@ -39,7 +39,7 @@ from genai_spine.wire.http import Headers
 from genai_spine.wire.json import encode
 
 if TYPE_CHECKING:
-    from genai_spine.engine.router import Router
+    from genai_spine.engine.routing.router import Router
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one answer; larger ones are not kept."""

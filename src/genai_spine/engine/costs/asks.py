@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from genai_spine.engine.request_facts import expected, input_tokens
+from genai_spine.engine.routing.request_facts import expected, input_tokens
 from genai_spine.model.embedding import EmbeddingRequest
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool

@@ -16,8 +16,8 @@ import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Outbound
-from genai_spine.engine.event_stream import DRAIN_S, Watched
-from genai_spine.engine.floor import Floor, over_bytes
+from genai_spine.engine.streams.event_stream import DRAIN_S, Watched
+from genai_spine.engine.streams.floor import Floor, over_bytes
 from genai_spine.model.errors import BadReply, ProviderError
 from genai_spine.model.fold import replay
 from genai_spine.model.response import CompletionResponse, TokenUsage

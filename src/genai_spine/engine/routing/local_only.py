@@ -7,7 +7,7 @@ lists of models, counts of tokens, health checks.
 from __future__ import annotations
 
 from genai_spine.catalog.rows import find_row
-from genai_spine.engine.book import stays_here
+from genai_spine.engine.routing.book import stays_here
 from genai_spine.model.errors import ConfigError
 from genai_spine.policy.route import not_local
 from genai_spine.providers.provider import LLMProvider

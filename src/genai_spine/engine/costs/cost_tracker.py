@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from genai_spine.engine import budget_words
-from genai_spine.engine.budgets import Budgets
+from genai_spine.engine.costs import budget_words
+from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.ledger.days import DailyCost
 from genai_spine.ledger.entry import NANO
 from genai_spine.ledger.reading import usd

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from genai_spine.dialects.limits import rate_limits
-from genai_spine.engine.state import Buckets
+from genai_spine.engine.limits.state import Buckets
 from genai_spine.model.errors import ProviderError, RateLimit, SpineError
 from genai_spine.policy.concurrency import AdaptivePlaces
 from genai_spine.policy.limits import Told, is_scarce

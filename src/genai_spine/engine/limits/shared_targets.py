@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from genai_spine.engine.state import State
+from genai_spine.engine.limits.state import State
 from genai_spine.engine.targets import Target, Targets
 from genai_spine.model.errors import ProviderNotFound
 from genai_spine.policy.route import Choice

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from genai_spine.engine.decision import Considered, Count, Decision, LeftOut
-from genai_spine.engine.known import Facts, Known
-from genai_spine.engine.request_facts import RequestFacts
+from genai_spine.engine.routing.decision import Considered, Count, Decision, LeftOut
+from genai_spine.engine.routing.known import Facts, Known
+from genai_spine.engine.routing.request_facts import RequestFacts
+from genai_spine.engine.routing.within import NOT_ALLOWED, Within
 from genai_spine.engine.targets import Targets
-from genai_spine.engine.within import NOT_ALLOWED, Within
 from genai_spine.model.errors import ProviderNotFound, SpineError
 from genai_spine.policy.needs import TOLD
 from genai_spine.policy.route import Choice

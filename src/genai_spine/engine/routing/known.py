@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from genai_spine.catalog.ranking import rank_of
-from genai_spine.engine.decision import Decision
-from genai_spine.engine.request_facts import BYTES_PER_TOKEN, RequestFacts
+from genai_spine.engine.routing.decision import Decision
+from genai_spine.engine.routing.request_facts import BYTES_PER_TOKEN, RequestFacts
 from genai_spine.model.card import ModelCard
 from genai_spine.policy.needs import MARKS, MEMBERS, lacks, window_of
 from genai_spine.policy.route import Choice, Group, Plan
@@ -16,7 +16,7 @@ from genai_spine.providers.provider import LLMProvider
 from genai_spine.settings.tree import Conditions
 
 if TYPE_CHECKING:
-    from genai_spine.engine.within import Within
+    from genai_spine.engine.routing.within import Within
 
 
 class Facts:

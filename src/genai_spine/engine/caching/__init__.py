@@ -1,0 +1,1 @@
+"""Answers that are given again: where they are kept, and when they may be."""

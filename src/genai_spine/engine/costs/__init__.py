@@ -1,0 +1,1 @@
+"""What calls may spend, what they have spent, and who is told."""

@@ -1,0 +1,1 @@
+"""Whom a request is sent to, and why."""

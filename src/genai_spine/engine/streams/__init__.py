@@ -1,0 +1,1 @@
+"""Streams that have begun: their first event, the guards, what happens where one breaks."""
