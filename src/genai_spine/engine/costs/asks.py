@@ -56,11 +56,12 @@ _name = msgspec.json.Decoder(str | None)
 def asks_of_exchange(exchange: Exchange) -> Asks:
     """Of a caller's bytes."""
     body, members = exchange.body, exchange.peek.members
-    if any(mark in body for mark in _MARKS):
-        try:
-            return asks_of(exchange.request)
-        except InvalidRequest:
-            pass  # who answers will say what is wrong with it
+    for mark in _MARKS:
+        if mark in body:
+            try:
+                return asks_of(exchange.request)
+            except InvalidRequest:
+                break  # who answers will say what is wrong with it
     try:
         max_tokens, answers = _limits(members)
     except msgspec.DecodeError:
@@ -76,15 +77,16 @@ def asks_of_exchange(exchange: Exchange) -> Asks:
 
 def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
     """The longest answer and how many. Of two limits the larger: who answers may look at either. 0 and less is none."""
-    answers = 1
+    limit, answers = 0, 1
+    for name in _LIMITS:
+        if (raw := members.get(name)) is not None:
+            limit = max(limit, _count.decode(raw) or 0)
     if (raw := members.get("n")) is not None:
         answers = _count.decode(raw) or 1
-    limits = [_count.decode(raw) for name in _LIMITS if (raw := members.get(name)) is not None]
     for name in ("options", "generationConfig", "generation_config"):
         if (raw := members.get(name)) is not None and (options := _options.decode(raw)) is not None:
-            limits += [options.num_predict, options.maxOutputTokens]
+            limit = max(limit, options.num_predict or 0, options.maxOutputTokens or 0)
             answers = max(answers, options.candidateCount or 1)
-    limit = max([limit for limit in limits if limit is not None], default=0)
     return _limit(limit), max(1, answers)
 
 

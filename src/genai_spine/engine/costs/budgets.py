@@ -135,6 +135,14 @@ class Budgets:
 
     # ------------------------------------------------------------ reserving and settling
 
+    def at_once(self, subject: Subject, need: Need, tallies: Sequence[Tally]) -> Reservation | None:
+        """What `reserve` gives where all is counted in this process, nobody waits and there is room, as for most calls;
+        None: `reserve` must say."""
+        if self._lines or self.shared is not None:
+            return None
+        fitting = fit(tallies, need)
+        return None if isinstance(fitting, Unfitting) else self.take_here(subject, need, tallies, fitting)
+
     async def reserve(
         self, subject: Subject, need: Need, *, own: Tally | None = None, wait_s: float | None = None
     ) -> Reservation:

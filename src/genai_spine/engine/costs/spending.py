@@ -65,12 +65,15 @@ class Spending:
             return None
         subject = subject_of(target.choice, record)
         own = self._own(record)
-        if own is None and not self.budgets.tallies_of(subject):
+        tallies = self.budgets.tallies_of(subject)
+        if own is None and not tallies:
             return None
+        need = self.need_of(target, record.asks())
+        if own is None and (reservation := self.budgets.at_once(subject, need, tallies)) is not None:
+            return reservation
         try:
-            return await self.budgets.reserve(
-                subject, self.need_of(target, record.asks()), own=own, wait_s=record.ends_at_s - time.monotonic()
-            )
+            wait_s = record.ends_at_s - time.monotonic()
+            return await self.budgets.reserve(subject, need, own=own, wait_s=wait_s)
         except BudgetExceeded as error:
             record.pass_over(target.choice, error)
             raise

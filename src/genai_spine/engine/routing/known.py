@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from genai_spine.catalog.ranking import rank_of
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.routing.request_facts import BYTES_PER_TOKEN, RequestFacts
@@ -17,6 +19,9 @@ from genai_spine.settings.tree import Conditions
 
 if TYPE_CHECKING:
     from genai_spine.engine.routing.within import Within
+
+
+_MOST_ORDERS = 100
 
 
 class Facts:
@@ -39,7 +44,7 @@ class Facts:
 class Node:
     """A group of the plan, ready to be ordered. `memory` is its strategy's, and outlives the plan."""
 
-    __slots__ = ("choices", "members", "memory", "name", "route", "strategy")
+    __slots__ = ("choices", "is_plain", "members", "memory", "name", "route", "strategy")
 
     def __init__(
         self, group: Group, strategies: Callable[[str], Strategy], memories: dict[object, dict[int, float]]
@@ -58,6 +63,8 @@ class Node:
             )
             for place, member in enumerate(group.members)
         ]
+        self.is_plain = all(branch.path and branch.when is None for branch in self.members)
+        """Whether each member is a target that any request may be sent to, as far as the settings say."""
 
     @property
     def is_steady(self) -> bool:
@@ -78,10 +85,12 @@ class Node:
 class Branch:
     """One member of a node: a target, or a node below."""
 
-    __slots__ = ("of", "place", "weight", "when")
+    __slots__ = ("of", "path", "place", "weight", "when")
 
     def __init__(self, of: Choice | Node, weight: float, when: Conditions | None, place: int) -> None:
         self.of = of
+        self.path = [of] if isinstance(of, Choice) else []
+        """Where it leads, if that is one place."""
         self.weight = weight
         self.when = when
         self.place = place
@@ -91,8 +100,8 @@ class Known:
     """All that is known of a `Wanted`. `steady` is its decision where no request changes it but by what it needs."""
 
     __slots__ = (
-        "_marks", "_members", "choices", "facts", "filters", "lacking", "nodes", "plan", "smallest", "steady", "terms",
-        "weights", "within",
+        "_marks", "_members", "_orders", "choices", "facts", "filters", "lacking", "nodes", "plan", "smallest",
+        "steady", "terms", "weights", "within",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, nodes: list[Node], facts: dict[Choice, Facts], terms: Decision) -> None:
@@ -102,6 +111,7 @@ class Known:
         self.terms = terms
         self.choices = plan.choices
         self.steady: Decision | None = None
+        self._orders: dict[tuple[Choice, ...], Decision] = {}
         self.within: dict[str, Within] = {}
         """What keys that may not use everything may use of it, by the key's name."""
         self.weights = {
@@ -122,6 +132,16 @@ class Known:
 
         self._members = frozenset().union(*(MEMBERS.get(name, ()) for name in self.lacking))
         self._marks = tuple({mark for name in self.lacking for mark in MARKS.get(name, ())})
+
+    def in_order(self, choices: tuple[Choice, ...]) -> Decision:
+        """The decision to ask these in this order, where no more is to be said of it."""
+        found = self._orders.get(choices)
+        if found is None:
+            if len(self._orders) >= _MOST_ORDERS:
+                self._orders.clear()
+            made = msgspec.structs.replace(self.terms, choices=tuple(dict.fromkeys(choices)))
+            found = self._orders[choices] = made
+        return found
 
     def suits_all(self, body: bytes, members: Collection[str]) -> bool:
         """Whether a look at a body tells that no target need be left out for it."""

@@ -208,8 +208,11 @@ class Router:
             choices = self._order(known.nodes[0] if within is None else within.first_node(known), asking)
         if not choices:
             raise nobody_left(known, asking)
+        if session is None and not asking.left_out:
+            return known.in_order(tuple(choices))
         is_kept = (
-            kept in known.nodes[0].choices
+            kept is not None
+            and kept in known.nodes[0].choices
             and kept in choices
             and not any(left.choice == kept for left in asking.left_out)
         )
@@ -237,8 +240,9 @@ class Router:
         options: list[Option] = []
         paths: dict[int, list[Choice]] = {}
         closed: list[Option] = []
+        takes_all = node.is_plain and asking.takes_all and asking.within is None
         for branch in node.members:
-            path = self._path(branch, asking)
+            path = branch.path if takes_all else self._path(branch, asking)
             if not path:
                 continue
             paths[branch.place] = path
