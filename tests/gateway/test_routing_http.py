@@ -98,6 +98,22 @@ def test_a_dry_run_tells_every_candidate_and_asks_nobody(gateway: RunningGateway
     assert "secret" not in answer.text
 
 
+def test_a_target_whose_limit_is_reached_is_told_to_be_passed_over(simulator: Simulator) -> None:
+    given = tables(simulator)
+    given["providers"]["openai"]["limits"] = {"gpt-4o": {"requests_per_min": 1}}
+    given["routing"] = {"strategy": "ordered"}
+    given["routes"] = {"two": {"targets": ["openai/gpt-4o", "claude/claude-haiku-4-5"]}}
+    body = {"model": "two", "messages": HELLO}
+    with running_gateway(given) as running:
+        before = post(running, "/v1/route", body).json()["candidates"]
+        asked = [chat(running, "two").headers["x-spine-provider"] for _ in range(2)]
+        after = post(running, "/v1/route", body).json()["candidates"]
+    assert [(each["provider"], each["place"]) for each in before] == [("openai", 1), ("claude", 2)]
+    assert asked == ["openai", "claude"]
+    assert [(each["provider"], each["place"]) for each in after] == [("claude", 1), ("openai", None)]
+    assert after[1]["reason"] == "the limit of 1 requests per minute for openai/gpt-4o is reached"
+
+
 def test_tags_come_in_a_header(gateway: RunningGateway) -> None:
     answer = post(gateway, "/v1/route", {"model": "cheap", "messages": HELLO}, **{"x-spine-tags": "m, n"})
     assert answer.json()["candidates"][0]["provider"] == "ollama"

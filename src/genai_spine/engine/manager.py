@@ -108,6 +108,7 @@ class ProviderManager:
         SharedTargets(self.traffic.targets).join(self.limiter.state)
         self.router = Router(self.registry, self.settings, self.traffic.targets, fallbacks=self._fallbacks)
         self.traffic.keep = self.router.keep
+        self.router.objections.append(self.limiter.why_not)
         self.budgets = self.traffic.spending.join(self.router)
         """What may be spent, and what is left of it."""
         self.cache = ResponseCache.of(self.settings, self.router, self.traffic.recent)
@@ -178,7 +179,7 @@ class ProviderManager:
         if self.ledger is None and self.settings.ledger.url is not None:
             self.ledger = open_ledger(self.settings.ledger)
             self.traffic.write = self.ledger.write if self.ledger is not None else None
-            self.traffic.must_write = MustWrite.of(self.ledger, self.settings)
+            self.traffic.must_write = MustWrite.of(self.ledger, self.settings, self.traffic.spending.budgets.all)
         self.alerts.start(alert_book(self.settings.ledger))
         await self.traffic.spending.start(self.settings, self.ledger)
 

@@ -25,6 +25,9 @@ class Places:
         """0: now; None: when another call has ended."""
         return 0 if self.taken < self.bound else None
 
+    def left(self, now_us: int) -> int:
+        return max(0, self.bound - self.taken)
+
     def is_idle(self, now_us: int) -> bool:
         return self.taken == 0
 

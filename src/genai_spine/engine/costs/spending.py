@@ -124,7 +124,7 @@ class Spending:
     def join(self, router: Router) -> Budgets:
         """Let routing know what is used up, and what it must find out of each request."""
         if self.is_on:
-            router.why_not = self.why_not
+            router.objections.append(self.why_not)
             router.looks_about = router.looks_about or self.budgets.looks_at_tags
         return self.budgets
 

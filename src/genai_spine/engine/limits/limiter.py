@@ -286,6 +286,19 @@ class Limiter:
         buckets = [bucket for bucket in self._of_caller(caller) if bucket.kind != "places"]
         return [(bucket.kind, bucket.limit, self.state.left(bucket)) for bucket in buckets]
 
+    def why_not(self, choice: Choice, caller: str | None, tags: tuple[str, ...] = ()) -> str | None:
+        """Why a call to this target would be refused now, as far as that is known in this process; who may wait is not."""
+        if self._limits.max_wait or not self.concerns(choice, caller):
+            return None
+        gate = self._gate(choice)
+        if (refused := gate.refusal(1, self._clock_ns() // 1000)) is not None:
+            return refused.why
+        way = gate.ways.get((caller, True)) or self._new_way(gate, caller, True)
+        for bucket in way.buckets:
+            if self.state.left(bucket) == 0:
+                return _why(bucket)
+        return None
+
     @property
     def waiting(self) -> int:
         """How many calls wait."""
@@ -389,13 +402,17 @@ def _refused(refusal: Refusal) -> Refused:
     is_own = bucket.door.startswith("caller:")
     return Refused(
         door=bucket.door,
-        why=_WHAT[bucket.kind].format(bucket.limit, _whose(bucket.door)),
+        why=_why(bucket),
         wait_us=refusal.wait_us,
         longest_us=refusal.longest_us,
         own=is_own,
         is_firm=bucket.kind == "requests",
         is_elsewhere=refusal.wait_us is None,
     )
+
+
+def _why(bucket: Bucket) -> str:
+    return _WHAT[bucket.kind].format(bucket.limit, _whose(bucket.door))
 
 
 def _behind_others(door: str) -> Refused:

@@ -165,9 +165,7 @@ class LocalState:
                 rate.settle(end, taken.tokens, tokens, now_us)
 
     def left(self, bucket: Bucket) -> int | None:
-        """Of a limit per minute what may be taken now."""
-        limit = self.limit(bucket)
-        return limit.left(self._clock_ns() // 1000) if isinstance(limit, Rate) else None
+        return self.limit(bucket).left(self._clock_ns() // 1000)
 
     def _refusal(self, buckets: Buckets, tokens: int, now_us: int) -> Refusal:
         waits = [self.limit(bucket).wait_us(tokens if bucket.kind == "tokens" else 1, now_us) for bucket in buckets]

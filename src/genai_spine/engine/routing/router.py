@@ -36,6 +36,9 @@ from genai_spine.settings import Settings, TimeoutOverrides
 
 __all__ = ["About", "Considered", "Decision", "Explained", "LeftOut", "Router"]
 
+Objection = Callable[[Choice, str | None, tuple[str, ...]], str | None]
+"""Why a target would not be asked now, for a caller's key and tags; None: it would."""
+
 _MOST_KNOWN = 1000
 """Callers may name models of their own making."""
 
@@ -77,8 +80,8 @@ class Router:
             target.when is not None for route in settings.routes.values() for target in route.targets
         )
         """Whether anything is decided by what is said about a request; else nobody need gather it."""
-        self.why_not: Callable[[Choice, str | None, tuple[str, ...]], str | None] | None = None
-        """Why nothing may be spent on a target for a caller's key and tags; such a target is passed over."""
+        self.objections: list[Objection] = []
+        """Who may know why a target would be passed over now: for explanations, since each call asks them itself."""
 
     # ------------------------------------------------------------ what is configured
 
@@ -171,9 +174,8 @@ class Router:
         filters = known.filters and known.may_leave_out(facts)
         decision = self._decide(wanted, known, facts, filters, within, is_dry=True)
         candidates = decision.considered(lambda model: (facts.tokens(model), facts.answer_tokens))
-        if (why_not := self.why_not) is not None:
-            tags = facts.about.tags
-            candidates = passing_over(candidates, lambda choice: why_not(choice, caller, tags))
+        if self.objections:
+            candidates = passing_over(candidates, lambda choice: self._objection(choice, caller, facts.about.tags))
         return Explained(
             route=decision.route,
             strategy=decision.strategy,
@@ -184,6 +186,9 @@ class Router:
             on_content_filter=decision.on_content_filter,
             session=decision.session[1] if decision.session is not None else None,
         )
+
+    def _objection(self, choice: Choice, caller: str | None, tags: tuple[str, ...]) -> str | None:
+        return next((why for ask in self.objections if (why := ask(choice, caller, tags)) is not None), None)
 
     def _decide(
         self,
