@@ -40,11 +40,15 @@ def answered() -> CallRecord:
     return record
 
 
+def unbounded(*_: object, **__: object) -> None:
+    """Nobody asks what an attempt may have cost at most where it is known what it did cost."""
+
+
 def tell(ledger: Ledger, record: CallRecord, id: str) -> None:
     """All that the engine does for the ledger's sake, in the order of a call."""
     record.request_id, record.is_closed = id, False
     [attempt] = record.attempts
-    attempt.account = Account(ledger.write, attempt, record)
+    attempt.account = Account(ledger.write, attempt, record, unbounded)
     attempt.account.end(attempt, USAGE)
     accounts.close(record, ledger.write)
 

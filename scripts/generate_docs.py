@@ -39,8 +39,7 @@ from genai_spine.gateway import google, inbounds  # noqa: E402
 from genai_spine.gateway.app import ROUTES  # noqa: E402
 from genai_spine.model import errors  # noqa: E402
 from genai_spine.providers import codecs  # noqa: E402
-from genai_spine.settings import NOT_YET_IN_FORCE, document  # noqa: E402
-from genai_spine.settings.reference import not_yet as not_yet_entry  # noqa: E402
+from genai_spine.settings import document  # noqa: E402
 from genai_spine.testing.simulator import KNOBS  # noqa: E402
 
 MARK = re.compile(r"(?P<open><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<close><!-- /generated -->)", re.DOTALL)
@@ -275,26 +274,8 @@ def settings() -> str:
 
 def _setting(entry: Any) -> list[str]:
     key = entry.key.rpartition(".")[2]
-    later = not_yet_entry(entry.key)
-    said = "" if later is None else "*Not yet in force.*"
-    if later is not None and later.but:
-        said = f"*In force so far: {code(later.but)}.*"
-    meaning = f"{entry.doc} {said}".strip()
     default = entry.default if entry.default in ("–", "required") else f"`{entry.default}`"
-    return [f"`{key}`", entry.type, default, meaning]
-
-
-@block
-def not_yet() -> str:
-    by_feature: dict[str, list[str]] = {}
-    for entry in NOT_YET_IN_FORCE:
-        key = f"`{entry.key.replace('*', '<id>')}`"
-        if entry.but:
-            key += f" (but for {code(entry.but)})"
-        by_feature.setdefault(entry.feature, []).append(key)
-    return table(
-        ["feature", "keys that are read and have no effect yet"], [[f, ", ".join(k)] for f, k in by_feature.items()]
-    )
+    return [f"`{key}`", entry.type, default, entry.doc]
 
 
 # ------------------------------------------------------------ command line

@@ -25,7 +25,7 @@ def words_of(text: str) -> int:
 
 
 @given(TEXTS, st.integers(1, 60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_pieces_joined_are_the_text(text: str, most: int) -> None:
     cut = pieces(text, most, words_of)
     assert "".join(cut) == text

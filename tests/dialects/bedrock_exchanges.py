@@ -8,8 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-import pytest
-from recorded_exchanges import ROOT
+from recorded_exchanges import ROOT, in_groups
 
 from genai_spine.dialects.interface import Target
 from genai_spine.model.card import ModelCard
@@ -61,11 +60,11 @@ def exchanges(*apis: str) -> list[BedrockExchange]:
 
 
 def each(*apis: str) -> Any:
-    found = exchanges(*apis)
-    if not found:
-        reason = f"no recordings in {ROOT}: set GENAI_WIRE to the folder of the recorded exchanges"
-        return pytest.mark.parametrize("exchange", [pytest.param(None, marks=pytest.mark.skip(reason=reason))])
-    return pytest.mark.parametrize("exchange", found, ids=[exchange.name for exchange in found])
+    """`@each("converse")` runs a test with each exchange, or says why not."""
+    groups: dict[str, list[BedrockExchange]] = {}
+    for exchange in exchanges(*apis):
+        groups.setdefault(exchange.path.rpartition("/")[2], []).append(exchange)
+    return in_groups(groups)
 
 
 def payloads(body: bytes) -> list[tuple[str, Any]]:

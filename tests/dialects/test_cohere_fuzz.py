@@ -26,7 +26,7 @@ from genai_spine.model.response import CompletionResponse, FinishReason, TokenUs
 from genai_spine.testing.simulator import cohere
 
 TARGET = Target(card=ModelCard(id="m"))
-QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CITATION = {"start": 0, "end": 1, "text": "a", "sources": [], "type": "TEXT_CONTENT", "content_index": 1}
 CALL = {"id": "i", "type": "function", "function": {"name": "f", "arguments": "{}"}}

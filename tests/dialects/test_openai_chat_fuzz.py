@@ -24,7 +24,7 @@ from genai_spine.model.request import CompletionRequest
 from genai_spine.testing import laws
 from genai_spine.testing.strategies import mutated
 
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TARGET = Target(card=ModelCard(id="m"), quirks=Quirks(reasoning_field="reasoning_details", cache_marks="cache_control"))
 SPEECH = laws.Speech(
     name="openai_chat",

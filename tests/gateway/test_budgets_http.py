@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from genai_spine import SyncManager
+from genai_spine.ledger.database import SqliteDatabase
 from genai_spine.model.errors import ConfigError
 from genai_spine.providers.registry import settings_of
 from genai_spine.testing.fixtures import RunningGateway, running_gateway, running_simulator, wait_until
@@ -350,6 +352,82 @@ def test_the_ledger_knows_the_most_that_an_attempt_can_cost(simulator: Simulator
         assert Decimal("0.005") < most < Decimal("0.01")
 
 
+def leave(running: RunningGateway, **more: Any) -> None:
+    """Ask for a stream, and go away before its end."""
+    body = {"model": "up/sim-long-5000", "stream": True, "messages": [{"role": "user", "content": "go on"}], **more}
+    request = urllib.request.Request(
+        f"{running.url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.readline()
+
+
+def test_without_a_budget_too_it_is_known_what_an_attempt_cost_at_most(simulator: Simulator, tmp_path: Path) -> None:
+    ledger, hedge = {"url": f"sqlite:///{tmp_path / 'spine.db'}"}, {"budget": 1, "after": 0.05}
+    with running_gateway(settings(simulator, {}, ledger=ledger, hedge=hedge)) as running:
+        simulator.run("reset=mid-head")
+        assert chat(running, max_tokens=100).status == 502
+        simulator.run("stall=20; for_s=20")
+        leave(running, max_tokens=6_000)
+        simulator.run("stall=head")  # its call is over before it is
+        assert chat(running, max_tokens=100, fallbacks=["free/simulated"]).headers["x-spine-provider"] == "free"
+        simulator.run("reset=mid-head")
+        assert chat(running).status == 502  # nothing limits this answer: no number would be true
+        wait_until(lambda: get(running, "/v1/usage")["total"]["unpriced"] == 4)
+        assert get(running, "/v1/usage")["total"]["unpriced_at_most_usd"] is None
+        calls = get(running, "/v1/requests")["data"]
+        unlimited, hedged, left, broken = ((call["cost_usd"], call["unpriced_at_most_usd"]) for call in calls)
+        assert unlimited == (None, None)
+        assert (hedged[0], left[0], broken[0]) == ("0", None, None)
+        assert Decimal("0.005") < Decimal(broken[1]) < Decimal(hedged[1]) < Decimal("0.01")  # a longer request
+        assert Decimal("0.3") < Decimal(left[1]) < Decimal("0.31")
+
+
+def test_a_hard_budget_has_spent_as_much_after_a_restart(simulator: Simulator, tmp_path: Path) -> None:
+    budgets = {
+        "tokens": {"limit_tokens": 90_000, "window": "total"},
+        "both": {"limit_tokens": 90_000, "window": "total", "provider": "up", "tag": "blue"},  # no roll-up tells it
+        "soft": {"limit_usd": 9, "mode": "expected"},
+    }
+    costs = {"daily_limit": 1, "mode": "hard", "budgets": budgets}
+    given = settings(simulator, costs, ledger={"url": f"sqlite:///{tmp_path / 'spine.db'}"})
+    with running_gateway(given) as running:
+        simulator.run("stall=20; for_s=20")
+        leave(running, max_tokens=6_000)
+        simulator.run("reset=mid-head")
+        blue = {"x-spine-tags": "blue"}
+        assert [chat(running, max_tokens=100, headers=blue).status for _ in range(2)] == [502, 200]
+        wait_until(lambda: stand(running, "daily_limit")["reserved_usd"] == "0")
+        spent = stand(running, "daily_limit")["spent_usd"]
+        tokens = [stand(running, name)["spent_tokens"] for name in ("tokens", "both")]
+        assert Decimal("0.31") < Decimal(spent) < Decimal("0.32")
+        assert tokens[0] > 6_200 > 400 > tokens[1] > 200
+    with running_gateway(given) as running:
+        assert stand(running, "daily_limit")["spent_usd"] == spent
+        assert [stand(running, name)["spent_tokens"] for name in ("tokens", "both")] == tokens
+        assert chat(running, max_tokens=64_000).headers["x-spine-notices"]  # what is left is no more than that
+        assert Decimal(stand(running, "daily_limit")["spent_usd"]) <= 1
+
+
+def test_a_hard_budget_whose_ledger_cannot_be_read_does_not_start(simulator: Simulator, tmp_path: Path) -> None:
+    path = tmp_path / "spine.db"
+    hard, soft = (
+        settings(simulator, {"daily_limit": 1, "mode": mode}, ledger={"url": f"sqlite:///{path}"})
+        for mode in ("hard", "expected")
+    )
+    SqliteDatabase(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE daily RENAME TO elsewhere")
+    with pytest.raises(ConfigError, match="what was spent of the budgets cannot be read"), running_gateway(hard):
+        pass
+    with running_gateway(soft) as running:
+        assert stand(running, "daily_limit")["spent_usd"] == "0"
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE elsewhere RENAME TO daily")
+    with running_gateway(hard) as running:
+        assert chat(running, max_tokens=100).status == 200
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -362,6 +440,14 @@ def test_the_ledger_knows_the_most_that_an_attempt_can_cost(simulator: Simulator
 def test_settings_that_cannot_hold_are_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         settings_of({"providers": {"sim": {"type": "simulated"}}, **given})
+
+
+@pytest.mark.parametrize("where", [{"state": {"url": "redis://h/0"}}, {"ledger": {"url": "postgresql://u:p@h/d"}}])
+def test_workers_may_share_budgets_where_something_counts_for_all(where: dict[str, Any]) -> None:
+    given = {"costs": {"daily_limit": 1}, "server": {"workers": 2}, "providers": {"sim": {"type": "simulated"}}}
+    assert settings_of({**given, **where}).server.workers == 2
+    with pytest.raises(ConfigError, match="or a ledger"):
+        settings_of({**given, "ledger": {"url": "sqlite:///spine.db"}})
 
 
 def test_threads_of_a_program_share_its_budgets(simulator: Simulator) -> None:

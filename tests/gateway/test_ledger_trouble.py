@@ -138,6 +138,32 @@ def test_who_must_be_written_down_is_refused_on_a_full_disk_and_nothing_is_sent(
     assert calls_in(small_disk) == 2 + served
 
 
+HARD: dict[str, Any] = {"limit_usd": 9, "mode": "hard"}
+
+
+@pytest.mark.parametrize(("budget", "ready"), [({}, 503), ({"tag": "paid"}, 200)])
+def test_what_a_hard_budget_concerns_is_refused_on_a_full_disk(
+    small_disk: Path, budget: dict[str, Any], ready: int
+) -> None:
+    """By itself, without `ledger.on_failure`: what is not written down would be spent again after a restart."""
+    paid = {"x-spine-tags": "paid"}
+    keys = {"strict": {"key": "strict-key"}, "easy": {"key": "easy-key", "on_ledger_failure": "serve"}}
+    costs = {"budgets": {"paid": {**HARD, **budget}, "counted": {"limit_usd": 9, "mode": "expected"}}}
+    with running_gateway(settings(small_disk, costs=costs, server={"keys": keys})) as running:
+        assert chat(running, STRICT | paid)[0] == 200
+        fill(small_disk)
+        wait_until(lambda: chat(running, STRICT | paid)[0] == 503)
+        asked = running.manager.registry.get("sim").metrics.request_count
+        status, told = chat(running, STRICT | paid)
+        assert (status, told["error"]["code"]) == (503, "ledger_unwritable")
+        assert running.manager.registry.get("sim").metrics.request_count == asked
+        assert chat(running, STRICT)[0] == ready
+        assert chat(running, EASY | paid)[0] == 200
+        assert ask(running, "/health/ready")[0] == ready
+        os.unlink(small_disk / "rest")
+        wait_until(lambda: chat(running, STRICT | paid)[0] == 200, 15)
+
+
 def test_each_key_has_its_own_say(small_disk: Path) -> None:
     keys = {"strict": {"key": "strict-key", "on_ledger_failure": "refuse"}, "easy": {"key": "easy-key"}}
     with running_gateway(settings(small_disk, server={"keys": keys})) as running:

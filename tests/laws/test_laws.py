@@ -18,7 +18,7 @@ from genai_spine.testing import laws, strategies
 from genai_spine.testing.laws import Speech
 
 each_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 SOME = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -63,6 +63,16 @@ def test_an_end_without_a_beginning_is_no_row() -> None:
     assert Matching().take([ended("a")]) == []
 
 
+@pytest.mark.parametrize("cost", [7, None])
+def test_one_entry_tells_how_an_attempt_and_its_call_ended(cost: int | None) -> None:
+    whose = {**WHOSE, "dialect": "d", "is_stream": True}
+    matching = Matching()
+    together = matching.take([begun("a", **whose), ended("a", cost, call_s=0.5), ended("a", cost, call_s=0.5)])
+    apart = Matching().take([begun("a", **whose), ended("a", cost), over("a", cost, at=0.0, **whose)])
+    assert [row._replace(ended=ended("a", cost)) if isinstance(row, Attempt) else row for row in together] == apart
+    assert not len(matching)
+
+
 def test_counts_that_cannot_be_are_not_known(database: SqliteDatabase) -> None:
     absurd = Tokens(input=2**70, output=-1, reasoning=5)
     end = Ended(id="a-0", at=0.0, status="answered", duration_s=0.0, tokens=absurd, cost_nanousd=10**30)

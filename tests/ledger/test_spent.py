@@ -22,7 +22,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-NOW = at("2026-11-19T12:00:00")
+NOW = NOON = at("2026-11-19T12:00:00")
 
 
 def call(number: int, begun: str, cost: int | None, most: int | None = None, **whose: Any) -> list[Entry]:
@@ -98,6 +98,28 @@ def test_tokens_are_told_too(ledger: Reader) -> None:
     budget = Budget(name="b", window="day", limit_tokens=1)
     spent = read_spent(ledger, (budget,), NOW)
     assert spent.of(budget, "", at("2026-11-19")) == (321, 30)
+
+
+def test_what_was_under_way_when_a_process_was_killed_counts_with_all_that_was_set_aside(tmp_path: Path) -> None:
+    of = {"provider": "openai", "model": "gpt-4o", "agent": "writer"}
+    begun, broken = (
+        Begun(id=f"{call}-1", call=call, at=NOON, most_nanousd=700, held_tokens=90, **of)  # type: ignore[arg-type]
+        for call in "12"
+    )
+    ended = Ended(
+        id="2-1", at=NOON, status="left", duration_s=1.0, tokens=Tokens(input=7), most_nanousd=800, uncounted_tokens=83
+    )
+    matching = Matching()
+    rows = [*matching.take([begun, broken, ended]), *matching.interrupted(all_of_them=True)]
+    database = SqliteDatabase(tmp_path / "spine.db")
+    database.enter(rows)
+    database.close()
+    reader = SqliteReader(tmp_path / "spine.db")
+    whole = Budget(name="whole", window="day", limit_tokens=1, is_hard=True)
+    part = Budget(name="part", window="day", limit_tokens=1, is_hard=True, agent="writer", provider="openai")
+    spent = read_spent(reader, (whole, part), NOW)  # the latter is told by no roll-up
+    assert [spent.of(budget, "", at("2026-11-19")) for budget in (whole, part)] == [(1_500, 180)] * 2
+    reader.close()
 
 
 def test_what_was_read_is_not_of_the_next_window(ledger: Reader) -> None:

@@ -72,7 +72,7 @@ def calls(draw: st.DrawFn) -> tuple[Most, TokenUsage]:
     return most, TokenUsage(**tokens, details=UsageDetails(**details) if any(details.values()) else None)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(calls(), st.sampled_from([*PRICES, PRICE, PRICE, Price(second=D("0.001"))]))
 def test_no_call_that_keeps_to_its_bound_costs_more(call: tuple[Most, TokenUsage], price: Price) -> None:
     most, usage = call

@@ -36,7 +36,7 @@ def same(usage: TokenUsage, price: Price) -> None:
         assert short == exact, "to the last digit"  # equal prices may be written with more or fewer zeros
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(usages, st.builds(Price, tiers=tiers, **some))
 def test_any_usage_at_any_price(usage: TokenUsage, price: Price) -> None:
     same(usage, price)

@@ -10,9 +10,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from genai_spine.settings import NOT_YET_IN_FORCE, Settings, document, schema, warnings_of
+from genai_spine.settings import Settings, document, schema, warnings_of
 from genai_spine.settings.build import field_types, is_struct, split
-from genai_spine.settings.reference import not_yet
 
 
 def structs(struct: type[msgspec.Struct] = Settings) -> set[type[msgspec.Struct]]:
@@ -51,21 +50,9 @@ def test_the_reference_has_every_key_with_type_default_and_words() -> None:
     assert entries["providers.<id>.timeouts.total"].doc == "As `timeouts.total`."
     assert entries["routes.<id>.targets"].default == "required"
     assert entries["retry.retryable_errors"].default == "rate_limit, server_error, network_error, timeout"
-    assert entries["routing.strategy"].in_force
-    assert entries["breaker.window"].in_force
-    assert entries["costs.daily_limit"].in_force
     assert entries["costs.budgets.<id>.limit_usd"].type == "a number"
-    assert entries["providers.<id>.cost.currency"].in_force
-    assert entries["providers.<id>.keep_alive"].in_force
     assert all(entry.doc and entry.type and entry.default for entry in entries.values())
     assert not [key for key in entries if "loaded" in key or "by_id" in key]
-
-
-def test_every_entry_of_the_not_yet_table_means_a_key() -> None:
-    keys = [entry.key.replace("<id>", "x") for entry in document()]
-    keys += ["routes.x.targets.0.weight"]
-    for entry in NOT_YET_IN_FORCE:
-        assert any(not_yet(key) is not None for key in keys if not_yet(key) == entry), entry
 
 
 @pytest.mark.parametrize(
@@ -106,9 +93,10 @@ def test_every_entry_of_the_not_yet_table_means_a_key() -> None:
         ),
     ],
 )
-def test_a_key_before_its_time_is_a_warning(load: Any, text: str, warnings: list[str]) -> None:
-    told = "understood, but not yet in force in this version"
-    assert [warning.replace(told, "…") for warning in warnings_of(load(text))] == warnings
+def test_what_limits_nothing_or_is_forgotten_is_a_warning_and_what_is_in_force_is_none(
+    load: Any, text: str, warnings: list[str]
+) -> None:
+    assert warnings_of(load(text)) == warnings
 
 
 def test_defaults_warn_of_nothing() -> None:

@@ -105,7 +105,7 @@ schemas = st.recursive(leaves, grown, max_leaves=8)
 
 
 @given(schemas)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_instance_is_valid(schema: Any):
     jsonschema.validate(instance_of(schema), schema)
 

@@ -111,7 +111,7 @@ def test_garbage_raises_only_bad_reply(coding, data):
 
 
 @cache
-def bomb(coding: str, size: int = 500_000_000) -> bytes:
+def bomb(coding: str, size: int = 100_000_000) -> bytes:
     block = bytes(1_000_000)
     count = size // len(block)
     if coding == "br":

@@ -427,7 +427,7 @@ async def test_fault_34_an_endless_head_is_cut(transport, endless):
 
     async with serve(make) as peer:
         with pytest.raises((BadReply, ProviderTimeout)):
-            await within(transport.send(peer.request(timeouts=short(first_byte_s=3.0))), 6)
+            await within(transport.send(peer.request(timeouts=short(first_byte_s=1.0))), 6)
         await within(peer.ended.wait(), 1.0)
 
 

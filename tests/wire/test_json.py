@@ -156,7 +156,7 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_depth_counts_brackets_outside_of_strings(value: Any) -> None:
     assert depth(json.dumps(value).encode()) == depth_of(value)
     assert depth(json.dumps(value, ensure_ascii=False, indent=1).encode()) == depth_of(value)

@@ -54,7 +54,7 @@ def botocores(
     return {name: request.headers[name] for name in wanted if name in request.headers}
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     st.sampled_from(["GET", "POST", "PUT"]),
     st.sampled_from(["https://bedrock-runtime.us-east-1.amazonaws.com", "http://127.0.0.1:8080", "https://h:443"]),

@@ -1,6 +1,6 @@
 """`spine doctor`: what is configured, what can be reached, what is missing, and how to mend it.
 
-Everything is asked at once and nothing longer than `LIMIT_S`. Exit code 1 if something that is configured
+Everything is asked at once and nothing longer than `--timeout`. Exit code 1 if something that is configured
 does not work; what is only worth knowing is a warning. machine.py looks around here, reach.py outside.
 """
 
@@ -30,7 +30,8 @@ from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import build_provider
 from genai_spine.settings import ProviderSettings, Settings, warnings_of
 
-LIMIT_S = 9.0
+TIMEOUT_S = 9.0
+"""How long a provider may take, unless `--timeout` says otherwise."""
 OLLAMA_S = 1.0
 
 _COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "failure": "red"}
@@ -38,15 +39,24 @@ _COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "failure": "red"
 
 @click.command()
 @config_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=TIMEOUT_S,
+    metavar="SECONDS",
+    help="How long each provider may take.",
+    show_default=True,
+)
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
-def command(output: Output, config: Path | None, is_json: bool) -> None:
+def command(output: Output, config: Path | None, timeout_s: float, is_json: bool) -> None:
     """Find out what is missing or does not work.
 
     Asks each provider for its list of models, which costs nothing. Exit code 1 if something that is
     configured does not work.
     """
-    checks = run(_examine(output, config))
+    checks = run(_examine(output, config, timeout_s))
     is_well = all(check.status != "failure" for check in checks)
     if is_json:
         cleaned = [
@@ -73,7 +83,7 @@ def _print(output: Output, checks: Sequence[Check]) -> None:
             output.line(f"{'':8} {'':{width}}  → {one_line(check.mend)}")
 
 
-async def _examine(output: Output, config: Path | None) -> list[Check]:
+async def _examine(output: Output, config: Path | None, timeout_s: float) -> list[Check]:
     checks = [*examine_machine()]
     try:
         settings = load(output, config)
@@ -87,7 +97,7 @@ async def _examine(output: Output, config: Path | None) -> list[Check]:
     checks += _settings(settings)
     by_id = settings.providers.by_id
     found = await asyncio.gather(
-        *(_within_limit(id, _provider(settings, id)) for id in by_id),
+        *(_in_time(id, _provider(settings, id), timeout_s) for id in by_id),
         *([] if any(table.type == "ollama" for table in by_id.values()) else [_other_ollama()]),
         examine_port(settings.server),
         examine_ledger(settings),
@@ -95,15 +105,15 @@ async def _examine(output: Output, config: Path | None) -> list[Check]:
     return [*checks, *(check for some in found for check in some)]
 
 
-async def _within_limit(id: str, findings: AsyncIterator[Check]) -> list[Check]:
+async def _in_time(id: str, findings: AsyncIterator[Check], timeout_s: float) -> list[Check]:
     """What is found in time; the last of it says why there is no more."""
     found: list[Check] = []
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(timeout_s):
             async for check in findings:
                 found.append(check)
     except TimeoutError:
-        detail = f"no answer within {LIMIT_S:g} s"
+        detail = f"no answer within {timeout_s:g} s"
         found.append(Check(status="failure", subject=id, detail=detail, mend="is the service overloaded?"))
     except SpineError as error:
         found.append(Check(status="failure", subject=id, detail=error.message))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from genai_spine.ledger.reading import day_of
+from genai_spine.ledger.reading import day_of, usd
 from genai_spine.model.errors import InvalidRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,6 +50,10 @@ def _cell(value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
     return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULAS else value
+
+
+def in_usd(nanousd: int) -> Decimal:
+    return usd(nanousd) or Decimal(0)
 
 
 def plain(amount: Decimal) -> str:

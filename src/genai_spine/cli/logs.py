@@ -100,12 +100,21 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def _row(call: LoggedCall) -> tuple[str, ...]:
-    cost = "?" if call.cost_usd is None else f"{call.cost_usd:f}" + ("+" if call.unpriced else "")
+    cost = _amount_of(call)
     model = "/".join(name for name in (call.provider, call.model) if name)
     when = f"{call.ended_at:%Y-%m-%d %H:%M:%S}"
     error = " ".join(str(part) for part in (call.status_code, call.error_type) if part is not None)
     texts = (when, call.id, call.status, model, f"{call.duration_s:.2f}", cost, call.caller or "–")
     return (*(" ".join(text.split()) for text in texts), str(call.attempts), error)
+
+
+def _amount_of(call: LoggedCall) -> str:
+    """What is not known is said with its bound, that of the whole call: `≤0.004`; `?` or `0.001+` where none is."""
+    if not call.unpriced:
+        return "?" if call.cost_usd is None else f"{call.cost_usd:f}"
+    if (most := call.unpriced_at_most_usd) is not None:
+        return f"≤{(call.cost_usd or 0) + most:f}"
+    return "?" if call.cost_usd is None else f"{call.cost_usd:f}+"
 
 
 def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: bool) -> None:
@@ -118,8 +127,8 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
         output.json(told_of)
         return
     for name in ("id", "ended_at", "status", "duration_s", "provider", "model", "caller", "agent", "route", "dialect"):
-        if told_of[name] is not None:
-            output.line(f"{name:12} {told_of[name]}")
+        if (value := told_of[name]) is not None:
+            output.line(f"{name:12} {f'{value:.3f}' if isinstance(value, float) else value}")
     output.line(f"{'cost':12} {_cost_of(told_of)}")
     for number, attempt in enumerate(told_of["attempts"], 1):
         output.line()
@@ -132,7 +141,14 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
 
 def _cost_of(call: dict[str, Any]) -> str:
     cost = "not known" if call["cost_usd"] is None else f"${call['cost_usd']}"
-    return f"{cost}, and {call['unpriced']} attempts of unknown cost" if call["unpriced"] else cost
+    if not (unpriced := call["unpriced"]):
+        return cost
+    attempts = "1 attempt" if unpriced == 1 else f"{unpriced} attempts"
+    most = call["unpriced_at_most_usd"]
+    if most is None:
+        return f"{cost}, and {attempts} of unknown cost"
+    bound = f"at most ${most}" if call["cost_usd"] is None else f"{cost}, and at most ${most} more"
+    return f"{bound} ({attempts})"
 
 
 _COUNTERS = (

@@ -7,18 +7,16 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from genai_spine.cli.figures import day, days, forms, plain, shown, signed, write_csv
+from genai_spine.cli.figures import day, days, forms, in_usd, plain, shown, signed, write_csv
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
 from genai_spine.ledger.opening import database_of, reader_of
-from genai_spine.ledger.reading import usd
 from genai_spine.ledger.repricing import Cost, Done, apply, has_run, undo
 from genai_spine.ledger.scan import DAY_S, Counted, Which, attempts, day_of
 from genai_spine.model.errors import ConfigError
@@ -193,7 +191,7 @@ def _told(plan: Plan, run: str | None, as_of: date | None) -> dict[str, Any]:
 
 
 def _plain(sums: Sums) -> dict[str, Any]:
-    before, after = _usd(sums.before), _usd(sums.after)
+    before, after = in_usd(sums.before), in_usd(sums.after)
     return {
         "attempts": sums.attempts,
         "changed": sums.changed,
@@ -202,10 +200,6 @@ def _plain(sums: Sums) -> dict[str, Any]:
         "after_usd": plain(after),
         "difference_usd": plain(after - before),
     }
-
-
-def _usd(nanousd: int) -> Decimal:
-    return usd(nanousd) or Decimal(0)
 
 
 def _write_csv(plan: Plan) -> None:
@@ -228,6 +222,6 @@ def _print(output: Output, plan: Plan, run: str | None) -> None:
 
 
 def _cells(sums: Sums) -> list[str]:
-    before, after = _usd(sums.before), _usd(sums.after)
+    before, after = in_usd(sums.before), in_usd(sums.after)
     counts = [f"{sums.attempts:,}", f"{sums.changed:,}", f"{sums.known:,}"]
     return [*counts, shown(before), shown(after), signed(after - before)]

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import click
 
+from genai_spine.cli.figures import days, forms, write_csv
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
 from genai_spine.engine.costs.spending import budgets_of
 from genai_spine.ledger.forecasts import Foretold, budget_forecasts, month_forecasts
 from genai_spine.ledger.opening import reader_of
-from genai_spine.ledger.reading import Usage, UsageReport, day_of, told, usage
-from genai_spine.model.errors import InvalidRequest
+from genai_spine.ledger.reading import Usage, UsageReport, told, usage
 from genai_spine.settings import Settings
 
 _WAYS = ("provider", "model", "key", "agent", "route", "tag", "day")
 
 
-def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
-    """Raises: BadParameter."""
-    try:
-        return None if value is None else day_of(value, datetime.now(UTC).date())
-    except InvalidRequest as error:
-        raise click.BadParameter(error.message) from error
-
-
 @click.command()
 @config_option
 @click.option("--by", type=click.Choice(_WAYS), help="One line for each of these.")
-@click.option("--since", callback=_day, metavar="7d|DATE", help="From this day on (UTC).")
-@click.option("--until", callback=_day, metavar="DATE", help="To this day, itself included.")
+@days
 @click.option("--key", "caller", metavar="NAME", help="Of one caller's key alone, as `--by key` names it.")
 @click.option("--forecast", "is_forecast", is_flag=True, help="What it will be when the month and each budget end.")
-@click.option("--json", "is_json", is_flag=True, help="For programs.")
-@click.option("--csv", "is_csv", is_flag=True, help="For spreadsheets.")
+@forms
 @click.pass_obj
 def command(
     output: Output,
@@ -70,17 +57,8 @@ def command(
 
 
 def _write_csv(report: UsageReport) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
     rows = report.data if report.by is not None else (report.total,)
-    writer.writerow((report.by or "", *Usage.__struct_fields__[1:]))
-    for row in rows:
-        plain = told(row)
-        writer.writerow([_cell(plain[name]) for name in Usage.__struct_fields__])
-
-
-def _cell(value: Any) -> Any:
-    """What a spreadsheet would take for a formula is a text: names are made up by callers."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+    write_csv((report.by or "", *Usage.__struct_fields__[1:]), [[*told(row).values()] for row in rows])
 
 
 def _print(output: Output, report: UsageReport) -> None:
@@ -92,6 +70,8 @@ def _print(output: Output, report: UsageReport) -> None:
         for row, used in zip(rows, (*report.data, report.total), strict=True):
             row += [f"{used.cached_calls:,}", _usd(used.saved_usd)]
     output.table(columns, rows, right=columns[1:])
+    if (most := report.total.unpriced_at_most_usd) and (known := report.total.cost_usd) is not None:
+        output.line(f"known ${known:,f}, and at most ${most:,f} more")
 
 
 def _row(row: Usage, name: str) -> list[str]:
@@ -108,7 +88,7 @@ def _unknown(row: Usage) -> str:
     if not row.unpriced:
         return ""
     most = row.unpriced_at_most_usd
-    return f"{row.unpriced:,} calls" + ("" if most is None else f", at most {most:,f}")
+    return f"{row.unpriced:,} attempts" + ("" if most is None else f", at most {most:,f}")
 
 
 # ------------------------------------------------------------ what it will be
@@ -126,11 +106,7 @@ def _foretell(
     if is_json:
         output.json({"as_of": now.isoformat(), "interval": 0.9, "data": told(lines)})
     elif is_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(Foretold.__struct_fields__)
-        for line in lines:
-            plain = told(line)
-            writer.writerow([_cell(plain[name]) for name in Foretold.__struct_fields__])
+        write_csv(Foretold.__struct_fields__, [[*told(line).values()] for line in lines])
     else:
         columns = ["of", "until", "spent", "expected", "90 %", "limit", "reached", "unknown"]
         output.table(columns, [_forecast_row(line) for line in lines], right=columns[2:6])

@@ -12,11 +12,10 @@ from typing import Any
 import click
 import msgspec
 
-from genai_spine.cli.figures import day, days, forms, percent, plain, shown, write_csv
+from genai_spine.cli.figures import day, days, forms, in_usd, percent, plain, shown, write_csv
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
 from genai_spine.ledger.opening import reader_of
-from genai_spine.ledger.reading import usd
 from genai_spine.ledger.scan import Counted, Which, attempts, day_of
 from genai_spine.model.card import ModelCard, Price
 from genai_spine.model.errors import ConfigError
@@ -183,10 +182,6 @@ def _names(row: Counted, by: str | None) -> Iterator[str]:
 # ---------------------------------------------------------------- what is told
 
 
-def _usd(nanousd: int) -> Decimal:
-    return usd(nanousd) or Decimal(0)
-
-
 def _rows(comparison: Comparison, by: str | None) -> list[tuple[str, Sums]]:
     rows = list(comparison.by.items())
     return sorted(rows) if by == "day" else sorted(rows, key=lambda row: (-row[1].spent, row[0]))
@@ -197,10 +192,10 @@ def _plain(sums: Sums) -> dict[str, Any]:
         "attempts": sums.attempts,
         "input_tokens": sums.input_tokens,
         "output_tokens": sums.output_tokens,
-        "spent_usd": plain(_usd(sums.spent)),
-        "would_cost_usd": plain(_usd(sums.would)),
-        "difference_usd": plain(_usd(sums.would) - _usd(sums.spent)),
-        "with_its_tokens_usd": None if sums.corrected is None else plain(_usd(sums.corrected)),
+        "spent_usd": plain(in_usd(sums.spent)),
+        "would_cost_usd": plain(in_usd(sums.would)),
+        "difference_usd": plain(in_usd(sums.would) - in_usd(sums.spent)),
+        "with_its_tokens_usd": None if sums.corrected is None else plain(in_usd(sums.corrected)),
     }
 
 
@@ -211,7 +206,7 @@ def _told(comparison: Comparison, model: str, by: str | None) -> dict[str, Any]:
         "total": _plain(comparison.total),
         "data": [{"name": name, **_plain(sums)} for name, sums in _rows(comparison, by)],
         "not_compared": {
-            reason: {"why": REASONS[reason], "attempts": found.attempts, "spent_usd": plain(_usd(found.spent))}
+            reason: {"why": REASONS[reason], "attempts": found.attempts, "spent_usd": plain(in_usd(found.spent))}
             for reason, found in comparison.excluded.items()
         },
         "by_a_later_price": comparison.later,
@@ -229,7 +224,7 @@ def _print(output: Output, comparison: Comparison, model: str, by: str | None) -
     rows = [[name, *_cells(sums)] for name, sums in _rows(comparison, by)]
     output.table(columns, [*rows, ["total", *_cells(comparison.total)]], right=columns[1:])
     for reason, found in comparison.excluded.items():
-        output.note(f"not compared: {found.attempts:,} attempts for {shown(_usd(found.spent))}: {REASONS[reason]}")
+        output.note(f"not compared: {found.attempts:,} attempts for {shown(in_usd(found.spent))}: {REASONS[reason]}")
     if comparison.later:
         output.note(f"{comparison.later:,} attempts are older than its first price: today's is taken")
     for name, ratio in comparison.ratios.items():
@@ -238,7 +233,7 @@ def _print(output: Output, comparison: Comparison, model: str, by: str | None) -
 
 
 def _cells(sums: Sums) -> list[str]:
-    spent, would = _usd(sums.spent), _usd(sums.would)
+    spent, would = in_usd(sums.spent), in_usd(sums.would)
     counts = [f"{sums.attempts:,}", f"{sums.input_tokens:,}", f"{sums.output_tokens:,}"]
-    its_own = None if sums.corrected is None else _usd(sums.corrected)
+    its_own = None if sums.corrected is None else in_usd(sums.corrected)
     return [*counts, shown(spent), shown(would), percent(would - spent, spent), shown(its_own)]

@@ -120,7 +120,7 @@ class _Call(Generic[T]):
         """One attempt. Raises: SpineError; LimitReached and TargetClosed where nothing was sent."""
         traffic, record = self._traffic, self._record
         if traffic.must_write is not None:
-            traffic.must_write.check(record.caller)
+            traffic.must_write.check(target.choice, record)
         grant = None
         if traffic.limiter.concerns(target.choice, record.caller):
             at_once = traffic.limiter.at_once
@@ -133,7 +133,7 @@ class _Call(Generic[T]):
         attempt = traffic.enter(target, record, grant, reservation, is_hedge=is_hedge, is_last=is_last)
         try:
             if traffic.must_write is not None:
-                traffic.must_write.check_begun(record.caller, attempt)
+                traffic.must_write.check_begun(attempt, record)
             sending = self._send(target.choice, attempt)
             if traffic.is_bounded(target, record, self._decision):
                 is_stream = self._discard is not None

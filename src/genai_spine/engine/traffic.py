@@ -133,8 +133,7 @@ class Traffic:
         attempt.grant, attempt.reservation = grant, reservation
         record.attempts.append(attempt)
         if self.write is not None and record.is_accounted:
-            most = reservation.most_nanousd if reservation is not None else None
-            attempt.account = Account(self.write, attempt, record, most)
+            attempt.account = Account(self.write, attempt, record, self.spending.bound)
         return attempt
 
     def close(self, record: CallRecord) -> None:

@@ -289,7 +289,7 @@ async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
             "held": ledger.held,
             "lost": ledger.lost,
         }
-        if ledger.held and (must_write := gateway.manager.traffic.must_write) is not None and must_write.refuses(None):
+        if ledger.held and (must_write := gateway.manager.traffic.must_write) is not None and must_write.refuses_all:
             state["status"] = "refusing"
         elif ledger.held or ledger.trouble is not None:
             state["status"] = "degraded"

@@ -21,7 +21,7 @@ from genai_spine.ledger.tables import MIGRATIONS, RollUps
 
 _AT_ONCE = 500
 """Ids in one statement."""
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE = 128
 """Rows in one statement: SQLite runs it without holding up Python's other threads, which is worth little for a row."""
 
 R = TypeVar("R", bound=Row)

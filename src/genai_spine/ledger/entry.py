@@ -35,6 +35,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="b", array_like=True,
     dialect: str | None = None
     most_nanousd: int | None = None
     is_hedge: bool = False
+    held_tokens: int | None = None
+    """What budgets have set aside for it, in and out."""
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -55,7 +57,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True, gc=False):
     """What became of an attempt, maybe after its call is over. A cost of 0 says that nothing is charged; where it is
-    None, `most_nanousd` of its beginning bounds it."""
+    None, `most_nanousd` bounds it, or where that is None that of its beginning."""
 
     id: str
     at: float
@@ -73,6 +75,12 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True,
     """As the answer named it, where that differs."""
     service: str | None = None
     """The tier that was charged, where it is not the ordinary one: `batch`, `flex`, `priority`."""
+    most_nanousd: int | None = None
+    uncounted_tokens: int | None = None
+    """What budgets take for used beside `tokens`, where nobody knows how many there were."""
+    call_s: float | None = None
+    """How long the whole call took, where it is over with this attempt, which was its only one: no `Call` is written
+    then, since all that it would tell is here and in the beginning."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, gc=False):

@@ -20,6 +20,12 @@ class Attempt(NamedTuple):
     is_late: bool = False
     """Whether its call was over before: what it cost is added to the call's."""
 
+    @property
+    def most_nanousd(self) -> int | None:
+        """What it may have cost at most, as far as that was worked out."""
+        most = self.ended.most_nanousd
+        return most if most is not None else self.begun.most_nanousd
+
 
 Row = Attempt | Call
 
@@ -61,6 +67,8 @@ class Matching:
                 attempt = self._end(entry)
                 if attempt is not None:
                     rows.append(attempt)
+                    if entry.call_s is not None:
+                        rows.append(_over_with(attempt, entry.call_s))
             else:
                 rows.append(entry)
                 self._close(entry)
@@ -111,9 +119,11 @@ class Matching:
             call.known += 1
             call.known_nanousd += ended.cost_nanousd
         call.period = self._period
+        is_late = call.is_over
+        call.is_over = is_late or ended.call_s is not None
         if call.is_over and not call.under_way:
             del self._calls[begun.call]
-        return Attempt(begun, ended, call.is_over)
+        return Attempt(begun, ended, is_late)
 
     def _close(self, over: Call) -> None:
         call = self._calls.get(over.id)
@@ -141,6 +151,18 @@ class Matching:
         ]  # fmt: skip
 
 
+def _over_with(attempt: Attempt, call_s: float) -> Call:
+    """The call that was over with its only attempt."""
+    begun, ended, _ = attempt
+    return Call(
+        id=begun.call, at=ended.at, duration_s=call_s, status=ended.status, attempts=1, caller=begun.caller,
+        agent=begun.agent, route=begun.route, tags=begun.tags, dialect=begun.dialect, is_stream=begun.is_stream,
+        provider=begun.provider, model=begun.model or None, cost_nanousd=ended.cost_nanousd,
+        unpriced=int(ended.cost_nanousd is None), error_type=ended.error_type, status_code=ended.status_code,
+    )  # fmt: skip
+
+
 def _interrupted(begun: Begun) -> Ended:
     """An attempt whose end nobody saw: it may have cost what was set aside for it."""
-    return Ended(id=begun.id, at=begun.at, status="interrupted", duration_s=0.0)
+    held = begun.held_tokens
+    return Ended(id=begun.id, at=begun.at, status="interrupted", duration_s=0.0, uncounted_tokens=held)

@@ -16,7 +16,7 @@ from genai_spine.ledger.tables import MIGRATIONS
 from genai_spine.model.errors import ConfigError
 
 SCHEMA = "genai_spine"
-_LOCK = 0x67656E6169  # "genai": one writer at a time, and one that migrates
+LOCK = 0x67656E6169  # "genai": one writer at a time, and one that migrates
 _CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
     "application_name": "genai-spine",
@@ -74,7 +74,7 @@ class PostgresDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._connection.transaction():
-            self._connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            self._connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
             self._connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
             yield
 

@@ -26,7 +26,7 @@ BY = {
 }  # fmt: skip
 """What usage can be summed by, with the kind of its roll-ups. A key goes by the name that the gateway gives it."""
 MOST_LISTED = 1000
-_OTHER_RATES = frozenset(("cost_nanousd", "unpriced", "most_nanousd", "unbounded", "saved_nanousd"))
+_OTHER_RATES = frozenset(("cost_nanousd", "unpriced", "most_nanousd", "unbounded", "saved_nanousd", "uncounted_tokens"))
 
 
 class Reader(Protocol):
@@ -87,7 +87,10 @@ class LoggedCall(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None
     model: str | None
     cost_usd: Decimal | None
+    """Of the attempts whose cost is known."""
     unpriced: int
+    unpriced_at_most_usd: Decimal | None
+    """What the others may have cost at most, beside that; None where it is not known."""
     error_type: str | None
     status_code: int | None
     is_cached: bool
@@ -120,7 +123,7 @@ class LoggedAttempt(msgspec.Struct, frozen=True, kw_only=True):
     is_estimated: bool
     cost_usd: Decimal | None
     at_most_usd: Decimal | None
-    """What was set aside for it."""
+    """What it may have cost."""
     price_since: str | None
     price_source: str | None
     error_type: str | None
@@ -218,6 +221,10 @@ _CALL = (
     "id, ended_at, duration_s, status, attempts, caller, agent, route, tags, dialect, is_stream, provider, model, "
     "cost_nanousd, unpriced, error_type, status_code, is_cached, saved_nanousd"
 )
+_MOST = (
+    "CASE WHEN c.unpriced > 0 THEN (SELECT CASE WHEN count(*) = count(a.most_nanousd) "
+    "THEN CAST(sum(a.most_nanousd) AS BIGINT) END FROM attempt a WHERE a.call = c.id AND a.cost_nanousd IS NULL) END"
+)
 _ATTEMPT = (
     "id, begun_at, provider, model, answered_model, dialect, is_stream, is_hedge, status, duration_s, first_s, "
     "input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, "
@@ -251,7 +258,7 @@ def recent_calls(
     where = f" WHERE {' AND '.join(terms)}" if terms else ""
     order = "ASC" if after is not None else "DESC"
     rows = reader.query(
-        f"SELECT {_CALL} FROM call{where} ORDER BY ended_at {order}, id {order} LIMIT ?",
+        f"SELECT {_CALL}, {_MOST} FROM call c{where} ORDER BY ended_at {order}, id {order} LIMIT ?",
         (*values, max(1, min(limit, MOST_LISTED))),
     )
     return [_call(row) for row in rows]
@@ -259,7 +266,7 @@ def recent_calls(
 
 def find_call(reader: Reader, id: str) -> tuple[LoggedCall, tuple[LoggedAttempt, ...]] | None:
     """A call and its attempts, the first one first."""
-    rows = reader.query(f"SELECT {_CALL} FROM call WHERE id = ?", (id,))
+    rows = reader.query(f"SELECT {_CALL}, {_MOST} FROM call c WHERE id = ?", (id,))
     if not rows:
         return None
     attempts = reader.query(f"SELECT {_ATTEMPT} FROM attempt WHERE call = ? ORDER BY begun_at, id", (id,))
@@ -275,11 +282,13 @@ def _cursor(text: str) -> tuple[float, str]:
 
 
 def _call(row: tuple[Any, ...]) -> LoggedCall:
-    named = dict(zip(_CALL.split(", "), row, strict=True))
+    *columns, most = row
+    named = dict(zip(_CALL.split(", "), columns, strict=True))
     cost, saved = named.pop("cost_nanousd"), named.pop("saved_nanousd")
     tags = tuple(msgspec.json.decode(named["tags"])) if named["tags"] else ()
     known = {"ended_at": _moment(named["ended_at"]), "tags": tags, "is_stream": bool(named["is_stream"])}
     known |= {"is_cached": bool(named["is_cached"]), "saved_usd": usd(saved)}
+    known["unpriced_at_most_usd"] = usd(most) if named["unpriced"] else Decimal(0)
     cursor = f"{named['ended_at']!r}:{named['id']}"
     return LoggedCall(**{**named, **known}, cost_usd=usd(cost), cursor=cursor)
 

@@ -3,7 +3,8 @@
 Whole days (UTC) come from the roll-ups, as far as their sums can tell a budget's part: by one of provider, model,
 key, agent and tag, and by one of these of each key. The rest, such as the hours that a day in another zone begins
 before UTC's, or what one agent used of one provider, comes from the attempts themselves, as far as they are kept. An
-attempt whose cost is not known counts with what it may have cost at most.
+attempt whose cost is not known counts with what it may have cost at most, and one whose tokens are not with what was
+set aside for it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from genai_spine.ledger.reading import Reader
 from genai_spine.policy.budget import Budget, Span, Subject, span_of
 
 KINDS = {"provider": "provider", "model": "model", "key": "caller", "agent": "agent", "tag": "tag"}
-_SUMS = "sum(cost_nanousd) + sum(most_nanousd), sum(input_tokens) + sum(output_tokens)"
+_SUMS = "sum(cost_nanousd) + sum(most_nanousd), sum(input_tokens + output_tokens + uncounted_tokens)"
 _ATTEMPTS = (
     "SELECT a.provider, a.model, c.caller, c.agent, c.tags, sum(coalesce(a.cost_nanousd, a.most_nanousd, 0)), "
-    "sum(coalesce(a.input_tokens, 0) + coalesce(a.output_tokens, 0)) FROM attempt a JOIN call c ON c.id = a.call "
+    "sum(coalesce(a.input_tokens, 0) + coalesce(a.output_tokens, 0) + coalesce(a.uncounted_tokens, 0)) "
+    "FROM attempt a JOIN call c ON c.id = a.call "
     "WHERE c.ended_at >= ? AND a.begun_at >= ? AND a.begun_at < ? "
     "GROUP BY a.provider, a.model, c.caller, c.agent, c.tags"
 )

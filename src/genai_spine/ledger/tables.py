@@ -75,6 +75,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE daily ADD COLUMN cached_calls BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE daily ADD COLUMN saved_nanousd BIGINT NOT NULL DEFAULT 0",
     ),
+    (
+        "ALTER TABLE attempt ADD COLUMN uncounted_tokens BIGINT",
+        "ALTER TABLE daily ADD COLUMN uncounted_tokens BIGINT NOT NULL DEFAULT 0",
+    ),
 )
 """Each is run once, in order, in one transaction with the others that are missing. What has been released is
 never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows lie in the order of their key."""
@@ -82,7 +86,7 @@ never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows
 SUMS = (
     "calls", "failed", "attempts", "failed_attempts", "input_tokens", "output_tokens", "cache_read_tokens",
     "cache_write_tokens", "reasoning_tokens", "cost_nanousd", "unpriced", "most_nanousd", "unbounded",
-    "cached_calls", "saved_nanousd",
+    "cached_calls", "saved_nanousd", "uncounted_tokens",
 )  # fmt: skip
 """Of `unpriced` attempts the cost is not known: it is `most_nanousd` at most, but for the `unbounded` ones."""
 
@@ -91,7 +95,7 @@ ATTEMPT = (
     "duration_s", "first_s", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
     "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "is_estimated",
     "cost_nanousd", "most_nanousd", "price_since", "price_source", "error_type", "status_code", "service", "agent",
-    "more",
+    "more", "uncounted_tokens",
 )  # fmt: skip
 """The columns in the order of `attempt_row`."""
 CALL = (
@@ -135,8 +139,8 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         begun.id, begun.call, begun.at, _text(begun.provider), _text(begun.model), _text(ended.model), begun.dialect,
         int(begun.is_stream), int(begun.is_hedge), ended.status, ended.duration_s, ended.first_s,
         *_counts(tokens), int(tokens.is_estimated), _money(ended.cost_nanousd),
-        _money(begun.most_nanousd), ended.price_since, ended.price_source, ended.error_type, ended.status_code,
-        _text(ended.service), _text(begun.agent), _text(tokens.more),
+        _money(attempt.most_nanousd), ended.price_since, ended.price_source, ended.error_type, ended.status_code,
+        _text(ended.service), _text(begun.agent), _text(tokens.more), _count(ended.uncounted_tokens),
     )  # fmt: skip
 
 
@@ -181,10 +185,12 @@ class RollUps:
             part[6] += _count(tokens.cache_read) or 0
             part[7] += _count(tokens.cache_write) or 0
             part[8] += _count(tokens.reasoning) or 0
+        if ended.uncounted_tokens is not None:
+            part[15] += _count(ended.uncounted_tokens) or 0
         if (cost := _money(ended.cost_nanousd)) is not None:
             part[9] += cost
         else:
-            most = _money(begun.most_nanousd)
+            most = _money(attempt.most_nanousd)
             part[10] += 1
             part[11] += most or 0
             part[12] += most is None

@@ -9,7 +9,7 @@ from genai_spine.settings.complete import api_key_of
 from genai_spine.settings.discover import discover
 from genai_spine.settings.load import load_settings
 from genai_spine.settings.prices import CostSettings, ModelCostSettings
-from genai_spine.settings.reference import NOT_YET_IN_FORCE, Entry, document, redacted, schema, warnings_of
+from genai_spine.settings.reference import Entry, document, redacted, schema, warnings_of
 from genai_spine.settings.tree import (
     AgentSettings,
     BreakerSettings,
@@ -40,7 +40,6 @@ from genai_spine.settings.tree import (
 )
 
 __all__ = [
-    "NOT_YET_IN_FORCE",
     "AgentSettings",
     "BreakerSettings",
     "CostSettings",

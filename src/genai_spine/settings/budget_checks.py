@@ -19,6 +19,18 @@ def has_budgets(costs: CostsSettings) -> bool:
     return bool(costs.budgets or costs.limits) or costs.daily_limit is not None or costs.monthly_budget is not None
 
 
+def counted_at(settings: Settings) -> str | None:
+    """The server at which several processes count together: that of the shared state, or a ledger in PostgreSQL."""
+    if settings.state.url is not None:
+        return settings.state.url.reveal()
+    url = None if settings.ledger.url is None else settings.ledger.url.reveal()
+    return url if url is not None and is_postgres(url) else None
+
+
+def is_postgres(url: str) -> bool:
+    return url.partition("://")[0] in ("postgresql", "postgres")
+
+
 def problems(settings: Settings) -> Iterator[Problem]:
     costs = settings.costs
     try:
@@ -35,10 +47,11 @@ def problems(settings: Settings) -> Iterator[Problem]:
     for name, budget in costs.budgets.items():
         if budget.limit_usd is None and budget.limit_tokens is None:
             yield Problem(("costs", "budgets", name), "limits nothing: set limit_usd or limit_tokens")
-    if has_budgets(costs) and settings.server.workers > 1 and settings.state.url is None:
+    if has_budgets(costs) and settings.server.workers > 1 and counted_at(settings) is None:
         yield Problem(
             ("server", "workers"),
-            "each worker would spend a whole budget of its own: set state.url, so that they count together",
+            "each worker would spend a whole budget of its own: set state.url (Redis), or a ledger.url of PostgreSQL, "
+            "so that they count together",
         )
 
 

@@ -17,32 +17,6 @@ from genai_spine.settings.explain import dotted
 from genai_spine.settings.tree import Duration, ProvidersSettings, RouteTarget, Secret, Settings
 
 
-class NotYet(msgspec.Struct, frozen=True):
-    """A key that settings understand before the engine does."""
-
-    key: str
-    """Dotted, `*` for any one name; all keys below it are meant too."""
-    feature: str
-    but: tuple[str, ...] = ()
-    """The values that are in force already."""
-
-
-NOT_YET_IN_FORCE: tuple[NotYet, ...] = ()
-
-
-def _matches(pattern: str, key: str) -> bool:
-    wanted, parts = pattern.split("."), key.split(".")
-    return len(parts) >= len(wanted) and all(want in ("*", part) for want, part in zip(wanted, parts, strict=False))
-
-
-def not_yet(key: str, value: Any = None) -> NotYet | None:
-    """The entry for a dotted key, unless `value` is in force already."""
-    return next(
-        (entry for entry in NOT_YET_IN_FORCE if _matches(entry.key, key) and str(value) not in entry.but),
-        None,
-    )
-
-
 def warnings_of(settings: Settings) -> list[str]:
     """What to tell the operator at start and in `spine config check`; nothing here stops the program."""
     warnings = list(settings.loaded.warnings)
@@ -53,15 +27,6 @@ def warnings_of(settings: Settings) -> list[str]:
         warnings += [f"providers.{id}.safety_settings: {words}" for words in _strange_safety(provider.safety_settings)]
     warnings += idle_patterns(settings)
     warnings += budget_checks.warnings(settings)
-    given = set(settings.loaded.keys)
-    seen: set[str] = set()
-    for key, value, default in _leaves(settings, Settings()):
-        entry = not_yet(key, value)
-        if entry is None or entry.key in seen or (value == default and key not in given):
-            continue
-        if entry.but or "*" not in entry.key:
-            seen.add(entry.key)
-        warnings.append(f"{key}: understood, but not yet in force in this version ({entry.feature})")
     return warnings
 
 
@@ -77,39 +42,6 @@ def _strange_safety(given: Any) -> Iterator[str]:
         texts = [pair for pair in given.items() if all(isinstance(text, str) for text in pair)]
         for word, known in unknown_words(texts):
             yield f'Gemini is not known to have "{word}", but {", ".join(sorted(known))}'
-
-
-def _leaves(value: Any, default: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every leaf with its dotted key and its default, providers as they are written in a file."""
-    if isinstance(value, msgspec.Struct):
-        same = isinstance(default, type(value))
-        blank = default if same else _blank(type(value))
-        for name in value.__struct_fields__:
-            if name != "loaded":
-                inner = key if name == "by_id" else f"{key}.{name}".removeprefix(".")
-                yield from _leaves(getattr(value, name), getattr(blank, name, None), inner)
-    elif isinstance(value, dict):
-        for name, part in value.items():
-            yield from _leaves(part, None, f"{key}.{name}")
-    elif isinstance(value, list | tuple) and any(isinstance(part, msgspec.Struct) for part in value):
-        for index, part in enumerate(value):
-            yield from _leaves(part, None, f"{key}.{index}")
-    else:
-        yield key, value, default
-
-
-def _blank(struct: type[msgspec.Struct]) -> Any:
-    """The struct's defaults, by name."""
-    return types.SimpleNamespace(
-        **{
-            field.name: field.default_factory()
-            if field.default_factory is not msgspec.NODEFAULT
-            else None
-            if field.required
-            else field.default
-            for field in msgspec.structs.fields(struct)
-        }
-    )
 
 
 # A dump without secrets
@@ -225,7 +157,6 @@ class Entry(msgspec.Struct, frozen=True):
     type: str
     default: str
     doc: str
-    in_force: bool
 
 
 def document() -> list[Entry]:
@@ -260,7 +191,6 @@ def _entries(struct: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[En
             type=_type_name(type_),
             default="required" if field.required else _default_name(default),
             doc=(meta.description if meta is not None else None) or "",
-            in_force=not_yet(key, "" if default is None else default) is None,
         )
 
 

@@ -7,14 +7,17 @@ between has said what it was about to spend.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Status, Tokens
 from genai_spine.model.response import TokenUsage
+from genai_spine.policy.budget_need import Asks, nothing
 from genai_spine.policy.cost import nanousd
 
 if TYPE_CHECKING:
@@ -32,17 +35,24 @@ class Write(Protocol):
         """Whether the entries are where they outlive the process."""
 
 
+class Bound(Protocol):
+    def __call__(self, attempt: Attempt, asks: Callable[[], Asks], usage: TokenUsage | None) -> int | None:
+        """What an attempt that is over may have cost at most, in nano-dollars; None: nobody knows."""
+
+
 class Account:
-    """One attempt's entries. `write` appends some to the ledger.
+    """One attempt's entries. `write` appends some to the ledger; `bound` is asked where a cost is not known.
 
     How a whole answer ended is written together with how its call did, which is before anybody is given the answer:
     one write is half the price of two.
     """
 
-    __slots__ = ("_ended", "_waits", "_write", "cost_nanousd", "id", "is_written")
+    __slots__ = ("_asks", "_bound", "_ended", "_waits", "_write", "cost_nanousd", "id", "is_written")
 
-    def __init__(self, write: Write, attempt: Attempt, record: CallRecord, most_nanousd: int | None = None) -> None:
+    def __init__(self, write: Write, attempt: Attempt, record: CallRecord, bound: Bound) -> None:
         self._write = write
+        self._bound = bound
+        self._asks = record.asks  # the record lets go of it when the call is over, and some attempts end later
         self._ended: Ended | None = None
         """Not written yet."""
         self._waits = not record.is_stream
@@ -50,6 +60,7 @@ class Account:
         call = record.call_id
         self.id = f"{call}-{len(record.attempts)}"
         choice = attempt.target.choice
+        reservation = attempt.reservation
         self.is_written = write(
             Begun(
                 id=self.id,
@@ -63,8 +74,9 @@ class Account:
                 route=record.route,
                 tags=record.tags,
                 dialect=record.dialect,
-                most_nanousd=most_nanousd,
+                most_nanousd=reservation.most_nanousd if reservation is not None else None,
                 is_hedge=attempt.is_hedge,
+                held_tokens=reservation.held_tokens if reservation is not None else None,
             )
         )
 
@@ -88,7 +100,10 @@ class Account:
             service=priced.service,
             error_type=attempt.error_type,
             status_code=attempt.status_code,
+            most_nanousd=self._bound(attempt, self._asks, usage) if cost_nanousd is None else None,
+            uncounted_tokens=_uncounted(attempt, usage) if attempt.reservation is not None else None,
         )
+        self._asks = nothing
         if self._waits and ended.status == "answered":
             self._ended = ended
         else:
@@ -108,7 +123,12 @@ def close(record: CallRecord, write: Write) -> None:
             _tell_cached(record, record.cached, write)
         return
     last = attempts[-1]
-    if len(attempts) > 1:
+    if len(attempts) == 1 and not record.is_shared and last.account is not None:
+        ended = last.account.take_ended()
+        if ended is not None:  # as most calls go: one entry tells how both ended
+            write(replace(ended, call_s=time.monotonic() - record.begun_s))
+            return
+    elif len(attempts) > 1:
         last = next((attempt for attempt in reversed(attempts) if status_of(attempt) == "answered"), last)
     paid = () if record.is_shared else attempts
     ends: list[Entry] = []
@@ -175,6 +195,15 @@ def status_of(attempt: Attempt) -> Status:
     if attempt.left or not attempt.is_settled:  # which others wait for, when its own call is over
         return "left"
     return "answered" if attempt.error is None else "failed"
+
+
+def _uncounted(attempt: Attempt, usage: TokenUsage | None) -> int | None:
+    """As `spending.settle` takes them for used."""
+    is_whole = usage is not None and attempt.error is None
+    if attempt.reservation is None or (not attempt.may_be_billed and (is_whole or attempt.error is not None)):
+        return None
+    counted = 0 if usage is None else (usage.input_tokens or 0) + (usage.output_tokens or 0)
+    return max(0, attempt.reservation.held_tokens - counted)
 
 
 def _may_cost(attempt: Attempt) -> bool:

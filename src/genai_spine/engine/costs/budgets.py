@@ -66,6 +66,11 @@ class Reservation:
         return need.most(need.most_output if self.max_tokens is None else self.max_tokens).nanousd
 
     @property
+    def held_tokens(self) -> int:
+        """How many are set aside, in the budget that wants the most."""
+        return max([held.tokens for held in self.amounts])
+
+    @property
     def output_tokens(self) -> int:
         """For how long an answer something is set aside."""
         if any(tally.budget.is_hard for tally in self.tallies):

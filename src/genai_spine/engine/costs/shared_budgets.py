@@ -1,4 +1,5 @@
-"""Budgets that several processes share, in Redis or Valkey: each decision is one step of `shared_budgets.lua`.
+"""Budgets that several processes share, in Redis or Valkey, or in the ledger's PostgreSQL: each decision is one step
+of the server's (shared_budgets.lua, shared_budgets.sql).
 
 The tallies of this process are what it last heard of the server's sums. A decision is made by them and asked of the
 server, which takes it or tells how the sums stand: then it is made again. What a process that died has reserved counts
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genai_spine.engine.costs.budget_words import COST_LIMIT
-from genai_spine.engine.limits.redis_line import TIMEOUT_S, Command, RedisLine
+from genai_spine.engine.limits.redis_line import RedisLine
 from genai_spine.engine.limits.redis_state import PREFIX
+from genai_spine.engine.limits.server_line import Command, ServerLine
 from genai_spine.policy.budget import BudgetLevel, Fitting, Subject, Tally, Unfitting, fit
 from genai_spine.policy.budget_need import Amount, Need
+from genai_spine.settings.budget_checks import is_postgres
 
 if TYPE_CHECKING:
     from genai_spine.engine.costs.budgets import Budgets, Reservation
@@ -42,9 +45,9 @@ class SharedBudgets:
     poll_s = 0.05
     """How often a call that waits asks again: of room that other processes make nobody tells it."""
 
-    def __init__(self, url: str, *, lease_s: float, prefix: str = PREFIX, timeout_s: float = TIMEOUT_S) -> None:
-        """Raises: ConfigError where the extra is missing or the URL is none of Redis's."""
-        self._line = RedisLine(url, f"{prefix}:probe", timeout_s, script=SCRIPT, what="budgets")
+    def __init__(self, url: str, *, lease_s: float, prefix: str = PREFIX, timeout_s: float | None = None) -> None:
+        """The server that the URL names. Raises: ConfigError where its extra is missing or it is no server's."""
+        self._line = _line_to(url, prefix, timeout_s)
         self._prefix = prefix
         self._lease_us = int(lease_s * 1e6)
         self._process = f"{os.getpid()}-{secrets.token_hex(6)}"
@@ -198,6 +201,15 @@ class SharedBudgets:
             key = f"{self._prefix}:budget:{tally.budget.window}:{int(tally.starts_s)}:{tally.name}"
             keys += [key, f"{key}:calls"]
         return keys
+
+
+def _line_to(url: str, prefix: str, timeout_s: float | None) -> ServerLine:
+    how = {} if timeout_s is None else {"timeout_s": timeout_s}
+    if not is_postgres(url):
+        return RedisLine(url, f"{prefix}:probe", script=SCRIPT, what="budgets", **how)
+    from genai_spine.engine.costs.postgres_line import PostgresLine  # noqa: PLC0415  # who has no Postgres
+
+    return PostgresLine(url, **how)
 
 
 def _levels(tally: Tally) -> list[int]:

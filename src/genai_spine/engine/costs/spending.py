@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING
@@ -18,15 +18,15 @@ from genai_spine.engine.costs.budget_words import COST_LIMIT
 from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.ledger.opening import NoLedgerYet, open_reader
 from genai_spine.ledger.spent import read_spent
-from genai_spine.model.errors import BudgetExceeded, ConfigError
+from genai_spine.model.errors import BudgetExceeded, ConfigError, SpineError
 from genai_spine.model.events import PartDelta, StreamEvent
-from genai_spine.model.response import Notice
+from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.policy.budget import Budget, Span, Subject, Tally
 from genai_spine.policy.budget_need import Asks, Need, need_of
 from genai_spine.policy.cost import nanousd
 from genai_spine.policy.route import Choice
 from genai_spine.settings import Settings
-from genai_spine.settings.budget_checks import WINDOWS, has_budgets
+from genai_spine.settings.budget_checks import WINDOWS, counted_at, has_budgets
 
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
@@ -77,6 +77,29 @@ class Spending:
         except BudgetExceeded as error:
             record.pass_over(target.choice, error)
             raise
+
+    def bound(self, attempt: Attempt, asks: Callable[[], Asks], usage: TokenUsage | None) -> int | None:
+        """What an attempt that is over may have cost at most, whether or not a budget looks at it; None: nobody knows.
+
+        No less than any budget counts, so that the ledger remembers for them what they have taken for spent.
+        """
+        target, reservation = attempt.target, attempt.reservation
+        bounds: list[int | None]
+        if reservation is not None:
+            bounds = [reservation.most_nanousd, *(held.nanousd for held in reservation.amounts)]
+        elif target.provider.standing(target.choice.model).price is None:
+            return None
+        else:
+            try:
+                need = self.need_of(target, asks())
+            except (SpineError, TypeError, ValueError, RecursionError):  # of a request that nobody could be sent
+                return None
+            if need.is_unbounded or (need.tariff is None and not need.is_free):
+                return None
+            bounds = [need.most(need.most_output).nanousd]
+        if usage is not None:
+            bounds.append(nanousd(target.provider.priced(target.choice.model or "", usage).cost_usd))
+        return None if bounds[0] is None else max(bound for bound in bounds if bound is not None)
 
     def need_of(self, target: Target, asks: Asks) -> Need:
         choice, provider = target.choice, target.provider
@@ -258,10 +281,10 @@ async def metered(
 def _budgets(settings: Settings, *, is_on: bool) -> Budgets:
     costs = settings.costs
     shared = None
-    if is_on and settings.state.url is not None:
+    if is_on and (url := counted_at(settings)) is not None:
         from genai_spine.engine.costs.shared_budgets import SharedBudgets  # noqa: PLC0415  # who shares nothing
 
-        shared = SharedBudgets(settings.state.url.reveal(), lease_s=2 * float(settings.timeouts.total))
+        shared = SharedBudgets(url, lease_s=2 * float(settings.timeouts.total))
     return Budgets(budgets_of(settings) if is_on else (), max_wait_s=float(costs.max_wait), shared=shared)
 
 

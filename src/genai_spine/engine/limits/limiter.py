@@ -287,7 +287,7 @@ class Limiter:
         return [(bucket.kind, bucket.limit, self.state.left(bucket)) for bucket in buckets]
 
     def why_not(self, choice: Choice, caller: str | None, tags: tuple[str, ...] = ()) -> str | None:
-        """Why a call to this target would be refused now, as far as that is known in this process; who may wait is not."""
+        """Why a call to this target would be refused now, as far as this process knows; one that may wait is not."""
         if self._limits.max_wait or not self.concerns(choice, caller):
             return None
         gate = self._gate(choice)

@@ -1,0 +1,208 @@
+"""The line to a server that counts for several processes: commands in, answers out, and what happens when none come.
+
+Commands of all calls go through one connection, those that came up together in one write, so that many at a
+time cost little more than one. A server that lets such a write wait for too long counts as away: everyone who
+waits is told at once, nobody asks any more, and a probe in the background finds out when it is back. Nothing is
+sent twice: what was taken twice would have to be given back. Must not know: which server it is (redis_line.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+_PROBES_S = (0.05, 0.1, 0.25, 0.5, 1.0)
+"""Before each probe of a server that is away; the last one again and again."""
+_SPELLS = 5
+"""Spells in which it is waited for; one that ends late was kept by this process itself."""
+_CONNECT_S = 2.0
+_MOST_AT_ONCE = 200
+
+T = TypeVar("T")
+
+logger = logging.getLogger("genai_spine.state")
+
+
+class Command:
+    """One run of the script. `answer` is None where nobody waits for it."""
+
+    __slots__ = ("answer", "args", "keys", "undo")
+
+    def __init__(
+        self,
+        keys: list[str],
+        args: list[Any],
+        answer: asyncio.Future[Any] | None = None,
+        undo: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.keys = keys
+        self.args = args
+        self.answer = answer
+        self.undo = undo
+        """What to do with an answer for which nobody waits any more."""
+
+
+class ServerLine(ABC):
+    """Opened by the first command, in the event loop of the day. `_client` is the connection, or None."""
+
+    __slots__ = ("_awake", "_client", "_loop", "_pending", "_task", "_timeout_s", "_what", "is_away", "place")
+
+    def __init__(self, url: str, timeout_s: float, what: str) -> None:
+        """`what` is counted, for the log."""
+        self._timeout_s = timeout_s
+        """How long the server may take for an answer."""
+        self._what = what
+        self.place = _place(url)
+        self.is_away = False
+        self._client: Any = None
+        self._pending: list[Command] = []
+        self._awake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @abstractmethod
+    async def _answers(self, batch: list[Command]) -> list[Any]:
+        """One for each, over the connection that there is or a new one. Raises: whatever the server comes up with."""
+
+    @abstractmethod
+    async def _connect(self) -> Any:
+        """A new connection in place of the old one. Raises: as `_answers`."""
+
+    @abstractmethod
+    async def _probe(self, client: Any) -> None:
+        """Whether the server takes what is written, and not only answers. Raises: as `_answers`."""
+
+    @abstractmethod
+    async def _drop(self) -> None:
+        """Close the connection, broken as it may be. Never raises."""
+
+    def send(self, command: Command) -> None:
+        """Sent as soon as those before it are answered; dropped where the server is away."""
+        self._open()
+        if not self.is_away:
+            self._pending.append(command)
+            self._awake.set()
+
+    async def ask(self, keys: list[str], args: list[Any], undo: Callable[[Any], None]) -> Any:
+        """The script's answer; None where the server is away, or gave none in time. Never raises for that.
+
+        `undo` gets an answer that came when nobody waited for it any more.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.send(Command(keys, args, answer, undo))
+        if self.is_away:
+            return None
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.result() is not None:
+                undo(answer.result())
+            raise
+
+    async def close(self) -> None:
+        """Once what was sent is answered."""
+        task, self._task = self._task, None
+        if task is None or self._loop is not asyncio.get_running_loop():
+            return
+        while self._pending and not self.is_away and not task.done():
+            await asyncio.wait([task], timeout=0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self._drop()
+
+    # ------------------------------------------------------------ in the background
+
+    def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._loop is not loop:
+            self._loop, self._client = loop, None
+            self._pending, self._awake = [], asyncio.Event()
+            self._task = loop.create_task(self._run(), name="spine-shared-state")
+
+    async def _run(self) -> None:
+        while True:
+            if self.is_away:
+                await self._wait_until_back()
+            await self._awake.wait()
+            batch = self._pending[:_MOST_AT_ONCE]
+            try:
+                answers = await self._in_time(self._answers(batch))
+            except Exception as error:  # whatever the client or the server comes up with: the calls go on
+                self._lose(error)
+                continue
+            del self._pending[: len(batch)]
+            if not self._pending:
+                self._awake.clear()
+            for command, answer in zip(batch, answers, strict=True):
+                _deliver(command, answer)
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the server answers in time.
+
+        A spell in which this process or the machine stood still counts for a quarter: else each busy moment here
+        would be taken for the server's fault.
+        Raises: TimeoutError.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        task.add_done_callback(_let_be)
+        waits, spell_s = 0.0, self._timeout_s / _SPELLS
+        try:
+            while not task.done():
+                begun_s = loop.time()
+                await asyncio.wait([task], timeout=spell_s)
+                waits += 1.0 if loop.time() - begun_s < 1.5 * spell_s else 0.25
+                if waits >= _SPELLS and not task.done():
+                    raise TimeoutError
+            return task.result()
+        finally:
+            task.cancel()
+
+    def _lose(self, error: Exception) -> None:
+        """The server is away: whoever waits for an answer goes on without one."""
+        if self.is_away:
+            return
+        why = str(error) or f"no answer within {self._timeout_s * 1000:.0f} ms"
+        said = "%s is away (%s): until it answers each process keeps %s by itself"
+        logger.warning(said, self.place, why, self._what)
+        self.is_away = True
+        pending, self._pending = self._pending, []
+        self._awake.clear()
+        for command in pending:
+            _deliver(command, None)
+
+    async def _wait_until_back(self) -> None:
+        for pause_s in itertools.chain(_PROBES_S, itertools.repeat(_PROBES_S[-1])):
+            await asyncio.sleep(pause_s)
+            try:
+                async with asyncio.timeout(_CONNECT_S):
+                    client = await self._connect()
+                await self._in_time(self._probe(client))
+                break
+            except Exception as error:  # it is still away, in whatever way
+                logger.debug("%s is still away: %s", self.place, error)
+        self.is_away = False
+        logger.warning("%s answers again: %s are shared as before", self.place, self._what)
+
+
+def _deliver(command: Command, answer: Any) -> None:
+    if command.answer is not None and not command.answer.done():
+        command.answer.set_result(answer)
+    elif command.undo is not None and answer is not None:
+        command.undo(answer)
+
+
+def _let_be(task: asyncio.Task[Any]) -> None:
+    """What becomes of it after its time is of no interest, and not to be complained of."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _place(url: str) -> str:
+    """The URL without user, password and query."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
