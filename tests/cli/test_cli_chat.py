@@ -139,7 +139,8 @@ def test_nothing_configured_is_one_line_with_the_mend(place: Place) -> None:
 
 
 def test_an_ollama_that_was_asked_for_is_asked(place: Place, free_port: int) -> None:
-    result = place.run("chat", "-m", "ollama/llama3.2", "hi", OLLAMA_HOST=f"127.0.0.1:{free_port}")
+    refusing = {"OLLAMA_HOST": f"127.0.0.1:{free_port}", "GENAI_RETRY_MAX_RETRIES": "0"}
+    result = place.run("chat", "-m", "ollama/llama3.2", "hi", **refusing)
     assert result.code == 1
     assert str(free_port) in result.err
 

@@ -18,7 +18,7 @@ from genai_spine.policy.model_names import same_model
 
 ALL_MODELS = ""
 _ZERO = Decimal(0)
-_NANO = Decimal("0.000000001")
+_ONE_NANO = Decimal("0.000000001")
 _LIKE = Decimal("0.1")
 """By how much two gaps may differ that are said to be the same calls."""
 
@@ -126,13 +126,13 @@ def count(
             sums[measure] = sums.get(measure, _ZERO) + (number or 0)
         ours.estimated += usage.estimated
     if cost is not None:
-        sums["usd"] = sums.get("usd", _ZERO) + cost * _NANO
+        sums["usd"] = sums.get("usd", _ZERO) + cost * _ONE_NANO
         return
     is_counted = usage is not None and is_whole
     ours.unpriced += is_counted
     ours.uncounted += not is_counted
     known = ours.at_most_usd
-    ours.at_most_usd = None if known is None or most is None else known + most * _NANO
+    ours.at_most_usd = None if known is None or most is None else known + most * _ONE_NANO
 
 
 def reconcile(export: Export, ours: Mapping[Key, Ours], tolerance: Decimal) -> Reconciled:

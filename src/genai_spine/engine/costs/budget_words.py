@@ -43,10 +43,10 @@ def exceeded(refused: Unfitting, subject: Subject, need: Need, now_s: float) -> 
         case "unknown_price":
             target = f"{subject.provider}/{subject.model}" if subject.model else subject.provider
             mend = f'set providers.{subject.provider}.cost, or costs.unknown_price = "allow"'
-            return _error(tally, f"the price of {target} is not known, and {_named(tally)} is in USD: {mend}", now_s)
+            return _error(tally, f"the price of {target} is not known, and {named(tally)} is in USD: {mend}", now_s)
         case "away":
             said = "is counted by a server that does not answer, and is closed until it does"
-            error = _error(tally, f"{_named(tally)} {said}", now_s)
+            error = _error(tally, f"{named(tally)} {said}", now_s)
             error.status_code, error.code, error.retry_after_s = 503, "budget_unknown", 1.0
             return error
         case _:
@@ -61,7 +61,7 @@ def no_room(tally: Tally, needed: Amount, now_s: float, *, is_hard: bool = False
     in_usd = tally.budget.limit_nanousd is not None and needed.nanousd
     amount = dollars(needed.nanousd) if in_usd else f"{needed.tokens:,} tokens"
     said = f"has not enough left for a call that {how} {amount}"
-    return _error(tally, f"{_named(tally)} {said}: {_sums(tally)}{_again(tally)}", now_s)
+    return _error(tally, f"{named(tally)} {said}: {_sums(tally)}{_again(tally)}", now_s)
 
 
 def cut(tally: Tally, now_s: float) -> BudgetExceeded:
@@ -70,7 +70,7 @@ def cut(tally: Tally, now_s: float) -> BudgetExceeded:
 
 
 def used_up(tally: Tally) -> str:
-    return f"{_named(tally)} is used up: {_sums(tally)}{_again(tally)}"
+    return f"{named(tally)} is used up: {_sums(tally)}{_again(tally)}"
 
 
 def _error(tally: Tally, message: str, now_s: float, *, is_cut: bool = False) -> BudgetExceeded:
@@ -89,7 +89,8 @@ def _error(tally: Tally, message: str, now_s: float, *, is_cut: bool = False) ->
     )
 
 
-def _named(tally: Tally) -> str:
+def named(tally: Tally) -> str:
+    """What messages call it: the budget "daily_limit", or the limit that the request set for itself."""
     return "the request's cost_limit" if tally.budget.name == COST_LIMIT else f'the budget "{tally.name}"'
 
 

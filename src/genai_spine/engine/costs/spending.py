@@ -14,7 +14,7 @@ from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING
 
-from genai_spine.engine.costs.budget_words import COST_LIMIT
+from genai_spine.engine.costs.budget_words import COST_LIMIT, named
 from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.ledger.opening import NoLedgerYet, open_reader
 from genai_spine.ledger.spent import read_spent
@@ -27,6 +27,7 @@ from genai_spine.policy.cost import nanousd
 from genai_spine.policy.route import Choice
 from genai_spine.settings import Settings
 from genai_spine.settings.budget_checks import WINDOWS, counted_at, has_budgets
+from genai_spine.settings.budgets import MOST_USD
 
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
@@ -130,7 +131,7 @@ class Spending:
         if record.cost_limit is None:
             return None
         if record.allowance is None:
-            limit = int(min(record.cost_limit, Decimal(9_000_000)) * _NANO)
+            limit = int(min(record.cost_limit, Decimal(MOST_USD)) * _NANO)
             budget = Budget(
                 name=COST_LIMIT,
                 window="total",
@@ -218,14 +219,10 @@ def notice_of(reservation: Reservation) -> Notice | None:
     if reservation.max_tokens is None:
         return None
     of = reservation.of
-    why = "no limit was set, and a hard budget needs one" if of is None else f"more would not fit into {_whose(of)}"
+    why = "no limit was set, and a hard budget needs one" if of is None else f"more would not fit into {named(of)}"
     return Notice(
         code="max_tokens_capped", message=f"the answer may have {reservation.cap} tokens: {why}", param="max_tokens"
     )
-
-
-def _whose(tally: Tally) -> str:
-    return "the request's cost_limit" if tally.budget.name == COST_LIMIT else f'the budget "{tally.name}"'
 
 
 # ---------------------------------------------------------------- streams
