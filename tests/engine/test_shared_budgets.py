@@ -100,6 +100,24 @@ def test_a_server_that_was_flushed_is_told_what_is_known(server: RedisServer) ->
     run(main())
 
 
+def test_calls_that_end_while_the_server_stands_still_are_settled_when_it_goes_on(server: RedisServer) -> None:
+    async def main() -> None:
+        budgets = Budgets(BUDGETS, shared=SharedBudgets(server.url, lease_s=60, timeout_s=0.1))
+        assert budgets.shared is not None
+        reservations = [await budgets.reserve(SUBJECT, NEED) for _ in range(4)]
+        server.freeze()
+        for reservation in reservations:
+            reservation.settle(1_000_000, 10)
+            await asyncio.sleep(0.01)  # the first one is on its way, and the others wait for it
+        await eventually(lambda: budgets.shared is not None and budgets.shared.is_away)
+        server.thaw()
+        await eventually(lambda: budgets.shared is not None and not budgets.shared.is_away)
+        assert await spent_of(budgets) == (4_000_000, 0)
+        await budgets.shared.close()
+
+    run(main())
+
+
 def test_while_the_server_is_away_hard_budgets_are_closed_and_others_counted_alone(server: RedisServer) -> None:
     async def main() -> None:
         hard = budgets_of(server, Budget(name="hard", limit_nanousd=USD, is_hard=True, is_closed_alone=True))

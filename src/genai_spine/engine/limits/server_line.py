@@ -132,7 +132,7 @@ class ServerLine(ABC):
             try:
                 answers = await self._in_time(self._answers(batch))
             except Exception as error:  # whatever the client or the server comes up with: the calls go on
-                self._lose(error)
+                self._lose(error, sent=len(batch))
                 continue
             del self._pending[: len(batch)]
             if not self._pending:
@@ -162,16 +162,22 @@ class ServerLine(ABC):
         finally:
             task.cancel()
 
-    def _lose(self, error: Exception) -> None:
-        """The server is away: whoever waits for an answer goes on without one."""
+    def _lose(self, error: Exception, sent: int) -> None:
+        """The server is away: whoever waits for an answer goes on without one.
+
+        What nobody waits for and was not `sent`, as that a call is over, is sent when it is back: what that call has
+        held would else be held until its time is over.
+        """
         if self.is_away:
             return
         why = str(error) or f"no answer within {self._timeout_s * 1000:.0f} ms"
         said = "%s is away (%s): until it answers each process keeps %s by itself"
         logger.warning(said, self.place, why, self._what)
         self.is_away = True
-        pending, self._pending = self._pending, []
-        self._awake.clear()
+        pending = self._pending
+        self._pending = [command for command in pending[sent:] if command.answer is None]
+        if not self._pending:
+            self._awake.clear()
         for command in pending:
             _deliver(command, None)
 
