@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background ignores Ctrl-C, and so would every command that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_as_they_were() -> Iterator[None]:
+    """A command that is run within a test sets levels for the whole process; other tests read what is logged."""
+    loggers = [logging.getLogger(name) for name in (None, "genai_spine")]
+    before = [(logger.level, logger.propagate, logger.disabled) for logger in loggers]
+    disabled_below = logging.root.manager.disable
+    yield
+    for logger, (level, propagate, disabled) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.disabled = propagate, disabled
+    logging.disable(disabled_below)
