@@ -289,7 +289,7 @@ def commands() -> str:
 @block
 def cli() -> str:
     parts = [_help(spine, "spine", None)]
-    with click.Context(spine, info_name="spine") as context:
+    with click.Context(spine, info_name="spine", **spine.context_settings) as context:
         for name in COMMANDS:
             command = spine.get_command(context, name)
             assert command is not None, name
@@ -300,7 +300,7 @@ def cli() -> str:
 def _helps(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
     yield _help(command, name, parent)
     if isinstance(command, click.Group):
-        with click.Context(command, info_name=name, parent=parent) as context:
+        with click.Context(command, info_name=name, parent=parent, **command.context_settings) as context:
             for inner, sub in command.commands.items():
                 yield from _helps(sub, inner, context)
 
