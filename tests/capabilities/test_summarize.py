@@ -219,6 +219,7 @@ async def test_text_in_any_script_arrives_as_it_is() -> None:
     assert text_of(model.prompts[0]) == content
 
 
+@pytest.mark.slow
 async def test_five_megabytes_are_summarised() -> None:
     content = "\n\n".join([marked(400)] * 100)[:5_000_000]
     assert len(content) == 5_000_000

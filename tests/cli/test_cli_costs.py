@@ -138,6 +138,7 @@ def test_runs_that_are_not_there_and_wrong_use_are_told(here: Here) -> None:
     assert not (here.place.path / "none.db").exists()
 
 
+@pytest.mark.slow
 def test_what_the_traffic_would_have_cost_elsewhere(ledger: Place) -> None:
     ledger.run("costs", "reprice", "--apply")
     same = json.loads(ledger.run("costs", "whatif", "--model", "openai/gpt-4o", "--provider", "openai", "--json").out)
@@ -178,6 +179,7 @@ def bill(output: int = 200) -> str:
     return json.dumps({"object": "page", "data": [bucket], "has_more": False})
 
 
+@pytest.mark.slow
 def test_a_bill_that_agrees_ends_with_0_and_one_that_does_not_with_1(ledger: Place) -> None:
     ledger.write(bill(), "usage.json")
     agrees = ledger.run("costs", "reconcile", "usage.json", "--provider", "openai")

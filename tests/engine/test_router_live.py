@@ -73,6 +73,7 @@ async def test_a_slow_one_gets_less_of_the_load(simulator: Simulator) -> None:
         assert answered["a"] < min(answered["b"], answered["c"]), (strategy, answered)
 
 
+@pytest.mark.slow
 async def test_speed_finds_the_quick_one_by_trying(simulator: Simulator) -> None:
     fault = parse_fault("stall=head; for_s=0.15")
     simulator.run(*(Step(model=name, times="always", fault=fault) for name in ("a", "b")))
