@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,19 @@ def _logs_are_as_they_were() -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate, logger.disabled = propagate, disabled
     logging.disable(disabled_below)
+
+
+@pytest.fixture
+def disk_of_mb(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A file system of so many MB, that can really be full."""
+    place = tmp_path / "disk"
+
+    def mounted(megabytes: int) -> Path:
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("this user may mount nothing")
+        return place
+
+    yield mounted
+    subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ from budgets_caller import BUDGETS, NEED, SUBJECT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer
+from shared_budgets_cases import USD, callers, spent_of
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.engine.costs.postgres_line import PostgresLine
@@ -33,8 +32,6 @@ sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 from postgres_server import PostgresServer
 
 pytestmark = pytest.mark.servers
-CALLER = Path(__file__).with_name("budgets_caller.py")
-USD = 10**9
 TABLES = "genai_spine.budget_sum, genai_spine.budget_call, genai_spine.budget_process"
 _numbers = itertools.count()
 
@@ -71,30 +68,12 @@ async def close(*all: Budgets) -> None:
             await budgets.shared.close()
 
 
-async def spent_of(budgets: Budgets) -> tuple[int, int]:
-    """Nano-dollars that are spent and held of the first, as the server has them."""
-    await budgets.refresh()
-    first = budgets.status()[0]
-    return int(first.spent_usd * USD), int(first.reserved_usd * USD)
-
-
-def callers(url: str, *calls: str) -> list[dict[str, Any]]:
-    at = time.monotonic() + 3
-    commands = [[sys.executable, str(CALLER), url, *each.split()] for each in calls]
-    processes = [
-        subprocess.Popen([*command[:4], str(at), *command[4:]], stdout=subprocess.PIPE, text=True)
-        for command in commands
-    ]
-    said = [process.communicate(timeout=60)[0] for process in processes]
-    return [json.loads(text) for text in said if text]
-
-
 # ---------------------------------------------------------------- several processes
 
 
 @pytest.mark.slow
 def test_three_processes_use_one_budget_up_and_no_more(url: str) -> None:
-    told = callers(url, "100", "100", "100")
+    told = callers(url, "100", "100", "100", begin_in_s=3)
     total = sum(each["spent"] for each in told)
     assert not any(each["away"] for each in told)
     assert min(each["calls"] for each in told) > 5
@@ -105,7 +84,7 @@ def test_three_processes_use_one_budget_up_and_no_more(url: str) -> None:
 
 @pytest.mark.slow
 def test_what_a_process_held_that_died_counts_as_spent_once_its_time_is_over(url: str) -> None:
-    told = callers(url, "60", "40 die")
+    told = callers(url, "60", "40 die", begin_in_s=3)
     total = sum(each["spent"] for each in told)
     time.sleep(5.2)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from budgets_caller import BUDGETS, NEED, SUBJECT
 from redis_server import RedisServer
+from shared_budgets_cases import USD, callers, spent_of
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.engine.costs.shared_budgets import SharedBudgets
@@ -22,8 +20,6 @@ from genai_spine.policy.budget import Budget, BudgetLevel
 from genai_spine.testing.fixtures import eventually
 
 T = TypeVar("T")
-CALLER = Path(__file__).with_name("budgets_caller.py")
-USD = 10**9
 
 
 @pytest.fixture
@@ -43,27 +39,9 @@ def budgets_of(server: RedisServer, *budgets: Budget, lease_s: float = 60, max_w
     return Budgets(budgets or BUDGETS, max_wait_s=max_wait_s, shared=shared)
 
 
-async def spent_of(budgets: Budgets) -> tuple[int, int]:
-    """Nano-dollars and tokens of the first, as the server has them."""
-    await budgets.refresh()
-    first = budgets.status()[0]
-    return int(first.spent_usd * USD), int(first.reserved_usd * USD)
-
-
-def callers(server: RedisServer, *calls: str) -> list[dict[str, Any]]:
-    at = time.monotonic() + 1.5
-    commands = [[sys.executable, str(CALLER), server.url, *each.split()] for each in calls]
-    processes = [
-        subprocess.Popen([*command[:4], str(at), *command[4:]], stdout=subprocess.PIPE, text=True)
-        for command in commands
-    ]
-    said = [process.communicate(timeout=60)[0] for process in processes]
-    return [json.loads(text) for text in said if text]
-
-
 @pytest.mark.slow
 def test_three_processes_use_one_budget_up_and_no_more(server: RedisServer) -> None:
-    told = callers(server, "250", "250", "250")
+    told = callers(server.url, "250", "250", "250", begin_in_s=1.5)
     total = sum(each["spent"] for each in told)
     assert not any(each["away"] for each in told)
     assert min(each["calls"] for each in told) > 5
@@ -73,7 +51,7 @@ def test_three_processes_use_one_budget_up_and_no_more(server: RedisServer) -> N
 
 @pytest.mark.slow
 def test_what_a_process_held_that_died_counts_as_spent_once_its_time_is_over(server: RedisServer) -> None:
-    told = callers(server, "60", "40 die")
+    told = callers(server.url, "60", "40 die", begin_in_s=1.5)
     total = sum(each["spent"] for each in told)
     time.sleep(5.2)
 

@@ -21,7 +21,7 @@ import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
-from genai_spine.engine.costs.asks import asks_of_exchange
+from genai_spine.engine.costs.asks import USUAL_BYTES_PER_TOKEN, asks_of_exchange
 from genai_spine.engine.routing.request_facts import expected
 from genai_spine.engine.streams import event_stream, relaying
 from genai_spine.engine.streams.continuation import Resume, continued
@@ -48,7 +48,6 @@ _ID_PREFIX = f"gen-{os.urandom(8).hex()}"  # of this process: ids are unique, no
 _numbers = count()
 _Said = TypeVar("_Said", CompletionResponse, MessageStart)
 _ORDINARY_BYTES = 20_000
-_BYTES_PER_TOKEN = 4
 _SHOWN = (Text, Refusal, ToolCall)
 """The parts that every dialect shows."""
 
@@ -144,7 +143,7 @@ class Exchange:
         corrected anyway. A long one may hold images, which are few tokens for their bytes. Raises: InvalidRequest.
         """
         if len(self.body) <= _ORDINARY_BYTES:
-            return len(self.body) // _BYTES_PER_TOKEN + ANSWER_TOKENS
+            return len(self.body) // USUAL_BYTES_PER_TOKEN + ANSWER_TOKENS
         return expected(self.request, self.peek.model)
 
     @property

@@ -191,7 +191,7 @@ class ProviderManager:
         await self.alerts.close()
         if self.cache is not None:
             await self.cache.store.close()
-        ledger, self.ledger, self.traffic.write = self.ledger, None, None
+        ledger, self.ledger, self.traffic.write, self.traffic.must_write = self.ledger, None, None, None
         if ledger is not None:
             await asyncio.to_thread(ledger.close)  # it waits for the database
 

@@ -135,12 +135,28 @@ class LoggedAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     def usage(self) -> TokenUsage | None:
         """What was used, by counter; None where the provider told of nothing."""
-        names = (name for name in self.__struct_fields__ if name.endswith("_tokens"))
-        counts = {name: count for name in names if (count := getattr(self, name)) is not None}
-        if not counts and self.more is None:
-            return None
-        known = {"estimated": self.is_estimated, "service_tier": self.service, **counts}
-        return msgspec.structs.replace(self.more or TokenUsage(), **known)
+        return used(self, self.more)
+
+
+class Counts(Protocol):
+    """What a row of an attempt says of its tokens."""
+
+    @property
+    def is_estimated(self) -> bool | int: ...
+    @property
+    def service(self) -> str | None: ...
+
+
+_COUNTERS = tuple(name for name in LoggedAttempt.__struct_fields__ if name.endswith("_tokens"))
+
+
+def used(row: Counts, more: TokenUsage | None) -> TokenUsage | None:
+    """What a row with all the counters of an attempt, and what few calls use, come to; None where there is nothing."""
+    counts = {name: count for name in _COUNTERS if (count := getattr(row, name)) is not None}
+    if not counts and more is None:
+        return None
+    known = {"estimated": bool(row.is_estimated), "service_tier": row.service, **counts}
+    return TokenUsage(**known) if more is None else msgspec.structs.replace(more, **known)
 
 
 def arithmetic_of(attempt: LoggedAttempt, price: Price | None) -> str:

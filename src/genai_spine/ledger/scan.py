@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from genai_spine.ledger.reading import Reader, more_of
+from genai_spine.ledger.reading import Reader, more_of, used
 from genai_spine.model.response import TokenUsage
 
 AT_ONCE = 5_000
@@ -57,33 +57,15 @@ class Counted(NamedTuple):
 
     def usage(self) -> TokenUsage | None:
         """What was used, by counter; None where nothing is known of it."""
-        counts = self[7:15]
-        if counts == _NOTHING and self.more is None:
-            return None
-        usage = TokenUsage(
-            input_tokens=counts[0],
-            output_tokens=counts[1],
-            cache_read_tokens=counts[2],
-            cache_write_tokens=counts[3],
-            cache_write_1h_tokens=counts[4],
-            reasoning_tokens=counts[5],
-            audio_input_tokens=counts[6],
-            audio_output_tokens=counts[7],
-            service_tier=self.service,
-            estimated=bool(self.is_estimated),
-        )
         if self.more is None:
-            return usage
+            return used(self, None)
         more = more_of(self.more)
-        if more is None:
-            return None
-        return msgspec.structs.replace(usage, details=more.details, compute_s=more.compute_s)
+        return used(self, more) if more is not None else None
 
     def owner_tags(self) -> tuple[str, ...]:
         return tuple(msgspec.json.decode(self.tags, type=list[str])) if self.tags else ()
 
 
-_NOTHING = (None,) * 8
 _OF_ATTEMPT = Counted._fields[:-4]
 _OF_CALL = Counted._fields[-4:]
 _COLUMNS = ", ".join((*(f"attempt.{name}" for name in _OF_ATTEMPT), *(f"call.{name}" for name in _OF_CALL)))

@@ -31,7 +31,7 @@ _MOST_UNITS = 10**27
 
 _PER_1M, _PER_1K = Decimal("0.000001"), Decimal("0.001")
 _HOUR_S = 3600
-_NANO = Decimal(1_000_000_000)
+NANO_PER_USD = Decimal(1_000_000_000)
 _NOTHING = UsageDetails()
 
 
@@ -95,7 +95,7 @@ def exact_cost(usage: TokenUsage, price: Price) -> Decimal | None:
 
 def nanousd(cost: Decimal | None) -> int | None:
     """Whole nano-dollars (10⁻⁹ USD), as they are stored; half of one is rounded to the even."""
-    return None if cost is None else int(_multiply(cost, _NANO).to_integral_value())
+    return None if cost is None else int(_multiply(cost, NANO_PER_USD).to_integral_value())
 
 
 # ---------------------------------------------------------------- how it came about

@@ -14,11 +14,10 @@ import msgspec
 
 from genai_spine.model.card import ModelCard, Price, Rates
 from genai_spine.model.response import TokenUsage
-from genai_spine.policy.cost import cost_of, reported_cost
+from genai_spine.policy.cost import NANO_PER_USD, cost_of, reported_cost
 
 _UP = Context(prec=60, rounding=ROUND_CEILING)
 _PER_1M, _PER_1K = Decimal("0.000001"), Decimal("0.001")
-_NANO = Decimal(1_000_000_000)
 
 _OF_INPUT = ("input", "cached_input", "cache_write", "cache_write_1h")
 _OF_MEDIA = ("audio_input", "image_input", "video_input", "cached_audio", "cached_image", "citation")
@@ -144,7 +143,7 @@ def nanousd_up(cost: Decimal | None) -> int | None:
     """A bound in whole nano-dollars: rounded up, so that it is still one."""
     if cost is None:
         return None
-    return int(_UP.to_integral_value(_UP.multiply(cost, _NANO)))
+    return int(_UP.to_integral_value(_UP.multiply(cost, NANO_PER_USD)))
 
 
 # ---------------------------------------------------------------- the dearest

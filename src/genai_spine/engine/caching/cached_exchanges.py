@@ -62,7 +62,6 @@ async def answered(slot: Slot, exchange: Exchange) -> Answered | None:
     if found is None:
         return None
     entry, body = found
-    slot.use(entry)
     return Answered(
         body=body,
         provider=entry.provider,
@@ -79,7 +78,6 @@ async def streaming(slot: Slot, exchange: Exchange) -> Streaming | None:
     if found is None:
         return None
     entry, body = found
-    slot.use(entry)
     return Streaming(
         first=body[:_PIECE],
         chunks=_pieces(body),
@@ -96,15 +94,22 @@ async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
 
 
 async def _found(slot: Slot, exchange: Exchange) -> tuple[Entry, bytes] | None:
+    """What was kept, and as this caller gets it."""
     entry = await slot.find()
-    if entry is None:
+    body = _body_for(entry, exchange, slot.provider) if entry is not None else None
+    if entry is None or body is None:
         return None
+    slot.use(entry)
+    return entry, body
+
+
+def _body_for(entry: Entry, exchange: Exchange, provider: LLMProvider) -> bytes | None:
     if entry.form == form_of(exchange):
-        return entry, entry.body
+        return entry.body
     if ONE_FORM.search(exchange.body):
         return None
     try:
-        return entry, _rewritten(entry, exchange, slot.provider)
+        return _rewritten(entry, exchange, provider)
     except SpineError:  # what cannot be read again is asked for again
         return None
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from decimal import Decimal
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -40,6 +40,8 @@ from genai_spine.wire.json import encode
 
 if TYPE_CHECKING:
     from genai_spine.engine.routing.router import Router
+
+A = TypeVar("A")
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one answer; larger ones are not kept."""
@@ -234,14 +236,10 @@ class Slot:
     # ------------------------------------------------------------ a program's own calls
 
     async def response(self) -> CompletionResponse | None:
-        entry = await self.find()
-        if entry is None:
+        found = await self._read(_response)
+        if found is None:
             return None
-        try:
-            kept = _response.decode(entry.body)
-        except msgspec.DecodeError:  # as in `find`
-            return None
-        self.use(entry)
+        entry, kept = found
         notices = (*kept.notices, _notice(entry))
         raw = msgspec.Raw(entry.raw) if entry.raw is not None else None
         return msgspec.structs.replace(kept, cost_usd=Decimal(0), duration_s=None, notices=notices, raw=raw)
@@ -272,15 +270,22 @@ class Slot:
             self.keep_response(collector.response(), max_tokens)
 
     async def vectors(self) -> EmbeddingResponse | None:
+        found = await self._read(_vectors)
+        if found is None:
+            return None
+        entry, kept = found
+        return msgspec.structs.replace(kept, notices=(*kept.notices, _notice(entry)))
+
+    async def _read(self, decoder: msgspec.json.Decoder[A]) -> tuple[Entry, A] | None:
         entry = await self.find()
         if entry is None:
             return None
         try:
-            kept = _vectors.decode(entry.body)
+            kept = decoder.decode(entry.body)
         except msgspec.DecodeError:  # as in `find`
             return None
         self.use(entry)
-        return msgspec.structs.replace(kept, notices=(*kept.notices, _notice(entry)))
+        return entry, kept
 
     def keep_vectors(self, response: EmbeddingResponse) -> None:
         provider = response.provider or self._choice.provider

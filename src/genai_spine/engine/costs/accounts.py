@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -142,52 +142,50 @@ def close(record: CallRecord, write: Write) -> None:
             cost = (cost or 0) + account.cost_nanousd
         elif _may_cost(attempt):
             unpriced += 1
-    write(
-        *ends,
-        Call(
-            id=record.call_id,
-            at=time.time(),
-            duration_s=time.monotonic() - record.begun_s,
-            status=status_of(last),
-            attempts=len(paid),
-            caller=record.caller,
-            agent=last.target.choice.agent,
-            route=record.route,
-            tags=record.tags,
-            dialect=record.dialect,
-            is_stream=record.is_stream,
-            provider=last.provider,
-            model=last.model,
-            cost_nanousd=cost,
-            unpriced=unpriced,
-            error_type=last.error_type,
-            status_code=last.status_code,
-        ),
+    told = _call(
+        record,
+        status=status_of(last),
+        attempts=len(paid),
+        agent=last.target.choice.agent,
+        provider=last.provider,
+        model=last.model,
+        cost_nanousd=cost,
+        unpriced=unpriced,
+        error_type=last.error_type,
+        status_code=last.status_code,
     )
+    write(*ends, told)
 
 
 def _tell_cached(record: CallRecord, cached: Cached, write: Write) -> None:
     """Nobody was asked: the answer is one that was given before."""
     choice = record.answered_by
-    write(
-        Call(
-            id=record.call_id,
-            at=time.time(),
-            duration_s=time.monotonic() - record.begun_s,
-            status="answered",
-            attempts=0,
-            caller=record.caller,
-            agent=choice.agent if choice is not None else None,
-            route=record.route,
-            tags=record.tags,
-            dialect=record.dialect,
-            is_stream=record.is_stream,
-            provider=choice.provider if choice is not None else cached.provider,
-            model=choice.model if choice is not None else cached.model,
-            cost_nanousd=0,
-            is_cached=True,
-            saved_nanousd=cached.saved_nanousd,
-        )
+    told = _call(
+        record,
+        status="answered",
+        attempts=0,
+        agent=choice.agent if choice is not None else None,
+        provider=choice.provider if choice is not None else cached.provider,
+        model=choice.model if choice is not None else cached.model,
+        cost_nanousd=0,
+        is_cached=True,
+        saved_nanousd=cached.saved_nanousd,
+    )
+    write(told)
+
+
+def _call(record: CallRecord, **end: Any) -> Call:
+    """The entry of a call that is over now: what its record has said from the start, and how it ended."""
+    return Call(
+        id=record.call_id,
+        at=time.time(),
+        duration_s=time.monotonic() - record.begun_s,
+        caller=record.caller,
+        route=record.route,
+        tags=record.tags,
+        dialect=record.dialect,
+        is_stream=record.is_stream,
+        **end,
     )
 
 

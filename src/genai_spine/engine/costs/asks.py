@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from genai_spine.engine.exchange import Exchange
     from genai_spine.engine.record import CallRecord
 
-_BYTES_PER_TOKEN = 4
+USUAL_BYTES_PER_TOKEN = 4
 _ADDED_TO_CHAT, _ADDED = 50, 1_000
 """Tokens that a provider adds by itself: marks of messages, and where there are tools how to use them."""
 _MOST_OF_MEDIA = 20_000
@@ -67,7 +67,7 @@ def asks_of_exchange(exchange: Exchange) -> Asks:
     except msgspec.DecodeError:
         max_tokens, answers = None, 1
     return Asks(
-        input_tokens=len(body) // _BYTES_PER_TOKEN,
+        input_tokens=len(body) // USUAL_BYTES_PER_TOKEN,
         most_input=len(body) + (_ADDED if "tools" in members else _ADDED_TO_CHAT),
         max_tokens=max_tokens,
         answers=answers,
@@ -135,11 +135,11 @@ def asks_of_embedding(request: EmbeddingRequest) -> Asks:
 
 
 def _estimated(inputs: tuple[Any, ...]) -> int:
-    return sum(len(each) // _BYTES_PER_TOKEN if isinstance(each, str) else len(each) for each in inputs)
+    return sum(len(each) // USUAL_BYTES_PER_TOKEN if isinstance(each, str) else len(each) for each in inputs)
 
 
 def asks_of_rerank(request: RerankRequest) -> Asks:
     query = len(request.query.encode("utf-8", "replace"))
     length = sum(len(each.encode("utf-8", "replace")) + query for each in request.documents)
     searches = -(-len(request.documents) // _SEARCHES_PER_DOCUMENTS)
-    return Asks(input_tokens=length // _BYTES_PER_TOKEN, most_input=length, max_tokens=0, searches=searches)
+    return Asks(input_tokens=length // USUAL_BYTES_PER_TOKEN, most_input=length, max_tokens=0, searches=searches)

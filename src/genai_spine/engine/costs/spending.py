@@ -23,7 +23,7 @@ from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.policy.budget import Budget, Span, Subject, Tally
 from genai_spine.policy.budget_need import Asks, Need, need_of
-from genai_spine.policy.cost import nanousd
+from genai_spine.policy.cost import NANO_PER_USD, nanousd
 from genai_spine.policy.route import Choice
 from genai_spine.settings import Settings
 from genai_spine.settings.budget_checks import WINDOWS, counted_at, has_budgets
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 _UNREADABLE = "what was spent of the budgets cannot be read from the ledger (ledger.url)"
 LETTERS_PER_TOKEN = 4
 _MOST_MODELS = 10_000
-_NANO = Decimal(1_000_000_000)
 BY_PROVIDER = "by_provider"
 """Counts what each provider costs a day (`costs.track_by_provider`), and limits nothing."""
 
@@ -131,7 +130,7 @@ class Spending:
         if record.cost_limit is None:
             return None
         if record.allowance is None:
-            limit = int(min(record.cost_limit, Decimal(MOST_USD)) * _NANO)
+            limit = int(min(record.cost_limit, Decimal(MOST_USD)) * NANO_PER_USD)
             budget = Budget(
                 name=COST_LIMIT,
                 window="total",
@@ -339,4 +338,4 @@ def _budget(settings: Settings, name: str, mode: str | None = None, **members: o
 
 
 def _nanousd(usd: float) -> int:
-    return int(Decimal(str(usd)) * _NANO)
+    return int(Decimal(str(usd)) * NANO_PER_USD)
