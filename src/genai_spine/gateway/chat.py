@@ -93,7 +93,7 @@ async def _stream(
     )
     headers = _headers_of(streaming, record, gateway.manager.limiter)
     try:
-        await _pump(gateway, request, streaming, inbound.STREAM_CONTENT_TYPE, headers, once)
+        await _pump(gateway, request, record, streaming, inbound.STREAM_CONTENT_TYPE, headers, once)
     finally:
         gateway.streams.closed(stream)
     if request.is_gone:
@@ -110,6 +110,7 @@ async def _replay(request: Request, kept: idempotency.Answer) -> None:
 async def _pump(
     gateway: Gateway,
     request: Request,
+    record: CallRecord,
     streaming: Streaming,
     content_type: bytes,
     headers: HeaderList,
@@ -117,6 +118,7 @@ async def _pump(
 ) -> None:
     """Chunks as they come; a stream that breaks ends with an error of the caller's dialect."""
     write = request.write
+    broken: SpineError | None = None
     try:
         async with aclosing(streaming):
             await request.start(content_type, headers)
@@ -131,21 +133,23 @@ async def _pump(
                     await write(chunk)
                 once.keep(content_type, headers)
     except SpineError as error:
+        broken = error
         request.notes += f" broken: {error.message}"
         name_provider(error)
         gateway.discretion.mend(error)
-        await write(streaming.error(error, request.id))
     except asyncio.CancelledError as cancelled:
         ending = _ENDINGS.get(cancelled.args)
         if ending is None:
             raise
+        broken = ending()
         request.notes += f" broken: {cancelled.args[0]}"
-        await write(streaming.error(ending(), request.id))
     except Exception:
         logger.exception("request %s failed in mid-stream", request.id)
         request.notes += " broken: the gateway failed"
-        failure = SpineError(f"the gateway failed; its log has the details under {request.id}")
-        await write(streaming.error(failure, request.id))
+        broken = SpineError(f"the gateway failed; its log has the details under {request.id}")
+    gateway.manager.traffic.close(record)  # it is written down before the caller sees the end
+    if broken is not None:
+        await write(streaming.error(broken, request.id))
     await request.finish()
 
 

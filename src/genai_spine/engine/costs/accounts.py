@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from msgspec.structs import replace
 
 from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Status, Tokens
 from genai_spine.model.response import TokenUsage
@@ -43,19 +42,17 @@ class Bound(Protocol):
 class Account:
     """One attempt's entries. `write` appends some to the ledger; `bound` is asked where a cost is not known.
 
-    How a whole answer ended is written together with how its call did, which is before anybody is given the answer:
-    one write is half the price of two.
+    With an answer its call is over: one write tells both, before the caller is given the end of the answer.
     """
 
-    __slots__ = ("_asks", "_bound", "_ended", "_waits", "_write", "cost_nanousd", "id", "is_written")
+    __slots__ = ("_asks", "_bound", "_record", "_write", "cost_nanousd", "id", "is_written")
 
     def __init__(self, write: Write, attempt: Attempt, record: CallRecord, bound: Bound) -> None:
         self._write = write
         self._bound = bound
         self._asks = record.asks  # the record lets go of it when the call is over, and some attempts end later
-        self._ended: Ended | None = None
-        """Not written yet."""
-        self._waits = not record.is_stream
+        self._record: CallRecord | None = record
+        """Until the attempt is over."""
         self.cost_nanousd: int | None = None
         call = record.call_id
         self.id = f"{call}-{len(record.attempts)}"
@@ -83,14 +80,19 @@ class Account:
     def end(self, attempt: Attempt, usage: TokenUsage | None) -> None:
         """`attempt` is settled. One that nobody charges for costs nothing. Of an answer that is not whole what was
         counted is not all that is charged: its cost is not known."""
+        record, self._record = self._record, None
+        assert record is not None
         counted = usage if not attempt.may_be_billed else None
         priced = attempt.target.provider.priced(attempt.target.choice.model or "", counted)
         attempt.cost_usd = cost_usd = priced.cost_usd if _may_cost(attempt) else Decimal(0)
         self.cost_nanousd = cost_nanousd = nanousd(cost_usd)
+        status = status_of(attempt)
+        is_answer = status == "answered" and not record.is_closed  # a hedge may have been as quick
+        is_all = is_answer and len(record.attempts) == 1
         ended = Ended(
             id=self.id,
             at=time.time(),
-            status=status_of(attempt),
+            status=status,
             duration_s=attempt.duration_s or 0.0,
             first_s=attempt.first_s,
             tokens=tokens_of(usage) if usage is not None else None,
@@ -102,47 +104,39 @@ class Account:
             status_code=attempt.status_code,
             most_nanousd=self._bound(attempt, self._asks, usage) if cost_nanousd is None else None,
             uncounted_tokens=_uncounted(attempt, usage) if attempt.reservation is not None else None,
+            call_s=time.monotonic() - record.begun_s if is_all else None,
         )
         self._asks = nothing
-        if self._waits and ended.status == "answered":
-            self._ended = ended
+        if is_answer:
+            record.is_closed = True
+        if is_answer and not is_all:
+            self._write(ended, _over(record))
         else:
             self._write(ended)
-
-    def take_ended(self) -> Ended | None:
-        """What is to be written with the end of the call; what comes after that is written when it comes."""
-        ended, self._ended, self._waits = self._ended, None, False
-        return ended
 
 
 def close(record: CallRecord, write: Write) -> None:
     """The call is over: what its caller got, after all its attempts."""
+    if record.attempts:
+        write(_over(record))
+    elif record.cached is not None:
+        _tell_cached(record, record.cached, write)
+
+
+def _over(record: CallRecord) -> Call:
     attempts = record.attempts
-    if not attempts:
-        if record.cached is not None:
-            _tell_cached(record, record.cached, write)
-        return
     last = attempts[-1]
-    if len(attempts) == 1 and not record.is_shared and last.account is not None:
-        ended = last.account.take_ended()
-        if ended is not None:  # as most calls go: one entry tells how both ended
-            write(replace(ended, call_s=time.monotonic() - record.begun_s))
-            return
-    elif len(attempts) > 1:
+    if len(attempts) > 1:
         last = next((attempt for attempt in reversed(attempts) if status_of(attempt) == "answered"), last)
     paid = () if record.is_shared else attempts
-    ends: list[Entry] = []
     cost: int | None = 0 if record.is_shared else None
     unpriced = 0
     for attempt in paid:
-        account = attempt.account
-        if account is not None and (ended := account.take_ended()) is not None:
-            ends.append(ended)
-        if account is not None and account.cost_nanousd is not None:
-            cost = (cost or 0) + account.cost_nanousd
+        if attempt.account is not None and attempt.account.cost_nanousd is not None:
+            cost = (cost or 0) + attempt.account.cost_nanousd
         elif _may_cost(attempt):
             unpriced += 1
-    told = _call(
+    return _call(
         record,
         status=status_of(last),
         attempts=len(paid),
@@ -154,7 +148,6 @@ def close(record: CallRecord, write: Write) -> None:
         error_type=last.error_type,
         status_code=last.status_code,
     )
-    write(*ends, told)
 
 
 def _tell_cached(record: CallRecord, cached: Cached, write: Write) -> None:

@@ -114,12 +114,15 @@ async def _read(
                 usage = _usage_told(held)
                 has_begun, ended = True, type(held[-1]) is MessageEnd
                 attempt.has_begun()
+                if ended:
+                    attempt.settle(usage=usage)  # the caller sees the end when it is written down
                 yield held
                 break
             if not ended:
                 async for events in source:
                     if type(end := events[-1]) is MessageEnd:
                         usage, ended = end.usage or usage, True
+                        attempt.settle(usage=usage)
                         yield events
                         break
                     yield events
@@ -136,8 +139,8 @@ async def _read(
             provider.observe(request.model or "", usage, time.perf_counter() - begun)
         raise
     finally:
-        if has_begun:
-            attempt.settle(usage=usage, error=broken, left=not ended and broken is None)
+        if has_begun and not ended:
+            attempt.settle(usage=usage, error=broken, left=broken is None)
 
 
 def _usage_told(events: list[StreamEvent]) -> TokenUsage | None:

@@ -79,27 +79,34 @@ async def stream(
                     out = feed(data)
                     if meter is not None:
                         meter.add_bytes(out)
+                    if not has_begun:
+                        held += out
+                        out = b""
+                        has_said = _says_something(dialect, held)
+                    if tap.over:
+                        break
                     if has_begun:
                         if out:
                             yield out
-                    else:
-                        held += out
-                        has_said = _says_something(dialect, held)
-                        if tap.failure is None and (has_said or (tap.finished and held)):
-                            has_begun = True
-                            attempt.has_begun()
-                            yield held
-                    if tap.over:
-                        break
-                out = tap.close()
+                    elif tap.failure is None and (has_said or (tap.finished and held)):
+                        has_begun = True
+                        attempt.has_begun()
+                        yield held
+                        held = b""
+                else:
+                    out = b""
+                out += tap.close()
                 usage, is_whole = usage_of(dialect, tap.usage), True
             else:
                 answer = await _whole_answer(dialect, provider, response, model)
                 usage, is_whole, out = answer.usage, True, _replayed(exchange, answer)
-            if not has_begun and (out := held + out):
+            out = held + out
+            if not has_begun and out:
                 has_begun = True
                 attempt.has_begun()
             provider.observe(model, usage, time.perf_counter() - begun)
+            if has_begun:
+                attempt.settle(usage=usage)  # the caller sees the end when it is written down
             if out:
                 yield out
             await _drained(response)
