@@ -20,7 +20,7 @@ from genai_spine.engine.limits.limiter import Limiter
 from genai_spine.engine.limits.redis_state import PREFIX, RedisState
 from genai_spine.engine.limits.state import Bucket, LocalState, Refusal, Taken
 from genai_spine.model.errors import ConfigError, LimitReached
-from genai_spine.policy.limits import MINUTE_US, Rate
+from genai_spine.policy.limits import MINUTE_US, Rate, settle_all
 from genai_spine.policy.route import Choice
 from genai_spine.providers.registry import settings_of
 
@@ -128,7 +128,7 @@ async def test_the_server_counts_as_one_process_does(server: RedisServer, states
             settled, end = taken.pop(chance.randrange(len(taken)))
             used = chance.randrange(150)
             state.settle(settled, used)
-            alone.settle(end, settled.tokens, used, now_us)
+            settle_all([alone], [end], settled.tokens, used, now_us)
         else:
             estimate = chance.randrange(1, 700)
             wait_us = alone.wait_us(estimate, now_us)

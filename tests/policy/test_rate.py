@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genai_spine.model.errors import RateLimit
-from genai_spine.policy.limits import MINUTE_US, Rate, Told, is_scarce, take_all
+from genai_spine.policy.limits import MINUTE_US, Rate, Told, is_scarce, settle_all, take_all
 
 SECOND_US = 1_000_000
 
@@ -35,7 +35,7 @@ def test_a_limit_that_does_not_divide_a_minute_loses_nothing() -> None:
 def test_what_was_used_beyond_the_estimate_is_debt_and_paid_before_anything_else() -> None:
     rate = Rate(600, 0)
     end = rate.take(100, 0)
-    rate.settle(end, 100, 1200, 0)
+    settle_all([rate], [end], 100, 1200, 0)
     assert rate.left(0) == 0
     assert rate.wait_us(1, 0) == 60 * SECOND_US + SECOND_US // 10
     assert rate.wait_us(600, 0) == 120 * SECOND_US
@@ -45,7 +45,7 @@ def test_what_was_set_aside_too_much_is_given_back() -> None:
     rate = Rate(600, 0)
     end = rate.take(600, 0)
     assert rate.left(0) == 0
-    rate.settle(end, 600, 10, 0)
+    settle_all([rate], [end], 600, 10, 0)
     assert rate.left(0) == 590
 
 
@@ -54,17 +54,17 @@ def test_nothing_is_given_back_that_has_flowed_back_by_itself() -> None:
     old = rate.take(600, 0)
     minute_later = 60 * SECOND_US
     rate.take(600, minute_later)
-    rate.settle(old, 600, 10, minute_later)
+    settle_all([rate], [old], 600, 10, minute_later)
     assert rate.left(minute_later) == 0
 
 
 def test_what_others_gave_back_is_not_given_back_again() -> None:
     rate = Rate(100, 0)
     first, second = rate.take(50, 0), rate.take(50, 0)
-    rate.settle(first, 50, 0, 0)
+    settle_all([rate], [first], 50, 0, 0)
     half = 30 * SECOND_US
     rate.take(75, half)
-    rate.settle(second, 50, 0, half)
+    settle_all([rate], [second], 50, 0, half)
     assert rate.left(half) == 25
 
 
@@ -74,7 +74,7 @@ def test_a_call_larger_than_the_whole_limit_goes_when_nothing_else_is_used() -> 
     rate.take(1, 0)
     assert rate.wait_us(5000, 0) == 600_000
     end = rate.take(5000, 600_000)
-    rate.settle(end, 5000, 150, 600_000)
+    settle_all([rate], [end], 5000, 150, 600_000)
     assert rate.wait_us(1, 600_000) == 31 * SECOND_US - 400_000
 
 
@@ -119,7 +119,7 @@ def test_in_any_time_no_more_is_used_than_the_limit_and_what_flows_back_meanwhil
         elif move == "settle" and open_calls:
             call = calls[open_calls.pop(used % len(open_calls))]
             used = min(used, call[1])
-            rate.settle(call[2], call[1], used, now_us)
+            settle_all([rate], [call[2]], call[1], used, now_us)
             call[1] = used
     for first, (begin_us, *_) in enumerate(calls):
         total = 0
@@ -160,7 +160,7 @@ def test_tokens_are_conserved_while_time_stands_still(per_min: int, calls: list[
     rate = Rate(per_min, 0)
     ends = [rate.take(taken, 0) for taken, _ in calls]
     for (taken, used), end in reversed(list(zip(calls, ends, strict=True))):
-        rate.settle(end, taken, used, 0)
+        settle_all([rate], [end], taken, used, 0)
     # Settled in the reverse order, some may get back less than they left; more than was left, nobody.
     assert sum(used for _, used in calls) * MINUTE_US <= rate.used(0) <= MINUTE_US * sum(map(max, calls))
 

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 
-class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True):
     """What this service wants said differently."""
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

@@ -25,9 +25,9 @@ class Attempt:
     """
 
     __slots__ = (
-        "account", "begun_s", "cost_usd", "duration_s", "error", "error_type", "first_s", "grant", "is_admitted",
-        "is_hedge", "is_settled", "left", "may_be_billed", "reservation", "retry_after_s", "status_code", "target",
-        "usage",
+        "account", "begun_s", "cost_nanousd", "cost_usd", "duration_s", "error", "error_type", "first_s", "grant",
+        "is_admitted", "is_hedge", "is_settled", "left", "may_be_billed", "reservation", "retry_after_s", "status_code",
+        "target", "usage",
     )  # fmt: skip
 
     def __init__(self, target: Target, *, is_hedge: bool = False, is_admitted: bool = True) -> None:
@@ -50,7 +50,8 @@ class Attempt:
         self.may_be_billed = False
         """Whether it gave no whole answer, and the provider may charge for it all the same."""
         self.cost_usd: Decimal | None = None
-        """Worked out for the ledger."""
+        self.cost_nanousd: int | None = None
+        """Both worked out for the ledger."""
         self.is_settled = False
         self.grant: Grant | None = None
         self.account: Account | None = None
@@ -93,6 +94,7 @@ class Attempt:
             self.account.end(self, usage)
         if self.reservation is not None:
             spending.settle(self.reservation, self)
+        self.grant = self.account = None  # the record is kept for a while: what is of no more use makes way
 
     def _failed(self, error: SpineError, duration_s: float, now_s: float) -> None:
         self.error, self.error_type, self.status_code = error.message, error.type.value, error.status_code

@@ -114,6 +114,7 @@ class _Call(Generic[T]):
             after_s,
             may_start=partial(self._traffic.may_hedge, targets[place + 1]),
             discard=self._discard,
+            alarm=self._traffic.alarm,
         )
 
     async def ask(self, target: Target, *, is_hedge: bool = False, is_last: bool = False) -> T:

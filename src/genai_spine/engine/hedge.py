@@ -1,12 +1,16 @@
 """Two attempts for one answer: the second starts where the first is late, the first good answer wins.
 
-Must not know: what is sent, and why it is late (policy/hedge.py).
+Nearly every first one is in time, so nothing is made for it that only a late one needs: no task, and no timer of its
+own. Must not know: what is sent, and why it is late (policy/hedge.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from genai_spine.engine.tasks import end
@@ -22,6 +26,7 @@ async def race(
     *,
     may_start: Callable[[], bool] | None = None,
     discard: Callable[[T], Awaitable[object]] | None = None,
+    alarm: Alarm | None = None,
 ) -> T:
     """The first good answer of two attempts, of which the second starts when the first is not there after `after_s`.
 
@@ -34,14 +39,14 @@ async def race(
     Raises: the first attempt's error, at once where the second has not started, else when both have failed.
     The caller's cancellation, which cancels both.
     """
-    late = _Second(second, may_start)
-    timer = asyncio.get_running_loop().call_later(after_s, late.begin)
+    loop = asyncio.get_running_loop()
+    late = _Second(second, may_start, asyncio.current_task(loop))
+    (alarm or Alarm()).set(loop, loop.time() + after_s, late.begin)
     won = is_outrun = False
     try:
         try:
             return await first()
         finally:
-            timer.cancel()
             is_outrun = late.lets_go()
     except asyncio.CancelledError:
         if not is_outrun:
@@ -58,22 +63,64 @@ async def race(
             await end([late.task], discard)
 
 
+class Alarm:
+    """Calls at a given moment, or up to `STEP_S` later: one timer for all who wait, since nearly all of them are done
+    before it rings, and a timer each would cost more than the rest of the race. Who is done need not say so."""
+
+    __slots__ = ("_count", "_loop", "_rings_at", "_waiting")
+
+    STEP_S = 0.005
+
+    def __init__(self) -> None:
+        self._count = count()
+        self._waiting: list[tuple[float, int, Callable[[], object]]] = []
+        self._rings_at = inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def set(self, loop: asyncio.AbstractEventLoop, at_s: float, call: Callable[[], object]) -> None:
+        """`at_s` is by the loop's clock."""
+        if loop is not self._loop:  # another one, the first having ended
+            self._waiting, self._rings_at, self._loop = [], inf, loop
+        heappush(self._waiting, (at_s, next(self._count), call))
+        if at_s < self._rings_at:
+            self._ring_at(loop, at_s)
+
+    def _ring_at(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
+        self._rings_at = at_s
+        loop.call_at(at_s, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return
+        waiting, now_s = self._waiting, loop.time()
+        self._rings_at = inf
+        try:
+            while waiting and waiting[0][0] <= now_s:
+                heappop(waiting)[2]()
+        finally:
+            if waiting:
+                self._ring_at(loop, max(waiting[0][0], now_s + self.STEP_S))
+
+
 class _Second(Generic[T]):
     """The second attempt: not there until the first is late. Where it wins, it cancels who waits for the first."""
 
     __slots__ = ("_cancelling", "_has_cancelled", "_may_start", "_start", "_waiting", "task")
 
-    def __init__(self, start: Start[T], may_start: Callable[[], bool] | None) -> None:
-        self._start = start
+    def __init__(
+        self, start: Start[T], may_start: Callable[[], bool] | None, waiting: asyncio.Task[Any] | None
+    ) -> None:
+        self._start: Start[T] | None = start
         self._may_start = may_start
-        self._waiting = asyncio.current_task()
-        self._cancelling = self._waiting.cancelling() if self._waiting is not None else 0
+        self._waiting = waiting
+        self._cancelling = waiting.cancelling() if waiting is not None else 0
         self._has_cancelled = False
         self.task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        if self._may_start is None or self._may_start():
-            self.task = asyncio.create_task(self._start())
+        start, self._start = self._start, None
+        if start is not None and (self._may_start is None or self._may_start()):
+            self.task = asyncio.create_task(start())
             self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[T]) -> None:
@@ -86,6 +133,7 @@ class _Second(Generic[T]):
     def lets_go(self) -> bool:
         """The first is over. Whether it was for us alone that it was cancelled; see `asyncio.Task.uncancel`."""
         waiting, self._waiting = self._waiting, None  # else an error and this keep each other, and the prompt, alive
+        self._start = self._may_start = None
         return waiting is not None and self._has_cancelled and waiting.uncancel() <= self._cancelling
 
     async def is_good(self) -> bool:

@@ -17,6 +17,7 @@ from genai_spine.engine.costs.accounts import Account, Write
 from genai_spine.engine.costs.budgets import Reservation
 from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.costs.spending import Spending
+from genai_spine.engine.hedge import Alarm
 from genai_spine.engine.limits.limiter import Grant, Limiter
 from genai_spine.engine.record import CallRecord, RecentCalls
 from genai_spine.engine.routing.decision import Decision
@@ -53,6 +54,7 @@ class Traffic:
         self.must_write: MustWrite | None = None
         """Refuses what cannot be written down, where settings say so."""
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
+        self.alarm = Alarm()
 
     # ------------------------------------------------------------ who may be asked
 

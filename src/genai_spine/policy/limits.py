@@ -50,21 +50,6 @@ class Rate:
         self._end = max(self._end, self._flowed(now_us)) + min(amount, self.per_min) * MINUTE_US
         return self._end + self._given
 
-    def settle(self, end: int, taken: int, used: int, now_us: int) -> None:
-        """Where `taken` was set aside, `used` was needed; `end` is what `take` answered."""
-        too_much = (min(taken, self.per_min) - used) * MINUTE_US
-        if too_much == 0:
-            return
-        flowed = self._flowed(now_us)
-        if too_much < 0:
-            self._end = max(self._end, flowed) - too_much
-            return
-        # What others gave back moved this one's end nearer; taken as if all of it had, it is never too far.
-        too_much = min(too_much, end - flowed - self._given, self._end - flowed)
-        if too_much > 0:
-            self._given += too_much
-            self._end -= too_much
-
     def used(self, now_us: int) -> int:
         """How much is used up, in parts; more than the limit where there is debt."""
         return max(0, self._end - self._flowed(now_us))
@@ -81,7 +66,9 @@ class Rate:
 
     def left(self, now_us: int) -> int:
         """How much may be taken now, whole ones; 0 where there is debt."""
-        return max(0, self.per_min - -(-self.used(now_us) // MINUTE_US))
+        used = self._end - self._flowed(now_us)
+        left = self.per_min + -used // MINUTE_US if used > 0 else self.per_min
+        return left if left > 0 else 0
 
 
 def take_all(rates: Sequence[Rate], amount: int, now_us: int) -> list[int] | None:
@@ -109,6 +96,31 @@ def give_back(rates: Sequence[Rate], amount: int) -> None:
     """Undoes a `take_all` of this moment, nothing else having been taken since."""
     for rate in rates:
         rate._end -= min(amount, rate.per_min) * MINUTE_US
+
+
+def settle_all(rates: Sequence[Rate], ends: Sequence[int], taken: int, used: int, now_us: int) -> None:
+    """Where `taken` was set aside in each, `used` was needed; `ends` is what taking it answered. Written out, too."""
+    for rate, end in zip(rates, ends, strict=True):
+        per_min, own = rate.per_min, rate._end
+        too_much = ((taken if taken < per_min else per_min) - used) * MINUTE_US
+        if too_much == 0:
+            continue
+        if now_us < rate._at_us:
+            rate._zero_us -= rate._at_us - now_us
+        rate._at_us = now_us
+        flowed = (now_us - rate._zero_us) * per_min
+        if too_much < 0:
+            rate._end = (own if own > flowed else flowed) - too_much
+            continue
+        # What others gave back moved this one's end nearer; taken as if all of it had, it is never too far.
+        lent = end - flowed - rate._given
+        if lent > own - flowed:
+            lent = own - flowed
+        if too_much > lent:
+            too_much = lent
+        if too_much > 0:
+            rate._given += too_much
+            rate._end = own - too_much
 
 
 PERIODS_S = (60.0, 3600.0, 86400.0)

@@ -39,7 +39,7 @@ class Quantile:
 
     SHARE_ABOVE = 0.05
     HALVED_AFTER = 500
-    WORKED_OUT_EVERY = 8
+    WORKED_OUT_EVERY = 25
 
     def __init__(self, at_least: int = ENOUGH) -> None:
         self._at_least = at_least
@@ -61,7 +61,7 @@ class Quantile:
 
     @property
     def p95_s(self) -> float | None:
-        """Seconds in which 95 % were done; None until enough is seen. Worked out anew after every eighth."""
+        """Seconds in which 95 % were done; None until enough is seen. Worked out anew after every 25th."""
         if self._total < self._at_least or self._counts is None:
             return None
         if self._known_s is None:
@@ -165,7 +165,9 @@ class Pace:
 
         It fades to nothing, so that a target that nobody asks any more is asked again some day.
         """
-        return None if self._peak_s is None else self._peak_s * self._kept(now_s)
+        if self._peak_s is None or self._peak_at is None:
+            return self._peak_s
+        return self._peak_s * exp(-abs(now_s - self._peak_at) / PEAK_DECAY_S)
 
     @property
     def first_p95_s(self) -> float | None:

@@ -321,6 +321,9 @@ class _Body:
             raise
         return data
 
+    def take(self, most: int) -> bytes | None:
+        return None  # how many pieces there are it does not tell
+
     @property
     def is_over(self) -> bool:
         return self._response.content.at_eof()

@@ -155,6 +155,14 @@ class Exchange:
         if self.connection is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.close)
 
+    def take(self, most: int) -> bytes | None:
+        """`BodySource.take`."""
+        parts = self.parts
+        if not self.is_ended or len(parts) != 1 or len(parts[0]) > most:
+            return None
+        self.size = 0
+        return parts.pop()
+
     async def _wait(self, limit_s: float | None, phase: str) -> None:
         self._waiter = waiter = self._loop.create_future()
         self.phase = phase

@@ -57,12 +57,16 @@ class HttpTransport:
         loop = self._running_loop()
         deadline = inf if timeouts.total_s is None else loop.time() + timeouts.total_s
         connection = lane.take() or await self._acquire(lane, timeouts, deadline)
+        is_bodyless = request.method == "HEAD"
         try:
-            return await self._exchange(connection, request, head, deadline)
+            exchange = connection.begin(timeouts, deadline, is_bodyless)
+            await exchange.send(head, request.body, self._outbox)
         except StaleConnection:
             # The peer closed it while we wrote (RFC 9112 §9.3.1). Once, and on a new one.
             connection = await self._acquire(lane, timeouts, deadline, fresh=True)
-            return await self._exchange(connection, request, head, deadline)
+            exchange = connection.begin(timeouts, deadline, is_bodyless)
+            await exchange.send(head, request.body, self._outbox)
+        return HttpResponse(exchange.status, exchange.headers, exchange)
 
     async def close(self) -> None:
         """`Transport.close`. Returns when the sockets are closed."""
@@ -87,13 +91,6 @@ class HttpTransport:
             connect_s = left_s if connect_s is None else min(connect_s, left_s)
             pool_s = left_s if pool_s is None else min(pool_s, left_s)
         return await lane.acquire(connect_s, pool_s, fresh)
-
-    async def _exchange(
-        self, connection: Connection, request: HttpRequest, head: bytes, deadline: float
-    ) -> HttpResponse:
-        exchange = connection.begin(request.timeouts, deadline, request.method == "HEAD")
-        await exchange.send(head, request.body, self._outbox)
-        return HttpResponse(exchange.status, exchange.headers, exchange)
 
     def _encode_head(self, request: HttpRequest) -> bytes:
         url = request.url

@@ -79,6 +79,10 @@ class BodySource(Protocol):
         """The bytes that are there, waiting only if there are none; b"" is the end."""
         ...
 
+    def take(self, most: int) -> bytes | None:
+        """The rest of the body, where it is there in one piece of at most so many bytes; None: ask `receive`."""
+        ...
+
     @property
     def is_over(self) -> bool:
         """Whether the end was read, so that `receive` would say so at once."""
@@ -163,6 +167,8 @@ class HttpResponse:
 
     async def read(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
         """The rest of the body. Raises: BadReply when it is longer than `max_bytes`, unpacked."""
+        if self._decoder is None and (body := self._source.take(max_bytes)) is not None:
+            return body
         parts = []
         size = 0
         while not self.is_over and (part := await self.receive()):

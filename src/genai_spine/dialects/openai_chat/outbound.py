@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -263,24 +264,31 @@ def _reasoning(thinking: ThinkingConfig) -> dict[str, Any]:
 
 
 def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
-    names = members.keys()
     return (
-        ("max_completion_tokens" in names and quirks.max_tokens_field == "max_tokens")
-        or ("response_format" in names and quirks.schema in ("none", "json_object"))
-        or ("reasoning_effort" in names and quirks.effort != "reasoning_effort")
-        or ("seed" in names and quirks.seed_field != "seed")
-        or ("stream_options" in names and quirks.stream_usage != "option")
+        not members.keys().isdisjoint(_concerning(quirks))
         or (
-            "tool_choice" in names
-            and quirks.tool_choice_any != "required"
+            quirks.tool_choice_any != "required"
+            and "tool_choice" in members
             and b"required" in bytes(members["tool_choice"])
         )
-        or ("temperature" in names and quirks.temperature_max is not None)
-        or ("top_k" in names and not quirks.top_k)
-        or ("cache_control" in names and quirks.cache_marks != "cache_control")
-        or not names.isdisjoint(quirks.drop)
         or _concerns_messages(bytes(members.get("messages", b"")), quirks)
     )
+
+
+@lru_cache(maxsize=1024)
+def _concerning(quirks: Quirks) -> frozenset[str]:
+    """The members that such a service wants said differently, whatever is in them."""
+    differing = {
+        "max_completion_tokens": quirks.max_tokens_field == "max_tokens",
+        "response_format": quirks.schema in ("none", "json_object"),
+        "reasoning_effort": quirks.effort != "reasoning_effort",
+        "seed": quirks.seed_field != "seed",
+        "stream_options": quirks.stream_usage != "option",
+        "temperature": quirks.temperature_max is not None,
+        "top_k": not quirks.top_k,
+        "cache_control": quirks.cache_marks != "cache_control",
+    }
+    return frozenset([*quirks.drop, *(name for name, is_so in differing.items() if is_so)])
 
 
 def _concerns_messages(messages: bytes, quirks: Quirks) -> bool:

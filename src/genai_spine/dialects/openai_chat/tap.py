@@ -108,8 +108,12 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 def tap_answer(body: bytes) -> Answer:
     chunk = decode_outbound(body, _answer)
-    refuse_error(chunk.error, body)
-    require(chunk.choices is not None, "choices")
-    finish = chunk.choices[0].finish_reason or None if chunk.choices else None
-    usage = served_as(chunk.service_tier, object_or_none(chunk.usage))
+    if chunk.error:
+        refuse_error(chunk.error, body)
+    choices = chunk.choices
+    require(choices is not None, "choices")
+    finish = choices[0].finish_reason or None if choices else None
+    usage = object_or_none(chunk.usage)
+    if chunk.service_tier:
+        usage = served_as(chunk.service_tier, usage)
     return Answer(model=chunk.model, finish_reason=finish, usage=usage)

@@ -45,7 +45,7 @@ class Account:
     With an answer its call is over: one write tells both, before the caller is given the end of the answer.
     """
 
-    __slots__ = ("_asks", "_bound", "_record", "_write", "cost_nanousd", "id", "is_written")
+    __slots__ = ("_asks", "_bound", "_record", "_write", "id", "is_written")
 
     def __init__(self, write: Write, attempt: Attempt, record: CallRecord, bound: Bound) -> None:
         self._write = write
@@ -53,7 +53,6 @@ class Account:
         self._asks = record.asks  # the record lets go of it when the call is over, and some attempts end later
         self._record: CallRecord | None = record
         """Until the attempt is over."""
-        self.cost_nanousd: int | None = None
         call = record.call_id
         self.id = f"{call}-{len(record.attempts)}"
         choice = attempt.target.choice
@@ -85,7 +84,7 @@ class Account:
         counted = usage if not attempt.may_be_billed else None
         priced = attempt.target.provider.priced(attempt.target.choice.model or "", counted)
         attempt.cost_usd = cost_usd = priced.cost_usd if _may_cost(attempt) else Decimal(0)
-        self.cost_nanousd = cost_nanousd = nanousd(cost_usd)
+        attempt.cost_nanousd = cost_nanousd = nanousd(cost_usd)
         status = status_of(attempt)
         is_answer = status == "answered" and not record.is_closed  # a hedge may have been as quick
         is_all = is_answer and len(record.attempts) == 1
@@ -132,8 +131,8 @@ def _over(record: CallRecord) -> Call:
     cost: int | None = 0 if record.is_shared else None
     unpriced = 0
     for attempt in paid:
-        if attempt.account is not None and attempt.account.cost_nanousd is not None:
-            cost = (cost or 0) + attempt.account.cost_nanousd
+        if attempt.cost_nanousd is not None:
+            cost = (cost or 0) + attempt.cost_nanousd
         elif _may_cost(attempt):
             unpriced += 1
     return _call(

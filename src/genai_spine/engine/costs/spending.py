@@ -203,14 +203,13 @@ def settle(reservation: Reservation, attempt: Attempt) -> None:
         reservation.settle(None, None, is_whole=False)
         return
     is_whole = attempt.error is None and not attempt.left
-    cost_usd = attempt.cost_usd
+    cost_nanousd = attempt.cost_nanousd
     if attempt.account is None or not is_whole:  # the ledger does not take a part for the cost; here it is the least
         cost_usd = attempt.target.provider.priced(attempt.target.choice.model or "", usage).cost_usd
+        cost_nanousd = nanousd(cost_usd)
         attempt.cost_usd = cost_usd if attempt.account is None else None
     tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
-    reservation.settle(
-        nanousd(cost_usd), tokens, is_whole=is_whole, output_tokens=usage.output_tokens if is_whole else None
-    )
+    reservation.settle(cost_nanousd, tokens, is_whole=is_whole, output_tokens=usage.output_tokens if is_whole else None)
 
 
 def notice_of(reservation: Reservation) -> Notice | None:

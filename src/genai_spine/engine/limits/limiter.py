@@ -62,7 +62,8 @@ class Grant:
             elif error is None and not left:
                 adaptive.succeeded()
             adaptive.give_back()
-        limiter.has_room(self._way)
+        if limiter._lines.doors:
+            limiter.has_room(self._way)
 
 
 class Limiter:
@@ -114,7 +115,7 @@ class Limiter:
         """What `admit` grants where all is counted in this process, nobody waits and there is room, as for most
         calls; None: `admit` must say."""
         state, gate = self.state, self._gates.get((choice.provider, choice.model))
-        if gate is None or gate.told or gate.held_until_us or self._lines or not isinstance(state, LocalState):
+        if gate is None or gate.told or gate.held_until_us or self._lines.doors or not isinstance(state, LocalState):
             return None
         way = gate.ways.get((caller, is_first))
         if way is None or self._taught:
@@ -229,9 +230,8 @@ class Limiter:
 
     def has_room(self, way: Way) -> None:
         """A call that came this way is over: who waits may try."""
-        if self._lines:
-            for door in way.doors:
-                self._lines.wake(door)
+        for door in way.doors:
+            self._lines.wake(door)
 
     # ------------------------------------------------------------ what targets tell
 
@@ -283,8 +283,9 @@ class Limiter:
         that is counted elsewhere."""
         if not self._has_callers and caller not in self._named:
             return []
-        buckets = [bucket for bucket in self._of_caller(caller) if bucket.kind != "places"]
-        return [(bucket.kind, bucket.limit, self.state.left(bucket)) for bucket in buckets]
+        buckets = self._of_caller(caller)
+        told = zip(buckets, self.state.left(buckets), strict=True)
+        return [(bucket.kind, bucket.limit, left) for bucket, left in told if bucket.kind != "places"]
 
     def why_not(self, choice: Choice, caller: str | None, tags: tuple[str, ...] = ()) -> str | None:
         """Why a call to this target would be refused now, as far as this process knows; one that may wait is not."""
@@ -294,10 +295,8 @@ class Limiter:
         if (refused := gate.refusal(1, self._clock_ns() // 1000)) is not None:
             return refused.why
         way = gate.ways.get((caller, True)) or self._new_way(gate, caller, True)
-        for bucket in way.buckets:
-            if self.state.left(bucket) == 0:
-                return _why(bucket)
-        return None
+        lefts = zip(way.buckets, self.state.left(way.buckets), strict=True)
+        return next((_why(bucket) for bucket, left in lefts if left == 0), None)
 
     @property
     def waiting(self) -> int:

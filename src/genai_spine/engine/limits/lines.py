@@ -52,21 +52,22 @@ class Waiter:
 class Lines:
     """The lines before all doors. A line that nobody stands in is not kept."""
 
-    __slots__ = ("_by_door", "_count")
+    __slots__ = ("_count", "doors")
 
     def __init__(self) -> None:
-        self._by_door: dict[str, list[Waiter]] = {}
+        self.doors: dict[str, list[Waiter]] = {}
+        """Those before which somebody waits."""
         self._count = itertools.count()
 
     def __len__(self) -> int:
         """How many wait."""
-        return sum(map(len, self._by_door.values()))
+        return sum(map(len, self.doors.values()))
 
     def __bool__(self) -> bool:
-        return bool(self._by_door)
+        return bool(self.doors)
 
     def waiting(self, door: str) -> int:
-        return len(self._by_door.get(door, ()))
+        return len(self.doors.get(door, ()))
 
     def newcomer(self, priority: int) -> Waiter:
         return Waiter((-priority, next(self._count)))
@@ -74,29 +75,29 @@ class Lines:
     def ahead(self, priority: int, doors: Iterable[str]) -> str | None:
         """The first of these doors where somebody stands whom one who comes now may not overtake."""
         for door in doors:
-            if (line := self._by_door.get(door)) and line[0].order[0] <= -priority:
+            if (line := self.doors.get(door)) and line[0].order[0] <= -priority:
                 return door
         return None
 
     def before(self, waiter: Waiter, doors: Iterable[str]) -> str | None:
         """The first of these doors where somebody stands whose turn is earlier; None: there is none."""
         for door in doors:
-            if (line := self._by_door.get(door)) and line[0] < waiter:
+            if (line := self.doors.get(door)) and line[0] < waiter:
                 return door
         return None
 
     def enter(self, waiter: Waiter, door: str) -> None:
-        insort(self._by_door.setdefault(door, []), waiter)
+        insort(self.doors.setdefault(door, []), waiter)
 
     def leave(self, waiter: Waiter, door: str) -> None:
-        line = self._by_door[door]
+        line = self.doors[door]
         line.remove(waiter)
         if line:
             line[0].wake()
         else:
-            del self._by_door[door]
+            del self.doors[door]
 
     def wake(self, door: str) -> None:
         """There may be room before this door."""
-        if line := self._by_door.get(door):
+        if line := self.doors.get(door):
             line[0].wake()

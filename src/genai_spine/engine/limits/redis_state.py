@@ -18,7 +18,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -117,9 +117,9 @@ class RedisState:
                     self._more[bucket] = self._more.get(bucket, 0) + min(amount, bucket.limit) * MINUTE_US
         return taken
 
-    def left(self, bucket: Bucket) -> int | None:
+    def left(self, buckets: Buckets) -> Sequence[int | None]:
         """Only the server knows."""
-        return None
+        return (None,) * len(buckets)
 
     def settle(self, taken: Taken, tokens: int | None) -> None:
         self._held.pop(taken.id, None)

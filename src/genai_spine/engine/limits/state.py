@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from genai_spine.policy.concurrency import Places
-from genai_spine.policy.limits import Rate, give_back, take_all
+from genai_spine.policy.limits import Rate, give_back, settle_all, take_all
 
 Kind = Literal["requests", "tokens", "places"]
 
@@ -43,11 +43,12 @@ Buckets = tuple[Bucket, ...]
 
 
 class Meters:
-    """What counts the buckets of a call in this process, by their kind."""
+    """What counts the buckets of a call in this process: all of them in their order, and by their kind."""
 
-    __slots__ = ("places", "requests", "tokens")
+    __slots__ = ("all", "places", "requests", "tokens")
 
     def __init__(self, counted: Sequence[tuple[Bucket, Limit]]) -> None:
+        self.all = [limit for _, limit in counted]
         self.places = [limit for _, limit in counted if isinstance(limit, Places)]
         self.requests = [limit for bucket, limit in counted if isinstance(limit, Rate) and bucket.kind == "requests"]
         self.tokens = [limit for bucket, limit in counted if isinstance(limit, Rate) and bucket.kind == "tokens"]
@@ -100,8 +101,8 @@ class State(Protocol):
         """The call is over: its places are free, its reservation is corrected. None: as was set aside."""
         ...
 
-    def left(self, bucket: Bucket) -> int | None:
-        """What may be taken now, without asking anybody; None where that is not known here."""
+    def left(self, buckets: Buckets) -> Sequence[int | None]:
+        """What may be taken of each now, without asking anybody; None where that is not known here."""
         ...
 
     def share(self, topic: str, tell: Callable[[], Any], hear: Callable[[Mapping[str, Any]], None]) -> None:
@@ -160,16 +161,17 @@ class LocalState:
         for places in meters.places:
             places.taken -= 1
         if tokens is not None and tokens != taken.tokens and meters.tokens:
-            now_us = self._clock_ns() // 1000
-            for rate, end in zip(meters.tokens, taken.ends, strict=True):
-                rate.settle(end, taken.tokens, tokens, now_us)
+            settle_all(meters.tokens, taken.ends, taken.tokens, tokens, self._clock_ns() // 1000)
 
-    def left(self, bucket: Bucket) -> int | None:
-        return self.limit(bucket).left(self._clock_ns() // 1000)
+    def left(self, buckets: Buckets) -> Sequence[int | None]:
+        now_us = self._clock_ns() // 1000
+        meters = self._meters.get(buckets) or self._meters_of(buckets, now_us)
+        return [limit.left(now_us) for limit in meters.all]
 
     def _refusal(self, buckets: Buckets, tokens: int, now_us: int) -> Refusal:
-        waits = [self.limit(bucket).wait_us(tokens if bucket.kind == "tokens" else 1, now_us) for bucket in buckets]
-        return refusal(buckets, waits)
+        limits = (self._meters.get(buckets) or self._meters_of(buckets, now_us)).all
+        amounts = [tokens if bucket.kind == "tokens" else 1 for bucket in buckets]
+        return refusal(buckets, [limit.wait_us(amount, now_us) for limit, amount in zip(limits, amounts, strict=True)])
 
     def limit(self, bucket: Bucket) -> Limit:
         found = self._limits.get(bucket)

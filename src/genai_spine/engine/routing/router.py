@@ -22,7 +22,7 @@ from genai_spine.engine.routing.known import Branch, Known, Node, facts_of
 from genai_spine.engine.routing.request_facts import About, RequestFacts
 from genai_spine.engine.routing.sticky import Key, Sticky, prefix_of
 from genai_spine.engine.routing.within import Within
-from genai_spine.engine.targets import Targets
+from genai_spine.engine.targets import Target, Targets
 from genai_spine.model.errors import ProviderNotFound, SpineError
 from genai_spine.model.request import CompletionRequest
 from genai_spine.policy.allowed import allowances_of
@@ -39,6 +39,7 @@ __all__ = ["About", "Considered", "Decision", "Explained", "LeftOut", "Router"]
 Objection = Callable[[Choice, str | None, tuple[str, ...]], str | None]
 """Why a target would not be asked now, for a caller's key and tags; None: it would."""
 
+_LEFT_ALONE = "it failed too often and is left alone for a while"
 _MOST_KNOWN = 1000
 """Callers may name models of their own making."""
 
@@ -243,16 +244,22 @@ class Router:
     def _order(self, node: Node, asking: Asking) -> list[Choice]:
         """The node's targets in the strategy's order; those that the breaker leaves alone behind all others."""
         options: list[Option] = []
-        paths: dict[int, list[Choice]] = {}
         closed: list[Option] = []
+        paths: dict[int, list[Choice]] = {}
         takes_all = node.is_plain and asking.takes_all and asking.within is None
         for branch in node.members:
             path = branch.path if takes_all else self._path(branch, asking)
             if not path:
                 continue
+            choice = path[0]
             paths[branch.place] = path
-            is_closed = self._is_closed(path[0], asking)
-            (closed if is_closed else options).append(self._option(branch, path[0], node.strategy, asking))
+            target = self._targets.of(choice) if self._targets is not None and not asking.is_steady else None
+            option = _option(branch, choice, node.strategy, asking, target)
+            if target is None or target.breaker.would_admit(asking.now_s):
+                options.append(option)
+            else:
+                asking.left_out.append(LeftOut(choice, _LEFT_ALONE, is_last=True))
+                closed.append(option)
         if not options:  # all are left alone: the strategy spreads even the last resorts
             options, closed = closed, []
         ordered = self._asked(node, options, asking) if len(options) > 1 else options
@@ -270,36 +277,6 @@ class Router:
             asking.leave_out((of,), why)
             return []
         return [of]
-
-    def _is_closed(self, choice: Choice, asking: Asking) -> bool:
-        if self._targets is None or asking.is_steady or self._targets.of(choice).breaker.would_admit(asking.now_s):
-            return False
-        asking.left_out.append(LeftOut(choice, "it failed too often and is left alone for a while", is_last=True))
-        return True
-
-    def _option(self, branch: Branch, choice: Choice, strategy: Strategy, asking: Asking) -> Option:
-        facts = asking.known.facts[choice]
-        cost = asking.cost_of(facts) if strategy.needs_cost else None
-        if self._targets is None or not strategy.is_live:
-            return Option(
-                choice=choice, place=branch.place, weight=branch.weight, is_local=facts.is_local, rank=facts.rank or 0,
-                cost_usd=cost,
-            )  # fmt: skip
-        target = self._targets.of(choice)
-        pace = target.pace
-        return Option(
-            choice=choice,
-            place=branch.place,
-            weight=branch.weight,
-            is_local=facts.is_local,
-            rank=facts.rank or 0,
-            cost_usd=cost,
-            in_flight=target.in_flight,
-            seen=pace.count,
-            first_s=pace.first_s,
-            tokens_per_s=pace.tokens_per_s,
-            peak_s=pace.peak_s(asking.now_s),
-        )
 
     def _asked(self, node: Node, options: list[Option], asking: Asking) -> Sequence[Option]:
         """The strategy's word. What a stranger's leaves out comes last; where it fails, all are as written."""
@@ -396,6 +373,30 @@ class Router:
         if name not in self._strategies:
             self._strategies[name] = load_strategy(name)
         return self._strategies[name]
+
+
+def _option(branch: Branch, choice: Choice, strategy: Strategy, asking: Asking, target: Target | None) -> Option:
+    facts = asking.known.facts[choice]
+    cost = asking.cost_of(facts) if strategy.needs_cost else None
+    if target is None or not strategy.is_live:
+        return Option(
+            choice=choice, place=branch.place, weight=branch.weight, is_local=facts.is_local, rank=facts.rank or 0,
+            cost_usd=cost,
+        )  # fmt: skip
+    pace = target.pace
+    return Option(
+        choice=choice,
+        place=branch.place,
+        weight=branch.weight,
+        is_local=facts.is_local,
+        rank=facts.rank or 0,
+        cost_usd=cost,
+        in_flight=target.in_flight,
+        seen=pace.count,
+        first_s=pace.first_s,
+        tokens_per_s=pace.tokens_per_s,
+        peak_s=pace.peak_s(asking.now_s),
+    )
 
 
 def _no_request() -> CompletionRequest:

@@ -1,0 +1,59 @@
+"""One timer for all who wait to be late: each is called when it is due, and a little later at most."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from virtual_loop import VirtualLoop
+
+from genai_spine.engine.hedge import Alarm
+
+CLOCK = 1e-9
+"""What a clock of floats may be off."""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_is_called_once_when_it_is_due_and_a_step_later_at_most(seed: int) -> None:
+    loop, alarm, chance = VirtualLoop(), Alarm(), random.Random(seed)
+    called: dict[int, float] = {}
+    due: dict[int, float] = {}
+
+    async def main() -> None:
+        for number in range(100):
+            due[number] = at_s = loop.time() + chance.choice((0.0, 0.001, 0.02, 0.5)) * chance.random()
+            alarm.set(loop, at_s, lambda number=number: called.__setitem__(number, loop.time()))  # type: ignore[misc]
+            await asyncio.sleep(chance.choice((0.0, 0.0, 0.001, 0.05)))
+        await asyncio.sleep(1.0)
+
+    loop.run(main())
+    assert called.keys() == due.keys()
+    assert all(-CLOCK <= called[number] - due[number] <= alarm.STEP_S + CLOCK for number in due)
+
+
+def test_one_that_raises_does_not_keep_the_others_waiting() -> None:
+    loop, alarm, called = VirtualLoop(), Alarm(), list[str]()
+    loop.set_exception_handler(lambda loop, context: called.append(str(context["exception"])))
+
+    def fails() -> None:
+        raise ValueError("of its own")
+
+    async def main() -> None:
+        alarm.set(loop, loop.time() + 0.1, fails)
+        alarm.set(loop, loop.time() + 0.1, lambda: called.append("the other"))
+        await asyncio.sleep(1.0)
+
+    loop.run(main())
+    assert called == ["of its own", "the other"]
+
+
+def test_another_loop_begins_anew() -> None:
+    alarm, called = Alarm(), list[str]()
+    for name in ("first", "second"):
+        loop = VirtualLoop()
+        alarm.set(loop, loop.time() + 0.1, lambda name=name: called.append(name))  # type: ignore[misc]
+        if name == "second":
+            loop.run(asyncio.sleep(1.0))
+        loop.close()
+    assert called == ["second"]
