@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from genai_spine.engine.tasks import end
 
@@ -41,7 +41,7 @@ async def race(
     """
     loop = asyncio.get_running_loop()
     late = _Second(second, may_start, asyncio.current_task(loop))
-    (alarm or Alarm()).set(loop, loop.time() + after_s, late.begin)
+    (alarm or Alarm()).set(loop, loop.time() + after_s, late)
     won = is_outrun = False
     try:
         try:
@@ -63,25 +63,42 @@ async def race(
             await end([late.task], discard)
 
 
-class Alarm:
-    """Calls at a given moment, or up to `STEP_S` later: one timer for all who wait, since nearly all of them are done
-    before it rings, and a timer each would cost more than the rest of the race. Who is done need not say so."""
+class Late(Protocol):
+    """Who may turn out to be late."""
 
-    __slots__ = ("_count", "_loop", "_rings_at", "_waiting")
+    @property
+    def is_over(self) -> bool: ...
+    def begin(self) -> None: ...
+
+
+class Alarm:
+    """Begins who is late, or up to `STEP_S` later: one timer for all who wait, since nearly all of them are over before
+    it rings, and a timer each would cost more than the rest of the race. Who is over is left out now and then."""
+
+    __slots__ = ("_count", "_loop", "_most", "_rings_at", "_waiting")
 
     STEP_S = 0.005
+    MOST_OVER = 1000
 
     def __init__(self) -> None:
         self._count = count()
-        self._waiting: list[tuple[float, int, Callable[[], object]]] = []
+        self._waiting: list[tuple[float, int, Late]] = []
+        self._most = self.MOST_OVER
         self._rings_at = inf
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def set(self, loop: asyncio.AbstractEventLoop, at_s: float, call: Callable[[], object]) -> None:
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def set(self, loop: asyncio.AbstractEventLoop, at_s: float, late: Late) -> None:
         """`at_s` is by the loop's clock."""
         if loop is not self._loop:  # another one, the first having ended
             self._waiting, self._rings_at, self._loop = [], inf, loop
-        heappush(self._waiting, (at_s, next(self._count), call))
+        heappush(self._waiting, (at_s, next(self._count), late))
+        if len(self._waiting) > self._most:
+            self._waiting = [each for each in self._waiting if not each[2].is_over]
+            heapify(self._waiting)
+            self._most = 2 * len(self._waiting) + self.MOST_OVER
         if at_s < self._rings_at:
             self._ring_at(loop, at_s)
 
@@ -96,7 +113,7 @@ class Alarm:
         self._rings_at = inf
         try:
             while waiting and waiting[0][0] <= now_s:
-                heappop(waiting)[2]()
+                heappop(waiting)[2].begin()
         finally:
             if waiting:
                 self._ring_at(loop, max(waiting[0][0], now_s + self.STEP_S))
@@ -116,6 +133,10 @@ class _Second(Generic[T]):
         self._cancelling = waiting.cancelling() if waiting is not None else 0
         self._has_cancelled = False
         self.task: asyncio.Task[T] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._waiting is None
 
     def begin(self) -> None:
         start, self._start = self._start, None

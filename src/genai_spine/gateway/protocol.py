@@ -41,7 +41,6 @@ LINGER_S = 2.0
 """How long what a refused caller still sends is thrown away, so that it can read why (RFC 9112 §9.6)."""
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
-_WATCHED = frozenset({b"host", b"transfer-encoding", b"expect"})
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 logger = logging.getLogger("genai_spine.gateway")
@@ -59,8 +58,8 @@ class _Refused(Exception):
 
 class HttpConnection(asyncio.Protocol):
     __slots__ = (
-        "_chunked_bytes", "_client", "_exchange", "_expects_continue", "_has_begun", "_head_bytes",
-        "_headers", "_host", "_is_chunked", "_is_deaf", "_is_fresh", "_is_lingering", "_is_read_paused",
+        "_chunked_bytes", "_client", "_exchange", "_has_begun", "_head_bytes",
+        "_headers", "_is_chunked", "_is_deaf", "_is_fresh", "_is_lingering", "_is_read_paused",
         "_known_host", "_parser", "_pipeline", "_reading", "_refusal", "_segment_bytes", "_server",
         "_starting", "_taken", "_url", "connections", "idle_since", "input_deadline", "ip",
         "is_write_paused", "output_deadline", "transport",
@@ -89,10 +88,8 @@ class HttpConnection(asyncio.Protocol):
         self._segment_bytes = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._host: bytes | None = None
         self._known_host: bytes | None = None
         self._is_chunked = False
-        self._expects_continue = False
         # The request whose body is being read, the one that is answered, and those behind it
         self._reading: HttpExchange | None = None
         self._chunked_bytes = 0
@@ -169,9 +166,7 @@ class HttpConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._url = b""
         self._headers = []
-        self._host = None
         self._is_chunked = False
-        self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -179,27 +174,7 @@ class HttpConnection(asyncio.Protocol):
             raise _Refused(414, "uri_too_long", f"the request's URL is longer than {MAX_URL_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self._headers
-        if len(headers) >= MAX_HEADERS:
-            raise _Refused(431, "too_many_headers", f"the request has more than {MAX_HEADERS} headers")
-        name = name.lower()
-        headers.append((name, value))
-        if name in _WATCHED and self._has_begun:
-            self._watch_header(name, value)
-
-    def _watch_header(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            if self._host is not None:
-                raise _Refused(400, "bad_host", "the request has more than one Host header")
-            if value != self._known_host and _HOST.fullmatch(value) is None:
-                raise _Refused(400, "bad_host", "the request's Host header is not a host")
-            self._host = self._known_host = value
-        elif name == b"expect":
-            self._expects_continue = value.lower() == b"100-continue"
-        elif value.lower() != b"chunked" or self._is_chunked:
-            raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
-        else:
-            self._is_chunked = True
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -209,10 +184,25 @@ class HttpConnection(asyncio.Protocol):
         is_http10 = version == "1.0"
         if version != "1.1" and not is_http10:
             raise _Refused(505, "http_version_not_supported", f"HTTP/{version} is not spoken here")
-        if self._host is None and not is_http10:
+        headers = self._headers
+        named = dict(headers)
+        if len(headers) != len(named):
+            _refuse_repeated(headers)
+        if len(headers) > MAX_HEADERS:
+            raise _Refused(431, "too_many_headers", f"the request has more than {MAX_HEADERS} headers")
+        host = named.get(b"host")
+        if host is None and not is_http10:
             raise _Refused(400, "bad_host", "the request has no Host header")
-        if self._is_chunked and is_http10:  # RFC 9112 §6.1: its framing is not to be trusted
-            raise _Refused(400, "bad_transfer_encoding", "HTTP/1.0 has no Transfer-Encoding")
+        if host is not None and host != self._known_host:
+            if _HOST.fullmatch(host) is None:
+                raise _Refused(400, "bad_host", "the request's Host header is not a host")
+            self._known_host = host
+        if b"transfer-encoding" in named:
+            if named[b"transfer-encoding"].lower() != b"chunked":
+                raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
+            if is_http10:  # RFC 9112 §6.1: its framing is not to be trusted
+                raise _Refused(400, "bad_transfer_encoding", "HTTP/1.0 has no Transfer-Encoding")
+            self._is_chunked = True
         if self._segment_bytes + self._head_bytes > self.connections.limits.max_header_bytes:
             self._check_head_size(self._measure_head())
         self._has_begun = False
@@ -225,7 +215,7 @@ class HttpConnection(asyncio.Protocol):
             method == "HEAD",
             is_http10,
             not is_http10 and parser.should_keep_alive(),
-            self._expects_continue and not is_http10,
+            b"expect" in named and named[b"expect"].lower() == b"100-continue" and not is_http10,
         )
         path, query = _split_target(self._url)
         scope = {
@@ -238,7 +228,7 @@ class HttpConnection(asyncio.Protocol):
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": self._headers,
+            "headers": headers,
             "client": self._client,
             "server": self._server,
             "extensions": {"genai_spine.disconnect": exchange, "genai_spine.reply": exchange},
@@ -458,6 +448,15 @@ def _bytes_taken(transport: asyncio.Transport) -> int:
         if len(info) >= 128:
             return int.from_bytes(info[120:128], sys.byteorder)
     return -transport.get_write_buffer_size()
+
+
+def _refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raises: _Refused for fields sent twice that may be sent once."""
+    names = [name for name, _ in headers]
+    if names.count(b"host") > 1:
+        raise _Refused(400, "bad_host", "the request has more than one Host header")
+    if names.count(b"transfer-encoding") > 1:
+        raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
 
 
 def _split_target(target: bytes) -> tuple[bytes, bytes]:

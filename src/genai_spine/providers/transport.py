@@ -114,15 +114,13 @@ class HttpResponse:
         self._source = source
         self._decoder: BodyDecoder | None = None
         self._pieces: Iterator[bytes] | None = None
-        for name, _ in headers:
-            if name == b"content-encoding":
-                try:
-                    # Asked for again by name: a field may be sent twice.
-                    self._decoder = decoder_for(self.header("content-encoding") or "")
-                except BadReply:
-                    source.close()
-                    raise
-                break
+        if b"content-encoding" in dict(headers):
+            try:
+                # Asked for again by name: a field may be sent twice.
+                self._decoder = decoder_for(self.header("content-encoding") or "")
+            except BadReply:
+                source.close()
+                raise
 
     def __repr__(self) -> str:
         return f"HttpResponse({self.status})"
