@@ -16,6 +16,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -156,7 +157,8 @@ def _methods_behind(dialect: str) -> list[str]:
 
 def _dialect_behind(route: Any) -> str | None:
     """The dialect that a route's handler was made for; None where it answers of itself."""
-    cells = inspect.getclosurevars(route.handler).nonlocals
+    made = route.handler.keywords if isinstance(route.handler, partial) else None
+    cells = made or inspect.getclosurevars(route.handler).nonlocals
     return cells.get("inbound") or cells.get("dialect")
 
 

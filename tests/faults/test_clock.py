@@ -18,6 +18,7 @@ WALL = {
     "engine/exchange.py": "`created` of an answer",
     "engine/record.py": "when a call was, for people",
     "engine/caching/response_cache.py": "how old an answer is that another process has kept",
+    "engine/content/keeping.py": "when something was said, which is kept for some days",
     "engine/costs/shared_budgets.py": "until the end of the month, for a server that counts for several processes",
     "engine/costs/spending.py": "which day, week or month it is",
     "engine/streams/open_streams.py": "when a stream began, for people",

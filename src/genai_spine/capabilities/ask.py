@@ -107,6 +107,7 @@ class Ask:
         whole = self._record
         one = CallRecord(caller=whole.caller, timeout_s=self._time_left_s(), priority=whole.priority)
         one.about, one.cache_terms, one.allowance = whole.about, whole.cache_terms, whole.allowance
+        one.content = whole.content
         try:
             yield one
         finally:

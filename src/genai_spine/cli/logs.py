@@ -15,10 +15,12 @@ from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.accounts import detail
-from genai_spine.ledger.opening import reader_of
+from genai_spine.ledger.content import Content, find_content, forget_content, told_content, why_none
+from genai_spine.ledger.opening import database_of, reader_of
 from genai_spine.ledger.reading import MOST_LISTED, LoggedAttempt, LoggedCall, Reader, find_call, recent_calls, told
 from genai_spine.model.errors import SpineError
 from genai_spine.settings import Settings
+from genai_spine.settings.ledger import ContentLevel
 
 _EVERY_S = 0.5
 _LATEST_S = 5.0
@@ -34,6 +36,8 @@ _WIDTHS = (19, 28, 11, 32, 8, 12, 16, 8, 0)
 @click.option("--model", metavar="MODEL", help="Of this model alone.")
 @click.option("--key", "caller", metavar="NAME", help="Of this caller's key alone.")
 @click.option("--status", type=click.Choice(("answered", "failed", "left", "interrupted")), help="Of this end alone.")
+@click.option("--content", "has_content", is_flag=True, help="With what was said, of the call REQUEST_ID.")
+@click.option("--forget", is_flag=True, help="Delete what was said in the call REQUEST_ID; what it cost stays.")
 @click.option("--json", "is_json", is_flag=True, help="For programs: a call a line.")
 @click.argument("request_id", required=False)
 @click.pass_obj
@@ -46,14 +50,21 @@ def command(
     model: str | None,
     caller: str | None,
     status: str | None,
+    has_content: bool,
+    forget: bool,
     is_json: bool,
     request_id: str | None,
 ) -> None:
     """Show the last calls, or one with its attempts."""
+    if request_id is None and (has_content or forget):
+        raise click.UsageError("--content and --forget are of one call: name its REQUEST_ID")
     settings = load(output, config)
+    if request_id is not None and forget:
+        _forget(output, settings, request_id)
+        return
     with reader_of(settings.ledger) as reader:
         if request_id is not None:
-            _show(output, settings, reader, request_id, is_json)
+            _show(output, settings, reader, request_id, is_json, has_content)
             return
         filters = {"provider": provider, "model": model, "caller": caller, "status": status}
         found = recent_calls(reader, limit=MOST_LISTED if follow else limit, **filters)[::-1]
@@ -117,12 +128,21 @@ def _amount_of(call: LoggedCall) -> str:
     return "?" if call.cost_usd is None else f"{call.cost_usd:f}+"
 
 
-def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: bool) -> None:
+def _forget(output: Output, settings: Settings, id: str) -> None:
+    with database_of(settings.ledger) as database:
+        is_gone = forget_content(database, id)
+    output.line(f"what was said in {id} is deleted" if is_gone else f"{id}: {why_none(settings.ledger.content)}")
+
+
+def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: bool, has_content: bool) -> None:
     """Raises: SpineError."""
     found = find_call(reader, id)
     if found is None:
         raise SpineError(f"no call {id} is in the ledger: `spine logs` lists the last ones")
     told_of = run(_detail(settings, *found))
+    content = find_content(reader, id) if has_content else None
+    if has_content and is_json:
+        told_of["content"] = None if content is None else told_content(content)
     if is_json:
         output.json(told_of)
         return
@@ -137,6 +157,24 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
         output.line(f"{'cost':12} {attempt['arithmetic']}")
         if (price := _price_of(attempt)) is not None:
             output.line(f"{'price':12} {price}")
+    if has_content:
+        _show_content(output, content, settings.ledger.content)
+
+
+def _show_content(output: Output, content: Content | None, level: ContentLevel) -> None:
+    output.line()
+    if content is None:
+        output.line(why_none(level))
+        return
+    told_of = told_content(content)
+    for name in ("request", "answer"):
+        text = told_of[name]
+        kept = f"{content.level}, not all of it" if content.is_cut else content.level
+        output.line(f"{name:12} {'none' if text is None else kept}")
+        if isinstance(text, msgspec.Raw):
+            output.json(text)
+        elif text is not None:  # what is left of it, without what a terminal would obey
+            output.line("".join(char if char.isprintable() or char == "\n" else "?" for char in text))
 
 
 def _cost_of(call: dict[str, Any]) -> str:

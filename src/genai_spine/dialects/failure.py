@@ -29,6 +29,7 @@ from genai_spine.model.errors import (
     SpineError,
     StreamBroken,
 )
+from genai_spine.wire.redaction import secrets
 
 BY_STATUS: dict[int, type[ProviderError]] = {
     400: BadRequest,
@@ -71,10 +72,6 @@ FLAGGED = re.compile(r"requires moderation|input was flagged", re.IGNORECASE)
 """A 403 of which this holds is about the prompt, and no key may more: OpenRouter's moderation
 (openrouter.ai/docs/errors: "your chosen model requires moderation and your input was flagged", read 2026-11)."""
 
-_SECRET = re.compile(
-    r"(?:sk|pk|gsk|xai|csk|pplx|r8|hf|AIza|fw|tgp|key|nvapi)[-_][\w*.-]{6,}|AIza[\w-]{10,}|Bearer \S+"
-    r"|eyJ[\w-]{8,}\.[\w.-]+|ya29\.[\w-]+|A[KS]IA[A-Z0-9]{12,}"  # tokens of Entra and Google, AWS keys
-)
 _LONGEST_MESSAGE = 2000
 
 _REQUEST_IDS = (
@@ -90,7 +87,7 @@ _REQUEST_IDS = (
 
 def redact(text: str) -> str:
     """The text without anything that looks like a key, cut to a length fit for an error."""
-    return _SECRET.sub("[redacted]", text[:_LONGEST_MESSAGE])
+    return secrets().sub("[redacted]", text[:_LONGEST_MESSAGE])
 
 
 def error_class(

@@ -18,6 +18,8 @@ from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.caching import cached_exchanges
 from genai_spine.engine.caching.response_cache import ResponseCache, record_of
 from genai_spine.engine.call import Send, call
+from genai_spine.engine.content.answers import Heard
+from genai_spine.engine.content.keeping import ContentKeeper
 from genai_spine.engine.costs import asks
 from genai_spine.engine.costs.alerts import Alerts
 from genai_spine.engine.costs.must_write import MustWrite
@@ -26,6 +28,7 @@ from genai_spine.engine.health import checker_for, metrics_of
 from genai_spine.engine.limits.limiter import Limiter, state_of
 from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.local_models import LocalModels
+from genai_spine.engine.manager_config import ManagerConfig as ManagerConfig
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.routing.local_only import LocalRegistry
@@ -56,32 +59,13 @@ from genai_spine.providers.provider import LLMProvider, as_request
 from genai_spine.providers.registry import ProviderRegistry, build_providers, settings_of
 from genai_spine.providers.spellings import failed_response, text_of
 from genai_spine.providers.status import ProviderMetrics, ProviderStatus
-from genai_spine.settings import Duration, RetrySettings, Settings, load_settings
+from genai_spine.settings import RetrySettings, Settings, load_settings
 
 LISTING_S = 5.0
 A = TypeVar("A")
 S = TypeVar("S", CompletionResponse, MessageStart, Answered, Streaming)
 
 logger = logging.getLogger(__name__)
-
-
-class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Retries and fallback in the words of the first specification: the same wait before each retry."""
-
-    enable_fallback: bool = True
-    max_retries: int = 2
-    retry_delay_ms: int = 1000
-
-    @property
-    def retry(self) -> RetrySettings:
-        delay = Duration(self.retry_delay_ms / 1000)
-        return RetrySettings(
-            enable_fallback=self.enable_fallback,
-            max_retries=self.max_retries,
-            initial_delay=delay,
-            max_delay=max(delay, RetrySettings().max_delay),
-            backoff_factor=1.0,
-        )
 
 
 class ProviderManager:
@@ -118,6 +102,8 @@ class ProviderManager:
         self.budgets.on_level.append(self.alerts.raised)
         self.ledger: Ledger | None = None
         """Where what is spent is written down, from `start` on, if settings say so."""
+        self.content: ContentKeeper | None = None
+        """What is kept of prompts and answers, if settings say so."""
         self._flights = SingleFlight() if self.settings.routing.single_flight else None
         self.health = checker_for(self.registry, self.settings, self.traffic.targets)
         self._lists = ModelLists()
@@ -179,6 +165,7 @@ class ProviderManager:
         if self.ledger is None and self.settings.ledger.url is not None:
             self.ledger = open_ledger(self.settings.ledger)
             self.traffic.write = self.ledger.write if self.ledger is not None else None
+            self.content = ContentKeeper.of(self.settings, self.ledger)
             self.traffic.must_write = MustWrite.of(self.ledger, self.settings, self.traffic.spending.budgets.all)
         self.alerts.start(alert_book(self.settings.ledger))
         await self.traffic.spending.start(self.settings, self.ledger)
@@ -192,6 +179,7 @@ class ProviderManager:
         if self.cache is not None:
             await self.cache.store.close()
         ledger, self.ledger, self.traffic.write, self.traffic.must_write = self.ledger, None, None, None
+        self.content = None
         if ledger is not None:
             await asyncio.to_thread(ledger.close)  # it waits for the database
 
@@ -224,6 +212,7 @@ class ProviderManager:
         Raises: SpineError; with `raise_errors=False` the answer says `success` False and `error`.
         """
         record = record or record_of(timeout, cache_control)
+        wanted, response = None, None
         try:
             wanted = as_request(request, options)
             asks.tell(record, wanted)
@@ -234,8 +223,8 @@ class ProviderManager:
 
             decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about, caller=record.caller)
             slot = self.cache.slot_of_request(wanted, record, decision) if self.cache is not None else None
-            if slot is not None and (kept := await slot.response()) is not None:
-                return kept
+            if slot is not None and (response := await slot.response()) is not None:
+                return response
             response = await call(send, decision, self.traffic, record)
             if slot is not None:
                 slot.keep_response(response, wanted.max_tokens)
@@ -243,9 +232,12 @@ class ProviderManager:
         except SpineError as error:
             if raise_errors:
                 raise
-            return failed_response(error, options.get("model") or getattr(request, "model", None))
+            response = failed_response(error, options.get("model") or getattr(request, "model", None))
+            return response
         finally:
             self.traffic.close(record)
+            if self.content is not None:
+                self.content.keep_asked(record, wanted, response)
 
     async def stream(
         self,
@@ -261,6 +253,7 @@ class ProviderManager:
         record = record or record_of(timeout, cache_control)
         record.is_stream = True
         asks.tell(record, wanted)
+        said: CompletionResponse | Heard | None = Heard() if self.content is not None else None
 
         async def send(choice: Choice, attempt: Attempt) -> EventStream:
             provider = self.router.provider_of(choice)
@@ -272,23 +265,28 @@ class ProviderManager:
             decision = self.router.decide(wanted_of(wanted), lambda: wanted, about=record.about, caller=record.caller)
             slot = self.cache.slot_of_request(wanted, record, decision) if self.cache is not None else None
             if slot is not None and (kept := await slot.response()) is not None:
+                said = kept
                 for event in replay(kept):
                     yield event
                 return
             stream = await call(send, decision, self.traffic, record, discard=EventStream.aclose)
-            said = stream.first[0]
-            if isinstance(start := stream.first[0], MessageStart):
-                stream.first[0] = _noticed(start, record)
+            begun = stream.first[0]
+            if isinstance(begun, MessageStart):
+                stream.first[0] = _noticed(begun, record)
             resume = Resumption.of(record, self.traffic, self.router.provider_of)
             batches = stream.batches() if resume is None else continued(stream, wanted, resume)
             if slot is not None:
-                batches = slot.keeping(batches, said, wanted.max_tokens)
+                batches = slot.keeping(batches, begun, wanted.max_tokens)
+            if isinstance(said, Heard):
+                batches = said.hear(batches)
             async with aclosing(batches):
                 async for events in batches:
                     for event in events:
                         yield event
         finally:
             self.traffic.close(record)
+            if self.content is not None:
+                self.content.keep_asked(record, wanted, said)
 
     def text_stream(self, request: Any = None, **options: Any) -> AsyncIterator[str]:
         """The answer's text as it comes."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genai_spine.engine.routing.decision import Decision
     from genai_spine.engine.routing.request_facts import About
     from genai_spine.policy.budget import Tally
+    from genai_spine.settings.ledger import ContentLevel
 
 MOST_KEPT = 200
 _ID_PREFIX = f"call_{os.urandom(8).hex()}"  # of this process
@@ -54,9 +55,9 @@ class CallRecord:
 
     __slots__ = (
         "about", "allowance", "answered_by", "asks", "attempts", "begun", "begun_s", "cache_terms", "cached", "caller",
-        "cost_limit", "decision",
-        "dialect", "ends_at_s", "is_accounted", "is_closed", "is_last_resort", "is_shared", "is_stream",
-        "may_be_cached", "notices", "passed_over", "priority", "request_id", "timeout_s", "tokens",
+        "content", "cost_limit", "decision", "dialect", "ends_at_s", "is_accounted", "is_closed", "is_last_resort",
+        "is_shared", "is_stream", "may_be_cached", "notices", "passed_over", "priority", "request_id", "timeout_s",
+        "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +107,8 @@ class CallRecord:
         self.may_be_cached = False
         self.cached: Cached | None = None
         """The answer is one that was given before: nobody was asked."""
+        self.content: ContentLevel | None = None
+        """How much of its texts the caller lets be kept; None leaves it to the settings."""
         self.notices: tuple[Notice, ...] = ()
         """What happened when the caller's headers were out already, as that another target went on (resumption.py)."""
 

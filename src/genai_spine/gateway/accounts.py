@@ -2,6 +2,7 @@
 
     GET /v1/usage?by=model&since=7d     sums by provider, model, key, agent, route, tag or day
     GET /v1/requests?limit=50           the last calls, page by page: `before` is the `next` of the page before
+    GET /v1/requests/{id}?content=1     what was said in one of them, where that is kept (routing.py has the rest)
 
 Where the gateway has keys, each sees its own. The ledger is read in a thread: a database that is slow holds up
 nobody but who asks.
@@ -18,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.request import Request
+from genai_spine.ledger.content import find_content, told_content, why_none
 from genai_spine.ledger.forecasts import month_forecasts
 from genai_spine.ledger.opening import open_reader
 from genai_spine.ledger.reading import (
@@ -103,6 +105,26 @@ async def ledger_call(gateway: Gateway, id: str, caller: str | None) -> dict[str
     if found is None or found[0].caller != caller:
         return None
     return {"request_id": id, **detail(gateway.manager.registry, *found)}
+
+
+async def content_of(gateway: Gateway, request: Request, id: str) -> dict[str, Any]:
+    """What was said in a call, where `content=1` asks for that; of a call that is the caller's to see.
+
+    {"content": {"request": {…}, "answer": {…}, "level": "redacted", "is_cut": false, "at": "…"}}
+    {"content": null, "why_no_content": "no text is kept (ledger.content)"}
+
+    Raises: InvalidRequest, LedgerUnreadable.
+    """
+    wanted = _query(request, {"content"}).get("content", "0")
+    if wanted not in ("0", "1"):
+        raise InvalidRequest("content is 1, or left out", param="content")
+    if wanted == "0":
+        return {}
+    ledger = gateway.settings.ledger
+    content = await _read(gateway, lambda reader: find_content(reader, id)) if ledger.url is not None else None
+    if content is None:
+        return {"content": None, "why_no_content": why_none(ledger.content)}
+    return {"content": told_content(content)}
 
 
 def detail(registry: ProviderRegistry, call: LoggedCall, attempts: tuple[LoggedAttempt, ...]) -> dict[str, Any]:

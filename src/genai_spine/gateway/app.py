@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from genai_spine.gateway import (
 from genai_spine.gateway.chat import SHUTDOWN, chat, limit_headers
 from genai_spine.gateway.discretion import Discretion
 from genai_spine.gateway.idempotency import Idempotency
+from genai_spine.gateway.kept_request import KeptRequest
 from genai_spine.gateway.keys import Keys, is_google
 from genai_spine.gateway.origins import Origins
 from genai_spine.gateway.request import CallerGone, HeaderList, Receive, Request, Scope, Send, header_value
@@ -55,10 +57,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 def _chat(dialect: str, *, streams_unasked: bool = False) -> Handler:
-    async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
-        await chat(gateway, request, record, dialect, streams_unasked=streams_unasked)
-
-    return handler
+    return partial(chat, dialect=dialect, streams_unasked=streams_unasked)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -120,6 +119,7 @@ class Gateway:
         self._max_body = int(server.max_body_mb * 1_000_000)
         self._body_timeout_s = float(server.body_timeout)
         self._logs_access = server.access_log
+        self._request = KeptRequest if self.settings.ledger.content != "none" else Request
         strangers = capabilities.of_packages().items()
         self._routes = (*(Route("POST", path, "openai_chat", handler) for path, handler in strangers), *ROUTES)
         self._exact = {(route.method, route.path): route for route in self._routes if not _is_prefix(route)}
@@ -130,7 +130,7 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._http(Request(scope, receive, send))
+            await self._http(self._request(scope, receive, send))
 
     async def body_of(self, request: Request) -> bytes:
         """Raises: InvalidRequest, CallerGone."""
@@ -183,6 +183,8 @@ class Gateway:
                 query = request.scope["query_string"] if dialect == "gemini" else b""
                 record.caller = self.keys.check(request.headers, query)
             call_headers.read_into(record, request.headers)
+            if isinstance(request, KeptRequest):
+                request.keep_for(self.manager.content, record)
             await route.handler(self, request, record)
         except SpineError as error:
             await self._refuse(request, error, record)

@@ -3,7 +3,8 @@
     POST /v1/route             whom a request with this body would be sent to, and why; nobody is asked
     GET  /v1/requests/{id}     one of the last calls by its x-request-id: its candidates and its attempts
 
-Must not know: how a decision comes about (engine/routing/router.py). No answer here has a word of a prompt.
+Must not know: how a decision comes about (engine/routing/router.py). No answer here has a word of a prompt, but
+where settings keep it and `content=1` asks for it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import MOST_KEPT, CallRecord
 from genai_spine.engine.routing.request_facts import About
 from genai_spine.gateway import inbounds
-from genai_spine.gateway.accounts import ledger_call
+from genai_spine.gateway.accounts import content_of, ledger_call
 from genai_spine.gateway.call_headers import tags_of
 from genai_spine.gateway.request import Request
 from genai_spine.model.errors import InvalidRequest
@@ -123,14 +124,14 @@ async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> No
     found = gateway.manager.traffic.recent.find(id)
     if found is None or found.caller != record.caller:
         if (logged := await ledger_call(gateway, id, record.caller)) is not None:
-            await gateway.discretion.reply(request, logged)
+            await gateway.discretion.reply(request, {**logged, **await content_of(gateway, request, id)})
             return
         raise InvalidRequest(
             f"no call of yours by that id is remembered; the last {MOST_KEPT} of each worker are",
             status_code=404,
             code="not_found",
         )
-    await gateway.discretion.reply(request, _told(found))
+    await gateway.discretion.reply(request, {**_told(found), **await content_of(gateway, request, id)})
 
 
 def _told(record: CallRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@
     mover.py      from journals into the database: this process's own, and those of processes that are gone
     writer.py     the Ledger: `write`, and the thread that moves
     opening.py    from the settings to a Ledger, or to a reader
+    content.py    what was said, where settings have it kept: apart from what was spent, and sooner gone
     alerts.py     which alerts were raised, so that each is told once
     reading.py    sums of usage, recent calls, one call with its attempts
     scan.py       every attempt of some days, a page at a time

@@ -67,6 +67,10 @@ class Database(ABC):
         """Return to the file system what deleted rows have left."""
         return
 
+    def erase(self) -> None:
+        """Leave nothing of deleted rows in the files, as far as that is this program's to say."""
+        return
+
     def enter(self, rows: Sequence[Row]) -> None:
         """All or nothing; rows that are there already change nothing. Raises: the driver's errors."""
         calls = [row for row in rows if isinstance(row, Call)]
@@ -146,6 +150,7 @@ class SqliteDatabase(Database):
         # A segment of the journal is deleted when its entries are here: they must have reached the disk by then.
         run("PRAGMA synchronous = FULL")
         run("PRAGMA journal_size_limit = 67108864")
+        run("PRAGMA secure_delete = ON")  # what somebody has said is not to stay in pages that are free
 
     def _migrate(self) -> None:
         with self.transaction():  # of two processes that start at once one waits here
@@ -198,6 +203,10 @@ class SqliteDatabase(Database):
     def give_back(self) -> None:
         # Which is done a page a step, and only a script is stepped to its end.
         self._connection.executescript("PRAGMA incremental_vacuum(500)")
+
+    def erase(self) -> None:
+        # The log has what the pages were before; a reader of these may hold it up.
+        self.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         self._connection.close()

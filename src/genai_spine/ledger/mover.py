@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from genai_spine.ledger.content import WaitingContent, delete_content_before
 from genai_spine.ledger.database import Database
 from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import MOST_FRAME, Orphan, decode, orphans
@@ -118,18 +119,23 @@ class Mover:
         open_database: Callable[[], Database],
         *,
         retention_days: float | None = None,
+        content: WaitingContent | None = None,
+        content_days: float | None = None,
         after_entering: Callable[[], None] | None = None,
     ) -> None:
         self._folder = folder
         self._own = own
         self._open = open_database
+        self._content = content
         self._retention_s = None if retention_days is None else retention_days * DAY_S
+        self._content_s = None if content_days is None else content_days * DAY_S
         self._after_entering = after_entering
         self._database: Database | None = None
         self._adopted: list[tuple[Orphan, Tail]] = []
         self._unentered: list[Row] = []
         self._look_at = 0.0
         self._delete_at = 0.0
+        self._delete_content_at = 0.0
 
     def move(self) -> None:
         """Enter all that is there. Raises: whatever the database or a file does; it is tried again then."""
@@ -140,7 +146,10 @@ class Mover:
                 self._adopt()
                 self._look_at = time.monotonic() + ORPHANS_EVERY_S
             self._enter_adopted()
+            if self._content is not None:
+                self._content.enter(self._connected())
             self._delete_old()
+            self._delete_old_content()
         except BaseException:
             self._disconnect()
             raise
@@ -235,3 +244,10 @@ class Mover:
             return
         if not self._connected().delete_before(time.time() - self._retention_s, MOST_DELETED):
             self._delete_at = time.monotonic() + RETENTION_EVERY_S
+
+    def _delete_old_content(self) -> None:
+        """The same of texts, which go before their calls; also of those that a process before this one has kept."""
+        if self._content_s is None or time.monotonic() < self._delete_content_at:
+            return
+        if not delete_content_before(self._connected(), time.time() - self._content_s):
+            self._delete_content_at = time.monotonic() + RETENTION_EVERY_S

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -52,9 +52,17 @@ def open_ledger(
     folder = _journal_of(settings, url, environ)
     if (path := _path_of(url)) is not None:
         _check(path)
+        if settings.content != "none":
+            _close_to_others(path)
     open_database = _opener(url)
     try:
-        return Ledger(folder, open_database, retention_days=settings.retention_days, after_entering=after_entering)
+        return Ledger(
+            folder,
+            open_database,
+            retention_days=settings.retention_days,
+            content_days=settings.content_days,
+            after_entering=after_entering,
+        )
     except OSError as error:
         raise ConfigError(
             f"the ledger's journal cannot be written in {folder} ({error.strerror}): "
@@ -171,6 +179,13 @@ def _check(path: Path) -> None:
         pass  # locked, or the disk is full: that passes
     except sqlite3.DatabaseError as error:
         raise ConfigError(f"{path} is no ledger ({error}): move it away, or set ledger.url") from error
+
+
+def _close_to_others(path: Path) -> None:
+    """What was said is not for every user of the machine to read. SQLite makes its other files with the same rights."""
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(OSError):  # it may be another user's, or not be there
+            file.chmod(file.stat().st_mode & ~0o007)
 
 
 def _journal_of(settings: LedgerSettings, url: str, environ: Mapping[str, str]) -> Path:

@@ -79,6 +79,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE attempt ADD COLUMN uncounted_tokens BIGINT",
         "ALTER TABLE daily ADD COLUMN uncounted_tokens BIGINT NOT NULL DEFAULT 0",
     ),
+    (
+        """CREATE TABLE content (
+            call TEXT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, request TEXT, answer TEXT, is_cut INTEGER NOT NULL,
+            level TEXT NOT NULL
+        )""",
+        "CREATE INDEX content_at ON content (at)",
+    ),
 )
 """Each is run once, in order, in one transaction with the others that are missing. What has been released is
 never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows lie in the order of their key."""
@@ -114,7 +121,11 @@ ADD_LATE = (
     "unpriced = CASE WHEN unpriced > 0 THEN unpriced - 1 ELSE 0 END WHERE id = ?"
 )
 OLDEST = "SELECT id FROM call WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
-DELETE_OLD = (f"DELETE FROM attempt WHERE call IN ({OLDEST})", f"DELETE FROM call WHERE id IN ({OLDEST})")
+DELETE_OLD = (
+    f"DELETE FROM content WHERE call IN ({OLDEST})",
+    f"DELETE FROM attempt WHERE call IN ({OLDEST})",
+    f"DELETE FROM call WHERE id IN ({OLDEST})",
+)
 
 OTHERS = "(others)"
 _MOST_NAMES = 1000

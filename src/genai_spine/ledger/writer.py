@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from genai_spine.ledger.content import Unwritten, WaitingContent
 from genai_spine.ledger.database import Database
 from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import Journal
@@ -39,6 +40,7 @@ class Ledger:
         *,
         every_s: float = EVERY_S,
         retention_days: float | None = None,
+        content_days: float | None = None,
         after_entering: Callable[[], None] | None = None,
     ) -> None:
         """`after_entering` is called in the ledger's own thread. Raises: OSError where the folder cannot be written."""
@@ -49,8 +51,18 @@ class Ledger:
         """Entries that neither the journal nor memory had room for."""
         self.trouble: str | None = None
         """Why the database is not written at the moment; None: it is."""
+        self.content = WaitingContent()
+        """What was said, on its way into the database."""
         own = Tail(self._journal.process, folder, lambda: self._journal.path, self._take)
-        self._mover = Mover(folder, own, open_database, retention_days=retention_days, after_entering=after_entering)
+        self._mover = Mover(
+            folder,
+            own,
+            open_database,
+            retention_days=retention_days,
+            content=self.content,
+            content_days=content_days,
+            after_entering=after_entering,
+        )
         self._every_s = every_s
         self._is_closing = threading.Event()
         self._is_closed = False
@@ -74,6 +86,10 @@ class Ledger:
             if self._journal.is_full:
                 self._turn()
             return True
+
+    def keep(self, text: Unwritten) -> None:
+        """What was said in a call: written down by the ledger's thread, or lost with the process."""
+        self.content.add(text)
 
     def _take(self, segment: Path, at: int) -> tuple[list[Entry], int] | None:
         with self._lock:
@@ -147,6 +163,8 @@ class Ledger:
         self._thread.join(timeout_s)
         if self.lost:
             logger.error("%d entries of the ledger are lost", self.lost)
+        if self.content.lost:
+            logger.error("the texts of %d calls were not kept", self.content.lost)
         self._journal.close(is_entered=self._is_entered)
 
     # ------------------------------------------------------------ the thread

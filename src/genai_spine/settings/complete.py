@@ -23,6 +23,7 @@ from genai_spine.settings.build import field_types, split
 from genai_spine.settings.caller_keys import key_problems
 from genai_spine.settings.discover import discover, first_set
 from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_key
+from genai_spine.settings.ledger import content_problems
 from genai_spine.settings.prices import ModelCostSettings
 from genai_spine.settings.routes import route_problems
 from genai_spine.settings.tree import (
@@ -64,6 +65,8 @@ def complete(
     problems += route_problems(settings, strategies)
     problems += key_problems(settings)
     problems += alert_problems(settings.costs.alerts)
+    keys = settings.server.keys.items()
+    problems += content_problems(settings.ledger, {name: key.content for name, key in keys})
     return _with_ids(settings, providers)
 
 

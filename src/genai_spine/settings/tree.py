@@ -17,6 +17,8 @@ from genai_spine.model.errors import ErrorType
 from genai_spine.settings.alerts import AlertSettings
 from genai_spine.settings.budgets import MOST_USD, BudgetMode, BudgetSettings
 from genai_spine.settings.cache import CacheSettings
+from genai_spine.settings.ledger import ContentLevel, OnFailure
+from genai_spine.settings.ledger import LedgerSettings as LedgerSettings
 from genai_spine.settings.prices import CostSettings, doc
 from genai_spine.settings.values import Duration as Duration
 from genai_spine.settings.values import Secret as Secret
@@ -100,9 +102,6 @@ class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
 
 
-OnFailure = Literal["serve", "refuse"]
-
-
 class CallerKeySettings(ModelLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One caller's key, its limits in place of those of `[limits]`, and what it may use."""
 
@@ -111,6 +110,7 @@ class CallerKeySettings(ModelLimits, frozen=True, kw_only=True, forbid_unknown_f
         list[str], doc("What it may use: `provider/model`, routes, `agent:NAME`; `*`: any letters. Empty: everything.")
     ] = []
     on_ledger_failure: Annotated[OnFailure | None, doc("As `ledger.on_failure`.")] = None
+    content: Annotated[ContentLevel | None, doc("As `ledger.content`: less than there, never more.")] = None
 
 
 OnDisconnect = Literal["cancel", "drain"]
@@ -343,23 +343,6 @@ class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     adaptive: Annotated[
         bool, doc("Whether the calls at a time to a provider that answers 429 or 503 are cut, and raised slowly after.")
     ] = False
-
-
-class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where what was spent is written down."""
-
-    url: Annotated[Secret | None, doc("`sqlite:///spine.db` or a PostgreSQL URL; none: in memory.")] = None
-    journal: Annotated[
-        str | None,
-        doc("Folder of what the database has not taken yet; none: beside the SQLite file, or `~/.local/state`."),
-    ] = None
-    retention_days: Annotated[
-        float | None, doc("How long calls and attempts are kept; none: for ever. Sums of days always are.", gt=0)
-    ] = None
-    on_failure: Annotated[
-        OnFailure,
-        doc("When a call can be written down nowhere: serve it all the same, from memory, or refuse it (503)."),
-    ] = "serve"
 
 
 class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,26 @@
+"""Retries and fallback of a manager in the words of the first specification."""
+
+from __future__ import annotations
+
+import msgspec
+
+from genai_spine.settings import Duration, RetrySettings
+
+
+class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Retries and fallback in the words of the first specification: the same wait before each retry."""
+
+    enable_fallback: bool = True
+    max_retries: int = 2
+    retry_delay_ms: int = 1000
+
+    @property
+    def retry(self) -> RetrySettings:
+        delay = Duration(self.retry_delay_ms / 1000)
+        return RetrySettings(
+            enable_fallback=self.enable_fallback,
+            max_retries=self.max_retries,
+            initial_delay=delay,
+            max_delay=max(delay, RetrySettings().max_delay),
+            backoff_factor=1.0,
+        )
