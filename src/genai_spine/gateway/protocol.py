@@ -185,24 +185,7 @@ class HttpConnection(asyncio.Protocol):
         if version != "1.1" and not is_http10:
             raise _Refused(505, "http_version_not_supported", f"HTTP/{version} is not spoken here")
         headers = self._headers
-        named = dict(headers)
-        if len(headers) != len(named):
-            _refuse_repeated(headers)
-        if len(headers) > MAX_HEADERS:
-            raise _Refused(431, "too_many_headers", f"the request has more than {MAX_HEADERS} headers")
-        host = named.get(b"host")
-        if host is None and not is_http10:
-            raise _Refused(400, "bad_host", "the request has no Host header")
-        if host is not None and host != self._known_host:
-            if _HOST.fullmatch(host) is None:
-                raise _Refused(400, "bad_host", "the request's Host header is not a host")
-            self._known_host = host
-        if b"transfer-encoding" in named:
-            if named[b"transfer-encoding"].lower() != b"chunked":
-                raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
-            if is_http10:  # RFC 9112 §6.1: its framing is not to be trusted
-                raise _Refused(400, "bad_transfer_encoding", "HTTP/1.0 has no Transfer-Encoding")
-            self._is_chunked = True
+        named = self._check_fields(headers, is_http10)
         if self._segment_bytes + self._head_bytes > self.connections.limits.max_header_bytes:
             self._check_head_size(self._measure_head())
         self._has_begun = False
@@ -242,6 +225,28 @@ class HttpConnection(asyncio.Protocol):
             self._pipeline.append((exchange, scope))
             if len(self._pipeline) >= MAX_PIPELINED:
                 self._pause_reading()
+
+    def _check_fields(self, headers: list[tuple[bytes, bytes]], is_http10: bool) -> dict[bytes, bytes]:
+        """The head's fields by name. Raises: _Refused for those that could be read in two ways."""
+        named = dict(headers)
+        if len(headers) != len(named):
+            _refuse_repeated(headers)
+        if len(headers) > MAX_HEADERS:
+            raise _Refused(431, "too_many_headers", f"the request has more than {MAX_HEADERS} headers")
+        host = named.get(b"host")
+        if host is None and not is_http10:
+            raise _Refused(400, "bad_host", "the request has no Host header")
+        if host is not None and host != self._known_host:
+            if _HOST.fullmatch(host) is None:
+                raise _Refused(400, "bad_host", "the request's Host header is not a host")
+            self._known_host = host
+        if b"transfer-encoding" in named:
+            if named[b"transfer-encoding"].lower() != b"chunked":
+                raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
+            if is_http10:  # RFC 9112 §6.1: its framing is not to be trusted
+                raise _Refused(400, "bad_transfer_encoding", "HTTP/1.0 has no Transfer-Encoding")
+            self._is_chunked = True
+        return named
 
     def on_body(self, body: bytes) -> None:
         exchange = self._reading
