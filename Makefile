@@ -28,7 +28,7 @@ check: $(VENV)/.developer ## ruff, mypy, pyright, import-linter, the house's rul
 	$(BIN)/python scripts/generate_docs.py --check
 
 test: $(VENV)/.developer ## the everyday suite
-	$(PYTEST) -n 2 --dist worksteal -m "not servers and not clients and not slow and not soak"
+	$(PYTEST) -n 2 --dist worksteal --ignore=tests/test_house.py -m "not servers and not clients and not slow and not soak"
 
 test-clients: $(VENV)/.developer ## real client SDKs against the gateway
 	$(PYTEST) -m clients

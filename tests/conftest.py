@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import subprocess
@@ -13,6 +14,18 @@ def pytest_configure() -> None:
     """A shell that runs the tests in the background ignores Ctrl-C, and so would every command that they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection() -> None:
+    """Nothing that is collected becomes garbage: to look for it takes as long as half the collection."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays, and no test waits for it to be looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from spine_process import Place
+from spine_process import NearPlace, Place
 
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.simulator import Simulator
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """Processes of their own, or in a module that says `NEAR = True` the commands called in this one."""
+    return NearPlace(tmp_path) if getattr(request.module, "NEAR", False) else Place(tmp_path)
 
 
 @pytest.fixture

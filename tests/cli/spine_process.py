@@ -1,8 +1,12 @@
-"""`spine` as its users run it: processes with an environment of their own, and terminals."""
+"""`spine` as its users run it: processes with an environment of their own, and terminals.
+
+And called within the tests' own process, where another process would prove nothing more.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -12,8 +16,12 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from unittest.mock import patch
+
+from genai_spine.cli.main import main
 
 SPINE = (sys.executable, "-m", "genai_spine")
 CANARY = "canary-7f3a9c51e2d8"
@@ -21,11 +29,11 @@ CANARY = "canary-7f3a9c51e2d8"
 
 
 class Result:
-    def __init__(self, done: subprocess.CompletedProcess[bytes]) -> None:
-        self.code = done.returncode
-        self.raw = done.stdout
-        self.out = done.stdout.decode()
-        self.err = done.stderr.decode()
+    def __init__(self, code: int, stdout: bytes, stderr: bytes) -> None:
+        self.code = code
+        self.raw = stdout
+        self.out = stdout.decode()
+        self.err = stderr.decode()
 
     def __repr__(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}--- stderr\n{self.err}"
@@ -53,17 +61,16 @@ class Place:
         return {**kept, "HOME": str(self.home), "TERM": "xterm-256color", "PYTHONUTF8": "1", **more}
 
     def run(self, *arguments: str, stdin: bytes = b"", timeout_s: float = 30, **environ: str) -> Result:
-        return Result(
-            subprocess.run(
-                [*SPINE, *arguments],
-                input=stdin,
-                capture_output=True,
-                cwd=self.path,
-                env=self.environ(environ),
-                timeout=timeout_s,
-                check=False,
-            )
+        done = subprocess.run(
+            [*SPINE, *arguments],
+            input=stdin,
+            capture_output=True,
+            cwd=self.path,
+            env=self.environ(environ),
+            timeout=timeout_s,
+            check=False,
         )
+        return Result(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
     def started(self, *arguments: str, **environ: str) -> Iterator[Running]:
@@ -90,6 +97,38 @@ class Place:
             yield terminal
         finally:
             terminal.close()
+
+
+class NearPlace(Place):
+    """A place whose `run` calls `spine` in this process, which saves a start and all imports.
+
+    For what a command says and sends; test_cli_main.py shows that a process of its own says the same.
+    """
+
+    def run(self, *arguments: str, stdin: bytes = b"", timeout_s: float = 30, **environ: str) -> Result:
+        if any(name.startswith("PYTHON") for name in environ):  # which Python reads when it starts
+            return super().run(*arguments, stdin=stdin, timeout_s=timeout_s, **environ)
+        out, err = BytesIO(), BytesIO()
+        with (
+            chdir(self.path),
+            patch.dict(os.environ, self.environ(environ), clear=True),
+            patch.object(logging.root, "handlers", []),
+            patch.multiple(
+                sys,
+                argv=["spine", *arguments],
+                stdin=TextIOWrapper(BytesIO(stdin), "utf-8"),
+                stdout=TextIOWrapper(out, "utf-8"),
+                stderr=TextIOWrapper(err, "utf-8", write_through=True),
+            ),
+        ):
+            try:
+                main()
+                code: object = 0
+            except SystemExit as left:
+                code = left.code or 0
+            sys.stdout.flush()
+            assert isinstance(code, int), code
+            return Result(code, out.getvalue(), err.getvalue())
 
 
 class Running:

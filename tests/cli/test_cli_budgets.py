@@ -9,6 +9,8 @@ import httpx2
 import pytest
 from spine_process import Place, Running
 
+NEAR = True  # what commands say: conftest.py
+
 SETTINGS = """
 [costs]
 timezone = "Europe/Vienna"

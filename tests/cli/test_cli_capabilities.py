@@ -9,6 +9,8 @@ from spine_process import CANARY, Place
 
 from genai_spine.testing.simulator import Simulator, Step
 
+NEAR = True  # what commands say: conftest.py
+
 SCHEMA = {"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
 COMMANDS = {
     "summarize": (),

@@ -11,6 +11,8 @@ from spine_process import CANARY, Place
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.simulator import Simulator
 
+NEAR = True  # what commands say: conftest.py
+
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from spine_process import CANARY, Place
 
+NEAR = True  # what commands say: conftest.py
+
 NOWHERE = {"NO_GCE_CHECK": "true", "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9"}
 
 

@@ -9,6 +9,8 @@ from spine_process import CANARY, Place
 
 from genai_spine.settings import load_settings
 
+NEAR = True  # what commands say: conftest.py
+
 GOOD = """
 [providers.openai]
 api_key = "${OPENAI_API_KEY}"

@@ -16,6 +16,8 @@ from genai_spine.ledger.database import SqliteDatabase
 from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Status, Tokens
 from genai_spine.ledger.matching import Matching
 
+NEAR = True  # what commands say: conftest.py
+
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 SETTINGS = """
 [ledger]

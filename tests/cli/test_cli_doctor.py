@@ -13,6 +13,8 @@ from spine_process import CANARY, Place
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.simulator import Simulator
 
+NEAR = True  # what commands say: conftest.py
+
 
 def examine(place: Place, *options: str, **environ: str) -> tuple[int, dict[str, list[dict[str, str]]], str]:
     """The exit code, the findings by subject, and all that was said."""

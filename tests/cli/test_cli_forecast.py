@@ -20,6 +20,8 @@ from genai_spine.ledger.matching import Matching
 from genai_spine.providers.registry import settings_of
 from genai_spine.testing.fixtures import running_gateway
 
+NEAR = True  # what commands say: conftest.py
+
 SETTINGS = """
 [ledger]
 url = "sqlite:///spine.db"

@@ -11,6 +11,8 @@ from spine_process import CANARY, Place
 
 from genai_spine.testing.simulator import Simulator
 
+NEAR = True  # what commands say: conftest.py
+
 
 def test_providers_say_what_is_configured(configured: Place, simulator: Simulator) -> None:
     result = configured.run("providers")

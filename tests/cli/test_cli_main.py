@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 import pytest
 from click.testing import CliRunner
-from spine_process import CANARY, SPINE, Place
+from spine_process import CANARY, SPINE, NearPlace, Place
 
 from genai_spine import __version__
 from genai_spine.cli.main import COMMANDS, Spine, spine
@@ -56,6 +56,36 @@ def test_every_command_has_help(name: str) -> None:
 
 def test_version() -> None:
     assert __version__ in CliRunner().invoke(spine, ["--version"]).output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "chat hi",
+        "summarize --json",
+        "extract --schema {}",
+        "classify --labels spam,ham",
+        "models --json",
+        "models show sim",
+        "providers --json",
+        "route explain hi",
+        "usage",
+        "budgets",
+        "logs",
+        "costs reprice",
+        "config check",
+    ],
+)
+def test_a_process_of_its_own_says_what_a_call_within_ours_says(
+    command: str, configured: Place, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    near = NearPlace(tmp_path_factory.mktemp("near"))
+    text = (configured.path / "spine.toml").read_text()
+    for place in (configured, near):
+        place.write(text + '[ledger]\nurl = "sqlite:///spine.db"\n')
+    alone, called = (place.run(*command.split(), stdin="Grüße".encode()) for place in (configured, near))
+    assert (alone.code, alone.out) == (called.code, called.out)
+    assert len(alone.err.splitlines()) == len(called.err.splitlines())
 
 
 @pytest.mark.parametrize(

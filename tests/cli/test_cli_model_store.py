@@ -8,6 +8,8 @@ from spine_process import Place
 
 from genai_spine.testing.simulator import Simulator
 
+NEAR = True  # what commands say: conftest.py
+
 
 def test_pull_tells_each_step_once(configured: Place, simulator: Simulator) -> None:
     result = configured.run("models", "pull", "sim-echo")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from spine_process import Place
 
+NEAR = True  # what commands say: conftest.py
+
 SETTINGS = """
 [providers]
 fallback_order = ["openai"]

@@ -6,12 +6,13 @@ test_client_versions.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import anthropic_scenarios
 import ollama_scenarios
 import openai_scenarios
 import pytest
+import trustme
 from client_stage import Place, Scenario, scenarios_of, upstreams_of
 
 CASES = [
@@ -21,6 +22,16 @@ CASES = [
     for upstream in upstreams_of(scenario)
     if module is openai_scenarios or upstream != "openai"
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """They speak plain HTTP here, but each of 500 clients would first read every authority of this machine."""
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.mark.parametrize(("scenario", "upstream"), CASES)

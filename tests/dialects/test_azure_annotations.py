@@ -34,7 +34,7 @@ def chunk(results: Any, text: str | None = None, finish: str | None = None, **mo
 
 
 def results_of(response: CompletionResponse) -> Any:
-    return kept(response.extra, "openai_chat")["choice"]["content_filter_results"]
+    return kept(response.extra, "openai_chat")["choices[0]"]["content_filter_results"]
 
 
 def test_an_empty_word_at_the_end_does_not_take_back_what_was_said() -> None:
@@ -56,7 +56,7 @@ def test_the_asynchronous_filter_speaks_without_a_delta() -> None:
         chunk({}, "a"), chunk({"hate": HIGH}, content_filter_offsets=offsets), chunk({}, finish="content_filter")
     )
     assert results_of(response) == {"hate": HIGH}
-    assert kept(response.extra, "openai_chat")["choice"]["content_filter_offsets"] == offsets
+    assert kept(response.extra, "openai_chat")["choices[0]"]["content_filter_offsets"] == offsets
     assert response.finish_reason == "content_filter"
 
 

@@ -596,3 +596,24 @@ def test_an_answer_with_a_member_that_nobody_knows_is_read_as_without_it(message
     other = outbound.decode_response(json.dumps(answer | {"new_member": 1}).encode(), TARGET)
     assert kept(other.extra, "openai_chat") == {**kept(known.extra, "openai_chat"), "new_member": 1}
     assert msgspec.structs.replace(other, extra=known.extra, raw=known.raw) == known
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_member_that_is_named_as_something_of_ours_keeps_its_place(stream: bool) -> None:
+    target = Target(card=ModelCard(id="m"))
+    request = CompletionRequest(messages=())
+    choice = {"index": 0, "finish_reason": "stop", "own": 1}
+    members = {"id": "a", "model": "m", "choice": 7}
+    if stream:
+        decoder, encoder = outbound.stream_decoder(target), inbound.stream_encoder(request)
+        chunk = {**members, "choices": [{**choice, "delta": {"content": "Hi", "mood": "good"}}]}
+        events = [*decoder.feed(b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(chunk).encode()), *decoder.close()]
+        frames = b"".join(map(encoder.encode, events)).split(b"\n\n")[:-2]
+        told, part = json.loads(frames[-1].removeprefix(b"data: ")), "delta"
+    else:
+        body = {**members, "choices": [{**choice, "message": {"role": "assistant", "content": "Hi", "mood": "good"}}]}
+        answer = outbound.decode_response(json.dumps(body).encode(), target)
+        told, part = json.loads(inbound.encode_response(answer, request)), "message"
+        assert inbound.encode_response(answer, request) == inbound.encode_response(answer, request)
+    assert told["choice"] == 7
+    assert (told["choices"][0]["own"], told["choices"][0][part]["mood"]) == (1, "good")

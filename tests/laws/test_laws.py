@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,43 +19,51 @@ from genai_spine.model.response import CompletionResponse
 from genai_spine.testing import laws, strategies
 from genai_spine.testing.laws import Speech
 
-each_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
-MANY = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-SOME = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+SOME, MANY = 20, 50
+"""Examples of each law: every day, and in the slow suite."""
+
+Law = Callable[[Speech, st.DataObject], None]
 
 
-@each_dialect
-@MANY
-@given(data=st.data())
+def for_each_dialect(law: Law) -> Any:
+    """A test of each dialect, with some examples and with many."""
+
+    def of_a_dialect(speech: Speech, examples: int) -> None:
+        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(data=st.data())
+        def holds(data: st.DataObject) -> None:
+            law(speech, data)
+
+        holds()
+
+    of_a_dialect.__name__, of_a_dialect.__qualname__, of_a_dialect.__doc__ = law.__name__, law.__name__, law.__doc__
+    each_dialect = pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
+    each_length = pytest.mark.parametrize("examples", [SOME, pytest.param(MANY, marks=pytest.mark.slow)])
+    return each_length(each_dialect(of_a_dialect))
+
+
+@for_each_dialect
 def test_a_stream_is_its_answer(speech: Speech, data: st.DataObject) -> None:
     laws.assert_replays(data.draw(strategies.responses(speech)))
 
 
-@each_dialect
-@MANY
-@given(data=st.data())
+@for_each_dialect
 def test_the_stream_and_the_plain_answer_say_the_same(speech: Speech, data: st.DataObject) -> None:
     laws.assert_answers_survive(speech, data.draw(strategies.responses(speech)))
 
 
-@each_dialect
-@SOME
-@given(data=st.data())
+@for_each_dialect
 def test_a_stream_may_be_cut_anywhere(speech: Speech, data: st.DataObject) -> None:
     response = data.draw(strategies.responses(speech))
     laws.assert_cut_anywhere(speech, laws.written_stream(speech, response), most_cuts=200)
 
 
-@each_dialect
-@MANY
-@given(data=st.data())
+@for_each_dialect
 def test_a_request_is_read_as_it_was_written(speech: Speech, data: st.DataObject) -> None:
     laws.assert_request_survives(speech, data.draw(strategies.requests(speech)))
 
 
-@each_dialect
-@MANY
-@given(data=st.data())
+@for_each_dialect
 def test_garbage_is_refused_politely(speech: Speech, data: st.DataObject) -> None:
     response = data.draw(strategies.responses(speech))
     answer = json.loads(speech.inbound.encode_response(response, speech.asked))

@@ -91,7 +91,12 @@ def _comes_through(figures: Figures) -> None:
     assert figures.phases["calm"].attempts_per_call <= 1.1
 
 
-@pytest.mark.parametrize("strategy", ["ordered", "least_busy", "latency"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "strategy", ["ordered", *(pytest.param(name, marks=SLOW) for name in ("least_busy", "latency"))]
+)
 def test_callers_hardly_notice_when_one_of_five_fails(strategy: str) -> None:
     _comes_through(weather(strategy))
 
@@ -109,7 +114,7 @@ def test_it_is_not_luck(strategy: str, seed: int) -> None:
     _comes_through(weather(strategy, callers=500, seed=seed))
 
 
-@pytest.mark.parametrize("kind", ["errors", "refused", "silent"])
+@pytest.mark.parametrize("kind", ["errors", *(pytest.param(kind, marks=SLOW) for kind in ("refused", "silent"))])
 def test_when_all_are_down_they_are_not_stormed(kind: str) -> None:
     figures = simulate("blackout", callers=300, kind=kind, lasts_s=150.0)
     _holds_always(figures)

@@ -155,7 +155,7 @@ def _extra_of(members: Mapping[str, Any]) -> Metadata | None:
     if isinstance(logprobs := first.get("logprobs"), dict) and (logprobs := unknown(logprobs, ())):
         more["logprobs"] = logprobs
     if more:
-        extra["choice"] = more
+        extra[wire.OF_CHOICE] = more
     if others:
         extra["choices"] = others
     return keep(DIALECT, extra)

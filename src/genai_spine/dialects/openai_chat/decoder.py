@@ -349,7 +349,7 @@ class ChatStreamDecoder:
         if self._logprobs:
             self._choice_extra["logprobs"] = self._logprobs
         if self._choice_extra:
-            self._extra["choice"] = self._choice_extra
+            self._extra[wire.OF_CHOICE] = self._choice_extra
         events.append(
             MessageEnd(
                 finish_reason=wire.finish_of(self._finish),

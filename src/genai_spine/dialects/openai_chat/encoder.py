@@ -149,7 +149,7 @@ class ChatStreamEncoder:
                 before, after = self._halves[index]
                 written += before + b'"{}"' + after
         extra = kept(event.extra, wire.DIALECT)
-        choice = extra.pop("choice", {})
+        choice = wire.pop_choice(extra)
         extra.pop("choices", None)
         last = {
             "index": 0,

@@ -427,7 +427,7 @@ _PARTS: dict[str, Callable[[Reader], Part]] = {
 
 def encode_response(response: CompletionResponse, request: CompletionRequest) -> bytes:
     extra = kept(response.extra, DIALECT)
-    more = extra.pop("choice", {})
+    more = wire.pop_choice(extra)
     choice = {
         "index": 0,
         "message": {**_message_written(response), **more.pop("message", {})},

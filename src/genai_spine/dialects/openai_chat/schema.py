@@ -134,6 +134,16 @@ KNOWN_OF_MESSAGE = frozenset({"role", *ReplyMessage.__struct_fields__})
 KNOWN_OF_CALL = frozenset(ToolCallWire.__struct_fields__)
 
 
+OF_CHOICE = "choices[0]"
+"""Under which an answer's `extra` has that of its first choice: no member is named so, and none loses its place."""
+
+
+def pop_choice(extra: dict[str, Any]) -> dict[str, Any]:
+    """What `extra` has of the choice, taken out of it."""
+    more = extra.pop(OF_CHOICE, None)
+    return dict(more) if isinstance(more, dict) else {}
+
+
 def extra_of_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     """What a choice says beside what the middle has names for; of its message under `message`."""
     extra = unknown(choice, KNOWN_OF_CHOICE)
