@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_examples import OPTIONS, ROOT, Example, Page, examples_of, pages
@@ -13,6 +14,10 @@ from genai_spine.testing.fixtures import running_simulator
 
 SKIPS: tuple[str, ...] = ()
 """The examples that cannot run, by page and reason; a new one is written down here."""
+
+
+EVERY_DAY = ("README", "quickstart", "gateway", "library")
+"""The pages that newcomers read first; the others take half a minute together, and are run with the slow tests."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,13 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if list(examples_of(page))], ids=lambda p: p.stem)
+def _cases() -> Iterator[Any]:
+    for page in pages():
+        if list(examples_of(page)):
+            yield pytest.param(page, id=page.stem, marks=() if page.stem in EVERY_DAY else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("page", list(_cases()))
 def test_every_example_of_the_page_runs(page: Path, tmp_path: Path, simulator: str) -> None:
     runner = Page(tmp_path, simulator, _free_port())
     try:
