@@ -16,7 +16,7 @@ SKIPS: tuple[str, ...] = ()
 """The examples that cannot run, by page and reason; a new one is written down here."""
 
 
-EVERY_DAY = ("README", "quickstart", "gateway", "library")
+EVERY_DAY = ("README", "gateway", "library")
 """The pages that newcomers read first; the others take half a minute together, and are run with the slow tests."""
 
 
