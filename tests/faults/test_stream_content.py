@@ -117,6 +117,36 @@ def test_fault_17_bytes_cut_anywhere_give_the_same_text(
             assert dialect.text(answer.body) == UNICODE
 
 
+ERRORS = {
+    "oa": b'data: {"error":{"message":"no more","type":"server_error"}}\n\n',
+    "an": b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"no more"}}\n\n',
+    "ol": b'{"error":"no more"}\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "provider"),
+    [(OPENAI, "oa"), (ANTHROPIC, "an"), (OLLAMA, "ol")],
+    ids=lambda each: getattr(each, "name", each),
+)
+def test_fault_06_words_that_come_in_one_piece_with_an_error_are_not_lost(
+    simulator: Simulator, upstreams: Upstreams, dialect: Dialect, provider: str
+) -> None:
+    end = b"\n" if provider == "ol" else b"\n\n"
+    frames = [frame + end for frame in recorded(simulator, dialect, provider, "sim-long-20").split(end) if frame]
+    first, second = b"".join(frames[:8]), b"".join(frames[8:12])
+
+    def answer(sock: socket.socket) -> None:
+        sock.sendall(f"HTTP/1.1 200 OK\r\ncontent-type: {CONTENT_TYPES[provider]}\r\n\r\n".encode() + first)
+        time.sleep(0.2)
+        sock.sendall(second + ERRORS[provider])
+
+    upstreams.peers[provider].answers = [answer]
+    answered = ask(upstreams.gateway, dialect.path, dialect.request(f"{provider}/m", stream=True))
+    assert "no more" in broken(dialect, answered)["message"]
+    assert dialect.text(answered.body) == dialect.text(first + second) != dialect.text(first)
+
+
 @each_pair
 def test_fault_18_separators_comments_and_other_line_ends_lose_nothing(
     gateway: RunningGateway, dialect: Dialect, provider: str

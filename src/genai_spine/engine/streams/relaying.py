@@ -83,16 +83,18 @@ async def stream(
                         held += out
                         out = b""
                         has_said = _says_something(dialect, held)
-                    if tap.over:
-                        break
+                    if tap.finished:
+                        break  # its end goes out when it is written down
                     if has_begun:
                         if out:
                             yield out
-                    elif tap.failure is None and (has_said or (tap.finished and held)):
+                    elif tap.failure is None and has_said:
                         has_begun = True
                         attempt.has_begun()
                         yield held
                         held = b""
+                    if tap.failure is not None:
+                        break
                 else:
                     out = b""
                 out += tap.close()
@@ -106,7 +108,7 @@ async def stream(
                 attempt.has_begun()
             provider.observe(model, usage, time.perf_counter() - begun)
             if has_begun:
-                attempt.settle(usage=usage)  # the caller sees the end when it is written down
+                attempt.settle(usage=usage)
             if out:
                 yield out
             await _drained(response)
