@@ -165,9 +165,7 @@ class Pace:
 
         It fades to nothing, so that a target that nobody asks any more is asked again some day.
         """
-        if self._peak_s is None or self._peak_at is None:
-            return self._peak_s
-        return self._peak_s * exp(-abs(now_s - self._peak_at) / PEAK_DECAY_S)
+        return None if self._peak_s is None else self._peak_s * self._kept(now_s)
 
     @property
     def first_p95_s(self) -> float | None:

@@ -83,9 +83,7 @@ async def begin(
         asked_model=request.model,
         first=first,
         rest=batches,
-        echoes=isinstance(provider, HttpProvider)
-        and provider.row.continues is not None
-        and provider.row.continues.echoes,
+        echoes=_echoes(provider),
     )
 
 
