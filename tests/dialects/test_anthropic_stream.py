@@ -87,6 +87,16 @@ def test_a_stream_of_text_is_start_deltas_end() -> None:
     ]
 
 
+def test_an_answer_without_a_word_may_come_without_its_start() -> None:
+    # As llama.cpp's server sends it where the model's first token is the end.
+    assert read(end()) == [
+        MessageStart(model="asked-model"),
+        MessageEnd(finish_reason=FinishReason.STOP, raw_finish_reason="end_turn", usage=TokenUsage(output_tokens=9)),
+    ]
+    with pytest.raises(BadReply, match="without an answer"):
+        read(frame("message_stop"))
+
+
 def test_a_thoughts_signature_comes_with_its_end() -> None:
     thought = block(
         0,

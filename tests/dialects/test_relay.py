@@ -280,6 +280,17 @@ def test_the_usage_of_an_anthropic_stream_is_the_last_value_of_each_counter() ->
     }
 
 
+@pytest.mark.parametrize("begins_with", ["content_block_start", "message_delta"])
+def test_an_anthropic_stream_without_its_start_gets_one(begins_with: str) -> None:
+    rest = ANTHROPIC[ANTHROPIC.index(b"event: " + begins_with.encode()) :]
+    for size in (len(rest), 7):
+        tap = open_tap("anthropic_messages")
+        frames = run(tap, *cut(rest, list(range(0, len(rest), size)))).split(b"\n\n", 1)
+        message = json.loads(frames[0].removeprefix(b"event: message_start\ndata: "))["message"]
+        assert message["usage"] == {"input_tokens": 0, "output_tokens": 0}
+        assert frames[1] == rest and tap.finish_reason == "end_turn"
+
+
 def test_the_usage_of_an_ollama_stream_is_its_last_line() -> None:
     tap = open_tap("ollama_chat")
     run(tap, OLLAMA)

@@ -148,6 +148,7 @@ class MessagesStreamDecoder:
             case "message_start":
                 self._message_start(_members(data).get("message"), events)
             case "message_delta":
+                self._begin_if_unsaid(events)
                 self._message_delta(_members(data))
             case "message_stop":
                 self._end(events)
@@ -170,6 +171,12 @@ class MessagesStreamDecoder:
                 usage=wire.usage_of(self._usage),
             )
         )
+
+    def _begin_if_unsaid(self, events: list[StreamEvent]) -> None:
+        # llama.cpp's server begins with the first piece of text: an answer without one is a message_delta and a message_stop.
+        if not self._started:
+            self._started = True
+            events.append(MessageStart(model=self._model))
 
     def _message_delta(self, members: dict[str, Any]) -> None:
         delta = members.get("delta")
@@ -194,9 +201,7 @@ class MessagesStreamDecoder:
             raise BadReply("a content_block_start without a block")
         if event.index in self._open:
             raise BadReply(f"content block {event.index} began twice")
-        if not self._started:
-            self._started = True
-            events.append(MessageStart(model=self._model))
+        self._begin_if_unsaid(events)
         part = part_of_block(event.content_block)
         block = self._open[event.index] = _OpenBlock(part)
         match part:

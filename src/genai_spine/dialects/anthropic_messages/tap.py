@@ -36,8 +36,8 @@ class _Event(Struct, gc=False):
 class MessagesTap(StreamTap):
     """Usage is in message_start and, cumulative, in message_delta; of each member the last value holds.
 
-    llama.cpp leaves message_start out where the answer's first token is a part of a character (0.3.36,
-    2026-11), and clients refuse the rest: then they get one without counts.
+    llama.cpp leaves message_start out where the answer's first token is a part of a character or the end
+    (0.3.36, 2026-11), and clients refuse the rest: then they get one without counts.
     """
 
     __slots__ = ("_has_begun", "_lacks_start", "_model")
@@ -72,8 +72,7 @@ class MessagesTap(StreamTap):
             case "content_block_delta":
                 pass
             case "content_block_start":
-                self._lacks_start = not self._has_begun
-                self._has_begun = True
+                self._begin()
             case "message_start" if decoded.message != ABSENT:
                 self._has_begun = True
                 message = decode_frame(decoded.message, _message)
@@ -81,6 +80,7 @@ class MessagesTap(StreamTap):
                 self.finish_reason = message.stop_reason
                 self._add_usage(message.usage)
             case "message_delta":
+                self._begin()
                 if decoded.delta != ABSENT:
                     delta = decode_frame(decoded.delta, _message)
                     self.finish_reason = delta.stop_reason or self.finish_reason
@@ -90,6 +90,10 @@ class MessagesTap(StreamTap):
             case _:
                 refuse_error(decoded.error, data, event.event)
         return True
+
+    def _begin(self) -> None:
+        self._lacks_start = self._lacks_start or not self._has_begun
+        self._has_begun = True
 
     def _add_usage(self, usage: Raw) -> None:
         if not bytes(usage).startswith(b"{"):
