@@ -101,8 +101,9 @@ def test_counts_that_nest_too_deep_are_refused() -> None:
     deep = json.dumps(chunk({"text": "a"}, usageMetadata="@")).encode().replace(b'"@"', b"[" * 600 + b"]" * 600)
     decoder = GeminiStreamDecoder(TARGET)
     decoder.feed(b"data: " + json.dumps(chunk({"text": "a"})).encode() + b"\n\n")
+    decoder.feed(b"data: " + deep + b"\n\n")  # what it says beside them was said
     with pytest.raises(BadReply):
-        decoder.feed(b"data: " + deep + b"\n\n")
+        decoder.close()
 
 
 def test_every_recorded_stream() -> None:

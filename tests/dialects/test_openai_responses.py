@@ -310,8 +310,10 @@ def test_an_error_ends_a_stream_in_both_ways_that_clients_know() -> None:
     assert failed["response"]["error"] == {"code": "rate_limit_exceeded", "message": "slow down"}
     assert (failed["response"]["id"], failed["response"]["status"]) == ("resp_1", "failed")
     decoder = outbound.stream_decoder(TARGET)
+    assert decoder.feed(data) == [MessageStart(model="m", id="resp_1")]
+    assert isinstance(decoder.failure, RateLimitError)
     with pytest.raises(RateLimitError, match="slow down"):
-        decoder.feed(data)
+        decoder.close()
 
 
 def test_an_answer_repeats_what_it_was_asked() -> None:

@@ -83,13 +83,18 @@ def upstreams() -> Iterator[Upstreams]:
             yield Upstreams(gateway, {"oa": oa, "an": an, "ol": ol})
 
 
+def spoken(caller_dialect: Dialect, provider: str) -> Dialect:
+    """In which a provider answers."""
+    if caller_dialect is GENERATE and provider == "ol":
+        return GENERATE  # relayed: it has a path of its own there
+    return {"oa": OPENAI, "an": ANTHROPIC, "ol": OLLAMA}[provider]
+
+
 def recorded(
     simulator: Simulator, caller_dialect: Dialect, provider: str, model: str = "sim-unicode", **more: Any
 ) -> bytes:
     """A whole stream of a provider, as bytes."""
-    dialect = {"oa": OPENAI, "an": ANTHROPIC, "ol": OLLAMA}[provider]
-    if caller_dialect is GENERATE and provider == "ol":
-        dialect = GENERATE  # relayed: it has a path of its own there
+    dialect = spoken(caller_dialect, provider)
     with Caller(simulator) as caller:  # type: ignore[arg-type]  # it has a port, too
         if provider == "oa":
             more = {"stream_options": {"include_usage": True}, **more}
@@ -124,11 +129,7 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("dialect", "provider"),
-    [(OPENAI, "oa"), (ANTHROPIC, "an"), (OLLAMA, "ol")],
-    ids=lambda each: getattr(each, "name", each),
-)
+@each_pair
 def test_fault_06_words_that_come_in_one_piece_with_an_error_are_not_lost(
     simulator: Simulator, upstreams: Upstreams, dialect: Dialect, provider: str
 ) -> None:
@@ -144,7 +145,30 @@ def test_fault_06_words_that_come_in_one_piece_with_an_error_are_not_lost(
     upstreams.peers[provider].answers = [answer]
     answered = ask(upstreams.gateway, dialect.path, dialect.request(f"{provider}/m", stream=True))
     assert "no more" in broken(dialect, answered)["message"]
-    assert dialect.text(answered.body) == dialect.text(first + second) != dialect.text(first)
+    said = spoken(dialect, provider).text
+    assert dialect.text(answered.body) == said(first + second) != said(first)
+
+
+@each_pair
+def test_fault_06_words_and_an_error_that_come_at_once_are_asked_for_elsewhere(
+    simulator: Simulator, dialect: Dialect, provider: str
+) -> None:
+    end = b"\n" if provider == "ol" else b"\n\n"
+    stream = recorded(simulator, dialect, provider, "sim-long-20")
+    first = b"".join([frame + end for frame in stream.split(end) if frame][:8]) + ERRORS[provider]
+    told = recorded(simulator, dialect, provider)
+    kind = {"oa": "openai_compatible", "an": "anthropic", "ol": "ollama"}[provider]
+    with peer(chunked([first], CONTENT_TYPES[provider])) as bad, peer(chunked([told], CONTENT_TYPES[provider])) as good:
+        tables = {
+            id: {"type": kind, "base_url": at.url + ("/v1" if provider == "oa" else ""), "api_key": KEY}
+            | ({"dialect": "ollama_chat"} if provider == "ol" else {})
+            for id, at in (("bad", bad), ("good", good))
+        }
+        routes = {"both": {"targets": ["bad/m", "good/m"], "strategy": "ordered"}}
+        with running_gateway({"providers": tables, "routes": routes, "retry": {"max_retries": 0}}) as gateway:
+            answer = ask(gateway, dialect.path, dialect.request("both", stream=True))
+    assert answer.status == 200 and dialect.ended(answer.body), answer
+    assert dialect.text(answer.body) == UNICODE
 
 
 @each_pair

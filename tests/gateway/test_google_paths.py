@@ -74,7 +74,7 @@ def test_any_model_streams(url: str, model: str) -> None:
 
 
 def test_a_stream_that_breaks_ends_with_an_error(url: str) -> None:
-    _, _, said = ask(f"{url}/v1beta/models/gemini/sim-long-50+error_at=6:streamGenerateContent?alt=sse", HI)
+    _, _, said = ask(f"{url}/v1beta/models/gemini/sim-long-50+error_at=6,rate=50:streamGenerateContent?alt=sse", HI)
     last = json.loads(said.decode().rstrip().rpartition("data: ")[2])
     assert (last["error"]["code"], last["error"]["status"]) == (500, "INTERNAL")
 

@@ -25,6 +25,7 @@ from genai_spine.dialects.bedrock_converse import errors
 from genai_spine.dialects.bedrock_converse import outbound as converse
 from genai_spine.dialects.bedrock_converse.blocks import decoded
 from genai_spine.dialects.bedrock_ids import bare_id, path_of
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.quirks import Quirks
@@ -84,7 +85,7 @@ class _Chunk(msgspec.Struct):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
-class InvokeStreamDecoder:
+class InvokeStreamDecoder(FrameDecoder):
     """Anthropic's decoder, fed with what Bedrock's messages hold."""
 
     def __init__(self, target: Target) -> None:
@@ -92,15 +93,15 @@ class InvokeStreamDecoder:
         self._inner = anthropic.stream_decoder(target)
         self._metrics: Any = None
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for message in self._parser.feed(data):
-            events.extend(self._events(checked_chunk(message)))
-        return events
+            events += self._events(checked_chunk(message))
+            if self._inner.failure is not None:
+                raise self._inner.failure
 
-    def close(self) -> list[StreamEvent]:
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         self._parser.close()
-        return self._with_metrics(self._inner.close())
+        events += self._with_metrics(self._inner.close())
 
     def _events(self, event: bytes | None) -> list[StreamEvent]:
         if event is None:

@@ -23,6 +23,7 @@ import msgspec
 
 from genai_spine.dialects.failure import failed, unreadable
 from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep
 from genai_spine.dialects.quirks import Quirks
@@ -186,7 +187,7 @@ def _count(value: int | None) -> int | None:
 # ---------------------------------------------------------------- stream
 
 
-class TokenStreamDecoder:
+class TokenStreamDecoder(FrameDecoder):
     """Tokens to text; special ones, which end a text and are none of it, are left out."""
 
     def __init__(self, target: Target) -> None:
@@ -197,20 +198,16 @@ class TokenStreamDecoder:
         self._is_done = False
         self._said = ""
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for _, event in self._parser.frames(data):
             if event is not None:
                 self._take(event, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for event in self._parser.close():
             self._take(event, events)
         if not self._is_done:
             raise StreamBroken("the stream ended before the answer did")
-        return events
 
     def _take(self, event: SSEEvent, events: list[StreamEvent]) -> None:
         if self._is_done or event.data == b"[DONE]":

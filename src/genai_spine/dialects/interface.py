@@ -52,7 +52,11 @@ class StreamDecoder(Protocol):
     `feed` takes bytes cut anywhere. `close` is called at the end of the body: it returns what is left,
     or raises StreamBroken where the stream's own ending never came. Both raise BadReply for bytes that
     the wire format forbids, and the provider's error, classified, where it sent one inside the stream.
+    What stood before an error in the same piece is returned first: the error is then `failure`, and raised
+    by whatever is called next. `frame_decoder.FrameDecoder` does all that.
     """
+
+    failure: ProviderError | None
 
     def feed(self, data: bytes) -> list[StreamEvent]: ...
     def close(self) -> list[StreamEvent]: ...

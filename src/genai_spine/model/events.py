@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from genai_spine.model.content import Metadata, Part
+from genai_spine.model.content import Metadata, Part, Text
 from genai_spine.model.response import FinishReason, Notice, TokenUsage
 
 
@@ -67,3 +67,10 @@ class MessageEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 StreamEvent: TypeAlias = MessageStart | PartStart | PartDelta | PartEnd | MessageEnd
+
+
+def promises(event: StreamEvent) -> bool:
+    """Whether an event says nothing of the answer yet: that one begins, or that a text does."""
+    return type(event) is MessageStart or (
+        type(event) is PartStart and type(event.part) is Text and not event.part.text
+    )

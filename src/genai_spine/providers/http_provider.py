@@ -24,7 +24,7 @@ from genai_spine.dialects.vectors import matched
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError, RateLimit
-from genai_spine.model.events import StreamEvent
+from genai_spine.model.events import StreamEvent, promises
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
@@ -201,15 +201,20 @@ class HttpProvider(LLMProvider):
                 return
             decoder = codec.stream_decoder(target)
             notices = outgoing.notices
+            has_said = False
             async for data in response.chunks():
-                try:
-                    events = decoder.feed(data)
-                except ProviderError as error:  # words that came together with it were made, and are charged
-                    error.is_uncertain |= _frames_in(data) > 1
-                    raise
+                events = decoder.feed(data)
+                if not has_said:
+                    has_said = not all(map(promises, events))
+                    if has_said and decoder.failure is not None:
+                        # Nothing of it was shown: another may be asked. But it was made, and is charged.
+                        decoder.failure.is_uncertain = True
+                        raise decoder.failure
                 if events:
                     yield with_notices(events, notices) if notices else events
                     notices = ()
+                if decoder.failure is not None:
+                    raise decoder.failure
             if events := decoder.close():
                 yield with_notices(events, notices) if notices else events
         finally:
@@ -464,8 +469,3 @@ def is_stream(response: HttpResponse) -> bool:
     """By its content type; a stream whose type is missing is taken for one."""
     kind = response.header("content-type")
     return kind is None or kind.lower().startswith(STREAM_TYPES)
-
-
-def _frames_in(data: bytes) -> int:
-    """How many events, or lines of JSON, a piece of a stream holds; 0 for other formats."""
-    return data.count(b"data:") or data.strip().count(b"\n{") + data.startswith(b"{")

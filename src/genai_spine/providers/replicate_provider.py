@@ -196,6 +196,8 @@ class ReplicateProvider(HttpProvider):
                     yield events
                     if isinstance(events[-1], MessageEnd):
                         return
+                if decoder.failure is not None:
+                    raise decoder.failure
             if events := decoder.close():
                 yield events
         finally:

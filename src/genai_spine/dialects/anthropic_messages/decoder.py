@@ -13,6 +13,7 @@ import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
 from genai_spine.dialects.anthropic_messages.blocks import part_of_block
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.model.content import Opaque, Part, Text, Thinking, ToolCall
@@ -64,7 +65,7 @@ class _OpenBlock:
         self.changed = False
 
 
-class MessagesStreamDecoder:
+class MessagesStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = SSEParser()
@@ -77,18 +78,15 @@ class MessagesStreamDecoder:
         self._usage: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         frames = self._parser.plain_frames(data, b"event: ")
         if frames is None:
             for frame in self._parser.feed(data):
                 self._take(frame.data, events)
         else:
             self._take_plain(frames, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for event in self._parser.close():
             self._take(event.data, events)
         if not self._done:
@@ -96,7 +94,6 @@ class MessagesStreamDecoder:
             if self._stop is None:
                 raise StreamBroken("the stream ended before the answer did")
             self._end(events)
-        return events
 
     # ------------------------------------------------------------ one event
 
@@ -173,7 +170,7 @@ class MessagesStreamDecoder:
         )
 
     def _begin_if_unsaid(self, events: list[StreamEvent]) -> None:
-        # llama.cpp's server begins with the first piece of text: an answer without one is a message_delta and a message_stop.
+        # llama.cpp's server begins with the first piece of text; where there is none, with the message_delta.
         if not self._started:
             self._started = True
             events.append(MessageStart(model=self._model))

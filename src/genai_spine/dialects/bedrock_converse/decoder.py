@@ -17,6 +17,7 @@ import msgspec
 from genai_spine.dialects.bedrock_converse import schema as wire
 from genai_spine.dialects.bedrock_converse.blocks import SERVER_TOOL, decoded, part_of_block, redacted_of
 from genai_spine.dialects.bedrock_converse.errors import checked
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.content import Part, Text, Thinking, ToolCall
@@ -65,7 +66,7 @@ class _OpenBlock:
         self.changed = False
 
 
-class ConverseStreamDecoder:
+class ConverseStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = EventStreamParser()
@@ -77,12 +78,10 @@ class ConverseStreamDecoder:
         self._usage: Any = None
         self._extra: dict[str, Any] = {}
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for message in self._parser.feed(data):
             if message.headers.get(":event-type") != "contentBlockDelta" or not self._take_text(message, events):
                 self._take(message, events)
-        return events
 
     def _take_text(self, message: EventMessage, events: list[StreamEvent]) -> bool:
         """Text of a block that is open, the bulk of every stream, with as little done for each piece as can be;
@@ -103,15 +102,13 @@ class ConverseStreamDecoder:
         events.append(PartDelta(block.index, text))
         return True
 
-    def close(self) -> list[StreamEvent]:
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         self._parser.close()
-        events: list[StreamEvent] = []
         if not self._done:
             # A stop reason without metadata is a whole answer: only its counters are missing.
             if self._stop is None:
                 raise StreamBroken("the stream ended before the answer did")
             self._end(events)
-        return events
 
     # ------------------------------------------------------------ one event
 

@@ -17,6 +17,7 @@ import msgspec
 
 from genai_spine.dialects.cohere_chat import schema as wire
 from genai_spine.dialects.cohere_chat.answer import extra_of
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import unknown
 from genai_spine.model.content import Metadata, Part, Text, Thinking
@@ -60,7 +61,7 @@ _KNOWN_AT_END = ("finish_reason", "usage", "error", "error_type")
 _EMPTY_AT_START = ("role", "content", "tool_plan", "tool_calls", "citations")
 
 
-class CohereStreamDecoder:
+class CohereStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = SSEParser()
@@ -78,19 +79,15 @@ class CohereStreamDecoder:
         self._extra: dict[str, Any] = {}
         self._message_extra: dict[str, Any] = {}
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for event in self._parser.feed(data):
             self._take(event.data, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for event in self._parser.close():
             self._take(event.data, events)
         if not self._done:
             raise StreamBroken("the stream ended before the answer did")
-        return events
 
     # ------------------------------------------------------------ one event
 

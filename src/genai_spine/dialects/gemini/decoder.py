@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini.answer import answer_part, extra_of, read_chunk
 from genai_spine.dialects.gemini.partial_args import PartialArgs
@@ -54,7 +55,7 @@ class _TextChunk(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 _text_chunk = msgspec.json.Decoder(_TextChunk)
 
 
-class GeminiStreamDecoder:
+class GeminiStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = SSEParser()
@@ -70,28 +71,24 @@ class GeminiStreamDecoder:
         self._candidate: dict[str, Any] = {}
         self._created: str | None = None  # the `createTime` that was read last
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         data = data.replace(b"\r\n", b"\n")  # the service's line ends; JSON has no others in it
         frames = self._parser.plain_frames(data, b"data: ")
         if frames is not None:
             self._take_plain(frames, events)
-            return events
+            return
         for raw, event in self._parser.frames(data):
             if event is not None:
                 self.take(event.data, events)
             else:
                 _refuse_bare(raw)
-        return events
 
-    def close(self) -> list[StreamEvent]:
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         tail = bytes(self._parser.tail)
-        events: list[StreamEvent] = []
         for event in self._parser.close():
             self.take(event.data, events)
         _refuse_bare(tail)
         self.end(events)
-        return events
 
     # ------------------------------------------------------------ one chunk
 

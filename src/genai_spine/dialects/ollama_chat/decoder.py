@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from genai_spine.dialects import rfc3339
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.ollama_chat import schema as wire
 from genai_spine.model.content import Part, Text, Thinking
@@ -21,7 +22,7 @@ from genai_spine.wire.ndjson import NDJSONParser
 _line = msgspec.json.Decoder(wire.Reply)
 
 
-class OllamaStreamDecoder:
+class OllamaStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = NDJSONParser()
@@ -33,19 +34,15 @@ class OllamaStreamDecoder:
         self._kind: type | None = None
         self._calls = 0
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for line in self._parser.feed(data):
             self._take(line, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for line in self._parser.close():
             self._take(line, events)
         if not self._done:
             raise StreamBroken("the stream ended before the answer did")
-        return events
 
     def _take(self, line: bytes, events: list[StreamEvent]) -> None:
         if self._done:

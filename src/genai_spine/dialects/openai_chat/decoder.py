@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.dialects.openai_chat import schema as wire
@@ -41,7 +42,7 @@ class _OpenCall:
         self.pending: list[str] = []
 
 
-class ChatStreamDecoder:
+class ChatStreamDecoder(FrameDecoder):
     """The first choice of a stream. Further ones, which we never ask for, are passed over."""
 
     def __init__(self, target: Target) -> None:
@@ -71,16 +72,13 @@ class ChatStreamDecoder:
         self._choice_extra: dict[str, Any] = {}
         self._logprobs: dict[str, list[Any]] = {}
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         take = self._take
         for _, event in self._parser.frames(data):
             if event is not None:
                 take(event, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for event in self._parser.close():
             self._take(event, events)
         if not self._done:
@@ -88,7 +86,6 @@ class ChatStreamDecoder:
             if self._finish is None:
                 raise StreamBroken("the stream ended before the answer did")
             self._end(events)
-        return events
 
     # ------------------------------------------------------------ one chunk
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_responses import schema as wire
@@ -101,7 +102,7 @@ class _OpenItem:
         return self.parts.pop(place)
 
 
-class ResponsesStreamDecoder:
+class ResponsesStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = SSEParser()
@@ -112,19 +113,15 @@ class ResponsesStreamDecoder:
         self._indexes: dict[str, int] = {}  # of items that are told by their ids
         self._parts: list[Part] = []  # as they began
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for event in self._parser.feed(data):
             self._take(event, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for event in self._parser.close():
             self._take(event, events)
         if not self._done:
             raise StreamBroken("the stream ended before the answer did")
-        return events
 
     # ------------------------------------------------------------ one event
 

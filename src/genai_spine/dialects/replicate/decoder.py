@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep
 from genai_spine.dialects.replicate.failures import model_failed
@@ -36,7 +37,7 @@ class _Done(msgspec.Struct):
 _done = msgspec.json.Decoder(_Done)
 
 
-class ReplicateStreamDecoder:
+class ReplicateStreamDecoder(FrameDecoder):
     def __init__(self, target: Target) -> None:
         self._model = target.model
         self._parser = SSEParser()
@@ -46,20 +47,16 @@ class ReplicateStreamDecoder:
         self._logs: list[str] = []
         self._logged = 0
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
         for _, event in self._parser.frames(data):
             if event is not None:
                 self._take(event, events)
-        return events
 
-    def close(self) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
+    def _end_of_body(self, events: list[StreamEvent]) -> None:
         for event in self._parser.close():
             self._take(event, events)
         if not self._is_done:
             raise StreamBroken("the stream ended before the prediction did")
-        return events
 
     def _take(self, event: SSEEvent, events: list[StreamEvent]) -> None:
         if self._is_done:

@@ -19,9 +19,8 @@ import msgspec
 from genai_spine.engine.costs.spending import Meter, metered
 from genai_spine.engine.streams.first_event import first_of
 from genai_spine.engine.streams.floor import Floor, over_events
-from genai_spine.model.content import Text
 from genai_spine.model.errors import ProviderError, SpineError, StreamBroken
-from genai_spine.model.events import MessageEnd, MessageStart, PartStart, StreamEvent
+from genai_spine.model.events import MessageEnd, MessageStart, StreamEvent, promises
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import TokenUsage
 from genai_spine.providers.http_provider import HttpProvider
@@ -107,7 +106,7 @@ async def _read(
                 source = metered(source, meter)
             async for events in source:
                 held += events
-                if all(map(_promises, events)):
+                if all(map(promises, events)):
                     continue
                 usage = _usage_told(held)
                 has_begun, ended = True, type(held[-1]) is MessageEnd
@@ -154,10 +153,3 @@ async def _drained(batches: AsyncGenerator[list[StreamEvent], None]) -> None:
     with suppress(TimeoutError, ProviderError):
         async with asyncio.timeout(DRAIN_S):
             await anext(batches, None)
-
-
-def _promises(event: StreamEvent) -> bool:
-    """Whether an event says nothing of the answer yet: that one begins, or that a text does."""
-    return type(event) is MessageStart or (
-        type(event) is PartStart and type(event.part) is Text and not event.part.text
-    )
