@@ -46,12 +46,15 @@ def messages_of(value: Any, message: Any) -> tuple[Any, ...]:
         return (message(role="user", content=value),)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise InvalidRequest(f"messages: expected a list of messages, got {_kind(value)}", param="messages")
-    return tuple(_message_of(item, message, f"messages[{index}]") for index, item in enumerate(value))
+    return tuple(
+        [
+            item if isinstance(item, message) else _message_of(item, message, f"messages[{index}]")
+            for index, item in enumerate(value)
+        ]
+    )
 
 
 def _message_of(value: Any, message: Any, path: str) -> Any:
-    if isinstance(value, message):
-        return value
     if isinstance(value, str):
         return message(role="user", content=value)
     if not isinstance(value, Mapping):

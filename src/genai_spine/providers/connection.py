@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         exchange = self.exchange
         if exchange is None or exchange.connection is None:
             # Nothing was asked (RFC 9112 §9.2), or nobody listens any more.
@@ -412,6 +412,22 @@ class Connection(asyncio.Protocol):
             framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in exchange.headers)
             exchange.lose(reason, self.is_reused, not framed)
         self.exchange = None
+
+
+class BufferedConnection(Connection, asyncio.BufferedProtocol):
+    """The same, reading into memory that all connections of a loop share: nothing is kept of it between two reads."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
+        super().__init__(owner, loop)
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self._buffer[:nbytes])
 
 
 def _size(fields: list[tuple[bytes, bytes]]) -> int:

@@ -24,10 +24,12 @@ from typing import Any
 import certifi
 
 from genai_spine.model.errors import APIConnectionError, ConfigError, ProviderTimeout
-from genai_spine.providers.connection import Connection, Owner, describe
+from genai_spine.providers.connection import BufferedConnection, Connection, Owner, describe
 from genai_spine.providers.proxies import Proxies, Proxy
 from genai_spine.wire.http import Url
 
+READ_BYTES = 64 * 1024
+"""At most so much is read at once on asyncio's own loop."""
 ATTEMPT_DELAY_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
 MAX_PROXY_HEAD_BYTES = 16 * 1024
 
@@ -52,6 +54,7 @@ class Dialer:
         self._ca_file = ca_file
         self._resolve = resolve
         self._tls: ssl.SSLContext | None = None
+        self._buffer: memoryview | None = None
 
     async def dial(self, url: Url, owner: Owner, timeout_s: float | None) -> Connection:
         """A connection to `url`'s origin, through its proxy if it has one.
@@ -93,7 +96,7 @@ class Dialer:
             if proxy is not None and tls is not None:
                 await _open_tunnel(loop, sock, url, proxy)
             _, connection = await loop.create_connection(
-                lambda: Connection(owner, loop),
+                lambda: self._new_connection(owner, loop),
                 sock=sock,
                 ssl=tls,
                 server_hostname=url.host if tls is not None else None,
@@ -102,6 +105,14 @@ class Dialer:
             sock.close()
             raise
         return connection
+
+    def _new_connection(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> Connection:
+        """asyncio's own loop makes 256 KB of new memory for each read, unless it is given some: a tenth of a call."""
+        if not isinstance(loop, asyncio.SelectorEventLoop):
+            return Connection(owner, loop)
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(READ_BYTES))
+        return BufferedConnection(owner, loop, self._buffer)
 
     @property
     def tls(self) -> ssl.SSLContext:

@@ -25,6 +25,7 @@ _USAGE_KNOWN = frozenset(
         "cost",
     }
 )
+_PLAIN = _USAGE_KNOWN - {"cost"}
 _PROMPT_KNOWN = frozenset({"cached_tokens", "cache_write_tokens", "audio_tokens"})
 _COMPLETION_KNOWN = frozenset({"reasoning_tokens", "audio_tokens"})
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")  # DeepSeek; Moonshot; Mistral
@@ -59,6 +60,18 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
         _details(usage, "prompt_tokens_details"),
         _details(usage, "completion_tokens_details"),
     )
+    if usage.keys() <= _PLAIN and prompt.keys() <= _PROMPT_KNOWN and completion.keys() <= _COMPLETION_KNOWN:
+        reasoning = count_of(completion.get("reasoning_tokens"))
+        return TokenUsage(
+            input_tokens=count_of(usage.get("prompt_tokens")),
+            output_tokens=_output_of(usage, reasoning),
+            cache_read_tokens=count_of(prompt.get("cached_tokens")),
+            cache_write_tokens=count_of(prompt.get("cache_write_tokens")),
+            reasoning_tokens=reasoning,
+            audio_input_tokens=count_of(prompt.get("audio_tokens")),
+            audio_output_tokens=count_of(completion.get("audio_tokens")),
+            service_tier=tier_of(service_tier, None),
+        )
     reasoning = _first(completion.get("reasoning_tokens"), usage, "reasoning_tokens")
     return TokenUsage(
         input_tokens=count_of(usage.get("prompt_tokens")),
