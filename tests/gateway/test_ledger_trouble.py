@@ -94,12 +94,12 @@ def test_on_a_full_disk_calls_are_served_from_memory_and_none_is_lost(small_disk
         def is_unwritten() -> bool:
             fill(small_disk)  # what is moved to the database makes room in the journal again
             answers.append(chat(running)[0])
-            return bool(ask(running, "/health/ready")[1]["status"] == "degraded")
+            return bool(ask(running, "/health/ready")[1]["ledger"]["journal"] == "not written")
 
         wait_until(is_unwritten, 15)
         answers += [chat(running)[0] for _ in range(40)]
         status, state = ask(running, "/health/ready")
-        assert (status, state["status"], state["ledger"]["journal"]) == (200, "degraded", "not written")
+        assert (status, state["status"]) == (200, "degraded")
         assert state["ledger"]["held"] > 0
         assert set(answers) == {200}
         os.unlink(small_disk / "rest")

@@ -46,7 +46,7 @@ X = TypeVar("X")
 class Ask:
     """`await ask(messages)` is one answer. Lives as long as one request to a capability."""
 
-    def __init__(self, manager: ProviderManager, wishes: CapabilityRequest, record: CallRecord | None = None) -> None:
+    def __init__(self, manager: ProviderManager, wishes: CapabilityRequest, record: CallRecord) -> None:
         self.manager = manager
         self._wishes = wishes
         self._base = CompletionRequest(
@@ -57,7 +57,7 @@ class Ask:
             fallbacks=tuple(wishes.fallbacks),
             cost_limit=wishes.cost_limit,
         )
-        self._record = record or CallRecord()
+        self._record = record
         self._answers: list[CompletionResponse] = []
         self._notices: list[Notice] = []
         self._begun_s = time.monotonic()
@@ -105,16 +105,11 @@ class Ask:
     def _recorded(self) -> Iterator[CallRecord]:
         """A record of one call, on the terms of the whole, which gets what became of it."""
         whole = self._record
-        one = CallRecord(caller=whole.caller, timeout_s=self._time_left_s(), priority=whole.priority)
-        one.about, one.cache_terms, one.allowance = whole.about, whole.cache_terms, whole.allowance
-        one.content = whole.content
+        part = whole.begin_part(self._time_left_s())
         try:
-            yield one
+            yield part
         finally:
-            whole.attempts += one.attempts
-            whole.passed_over += one.passed_over
-            whole.decision = whole.decision or one.decision
-            whole.answered_by, whole.allowance = one.answered_by, one.allowance
+            whole.end_part(part)
             self.manager.traffic.recent.add(whole)
 
     def _time_left_s(self) -> float | None:

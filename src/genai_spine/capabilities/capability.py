@@ -108,9 +108,23 @@ class Capability(Generic[P, Q, R]):
         return await self.answer(manager, self.request_of(members))
 
     async def answer(self, manager: ProviderManager, request: Q, record: CallRecord | None = None) -> R:
-        """The same for a request in hand. `record` gets the attempts of all its calls. Raises: SpineError."""
-        ask = Ask(manager, request, record)
-        return await self._steps(ask, request)
+        """The same for a request in hand. It is one call, of which `record` tells: its attempts are those of all the
+        calls that it makes. Raises: SpineError."""
+        whole = CallRecord() if record is None else record
+        result: R | None = None
+        try:
+            result = await self._steps(Ask(manager, request, whole), request)
+            return result
+        except Exception:
+            whole.outcome = "failed"
+            raise
+        except BaseException:
+            whole.outcome = "left"
+            raise
+        finally:
+            manager.traffic.close(whole)
+            if record is None and manager.content is not None:
+                manager.content.keep_asked(whole, request, result)
 
     def request_of(self, members: Mapping[str, Any]) -> Q:
         """Raises: InvalidRequest, with the member that is wrong as its `param`."""

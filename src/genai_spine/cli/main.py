@@ -77,6 +77,8 @@ class Spine(click.Group):
             ctx.exit(1)
         except Exception as error:
             _output_of(ctx).fail_unexpectedly(error)
+            if isinstance(error, OSError):  # of the output's disk, maybe: Python would try again at its end
+                _discard_output()
             ctx.exit(1)
 
 

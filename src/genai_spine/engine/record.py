@@ -24,6 +24,7 @@ from genai_spine.policy.route import Choice
 if TYPE_CHECKING:
     from genai_spine.engine.routing.decision import Decision
     from genai_spine.engine.routing.request_facts import About
+    from genai_spine.ledger.entry import Status
     from genai_spine.policy.budget import Tally
     from genai_spine.settings.ledger import ContentLevel
 
@@ -49,6 +50,13 @@ class Cached(msgspec.Struct, frozen=True, kw_only=True):
     saved_nanousd: int | None
     """What it cost then; None where that is not known."""
 
+    def beside(self, other: Cached) -> Cached:
+        """Both, as parts of one call."""
+        known = [saved for saved in (self.saved_nanousd, other.saved_nanousd) if saved is not None]
+        return msgspec.structs.replace(
+            other, age_s=max(self.age_s, other.age_s), saved_nanousd=sum(known) if known else None
+        )
+
 
 class CallRecord:
     """Grows while a call is under way. `caller` tells the callers' keys apart, and is no key."""
@@ -56,8 +64,8 @@ class CallRecord:
     __slots__ = (
         "about", "allowance", "answered_by", "asks", "attempts", "begun", "begun_s", "cache_terms", "cached", "caller",
         "content", "cost_limit", "decision", "dialect", "ends_at_s", "is_accounted", "is_closed", "is_last_resort",
-        "is_shared", "is_stream", "may_be_cached", "notices", "passed_over", "priority", "request_id", "timeout_s",
-        "tokens",
+        "is_shared", "is_stream", "may_be_cached", "notices", "outcome", "part", "parts", "passed_over", "priority",
+        "request_id", "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +119,30 @@ class CallRecord:
         """How much of its texts the caller lets be kept; None leaves it to the settings."""
         self.notices: tuple[Notice, ...] = ()
         """What happened when the caller's headers were out already, as that another target went on (resumption.py)."""
+        self.parts = 0
+        """The calls that it was made of so far, where it is no call of its own."""
+        self.part = ""
+        """Of such a call: what tells its attempts in the ledger from those of the others."""
+        self.outcome: Status | None = None
+        """How it ended, where its attempts do not tell."""
+
+    def begin_part(self, timeout_s: float | None) -> CallRecord:
+        """One of the calls that this one is made of, on its terms: what it spends is spent in this call."""
+        self.parts += 1
+        part = CallRecord(self.call_id, caller=self.caller, timeout_s=timeout_s, priority=self.priority)
+        part.part = f"{self.parts}."
+        part.is_closed = True  # the ledger hears of the end of the whole
+        part.about, part.cache_terms, part.content = self.about, self.cache_terms, self.content
+        part.allowance = self.allowance
+        return part
+
+    def end_part(self, part: CallRecord) -> None:
+        self.attempts += part.attempts
+        self.passed_over += part.passed_over
+        self.decision = self.decision or part.decision
+        self.answered_by, self.allowance = part.answered_by, part.allowance
+        if part.cached is not None:
+            self.cached = part.cached if self.cached is None else self.cached.beside(part.cached)
 
     def done(self) -> None:
         """The call is over: what could still tell its prompt is let go."""
@@ -206,7 +238,7 @@ class RecentCalls:
         self._most = most
 
     def add(self, record: CallRecord) -> None:
-        if record.request_id is None:
+        if record.request_id is None or record.part:
             return
         if record.request_id not in self._by_id and len(self._by_id) >= self._most:
             self._by_id.popitem(last=False)

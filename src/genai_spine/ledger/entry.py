@@ -106,7 +106,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, 
     error_type: str | None = None
     status_code: int | None = None
     is_cached: bool = False
-    """The answer was given before, and is given again without an attempt; `saved_nanousd` is what it cost then."""
+    """The answer was given before, and is given again without an attempt; `saved_nanousd` is what it cost then. Of a
+    call of several parts some may be such."""
     saved_nanousd: int | None = None
 
 

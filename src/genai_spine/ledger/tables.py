@@ -181,8 +181,8 @@ class RollUps:
         part = self._part(call.at - call.duration_s, call)
         part[0] += 1
         part[1] += call.status in ("failed", "interrupted")
-        if call.is_cached:
-            part[13] += 1
+        part[13] += call.is_cached
+        if call.saved_nanousd is not None:  # also where some parts of a call were cached
             part[14] += _money(call.saved_nanousd) or 0
 
     def add_attempt(self, attempt: Attempt) -> None:

@@ -58,19 +58,19 @@ class ContentKeeper:
         return cls(settings, ledger.keep)
 
     def level_for(self, record: CallRecord) -> ContentLevel:
-        """What is kept of a call: of one that no row tells of, nothing."""
-        if not record.is_accounted or not (record.attempts or record.cached is not None):
+        """What is kept of a call: of one that no row tells of, or that is a part of another, nothing."""
+        if not record.is_accounted or record.part or not (record.attempts or record.cached is not None):
             return "none"
         return least(self._level, self._of_keys.get(record.caller or ""), record.content)
 
     def keep_exchanged(self, record: CallRecord, request: bytes, sent: Sent) -> None:
         """What came over HTTP in a caller's dialect, and what was sent back."""
         level = self.level_for(record)
-        if level != "none" and record.dialect is not None:
+        if level != "none" and (record.dialect is not None or record.parts):
             self._keep(Exchanged(record, request, sent, level, self._words))
 
     def keep_asked(
-        self, record: CallRecord, request: CompletionRequest | None, answer: CompletionResponse | Heard | None
+        self, record: CallRecord, request: msgspec.Struct | None, answer: msgspec.Struct | Heard | None
     ) -> None:
         """A program's own call, on the way out of it: where that is by an exception, it is part of the answer."""
         level = self.level_for(record)
@@ -119,8 +119,8 @@ class Asked:
     def __init__(
         self,
         record: CallRecord,
-        request: CompletionRequest,
-        answer: CompletionResponse | Heard | None,
+        request: msgspec.Struct,
+        answer: msgspec.Struct | Heard | None,
         error: Exception | None,
         level: ContentLevel,
         words: Words,
@@ -142,18 +142,22 @@ class Asked:
             is_cut = is_cut or is_answer_cut
         return Content(call=self._call, at=self._at, request=request, answer=answer, is_cut=is_cut, level=self._level)
 
-    def _told(self) -> dict[str, Any] | None:
+    def _told(self) -> Any:
         match self._answer:
             case CompletionResponse():
                 return told_of_response(self._answer)
+            case msgspec.Struct():
+                return self._answer
             case Heard() if self._answer.has_begun or self._error is None:
                 return self._answer.told(self._error)
             case _:
                 return None if self._error is None else told_of_error(self._error)
 
 
-def _letters(request: CompletionRequest) -> int:
+def _letters(request: msgspec.Struct) -> int:
     """About what a request takes in memory."""
+    if not isinstance(request, CompletionRequest):
+        return len(msgspec.json.encode(request, enc_hook=repr))
     return sum(200 + sum(map(_letters_of, message.content)) for message in request.messages)
 
 

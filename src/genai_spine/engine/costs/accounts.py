@@ -42,7 +42,8 @@ class Bound(Protocol):
 class Account:
     """One attempt's entries. `write` appends some to the ledger; `bound` is asked where a cost is not known.
 
-    With an answer its call is over: one write tells both, before the caller is given the end of the answer.
+    With an answer its call is over, unless it is a part of another: one write tells both, before the caller is given
+    the end of the answer.
     """
 
     __slots__ = ("_asks", "_bound", "_record", "_write", "id", "is_written")
@@ -54,7 +55,7 @@ class Account:
         self._record: CallRecord | None = record
         """Until the attempt is over."""
         call = record.call_id
-        self.id = f"{call}-{len(record.attempts)}"
+        self.id = f"{call}-{record.part}{len(record.attempts)}"
         choice = attempt.target.choice
         reservation = attempt.reservation
         self.is_written = write(
@@ -137,7 +138,7 @@ def _over(record: CallRecord) -> Call:
             unpriced += 1
     return _call(
         record,
-        status=status_of(last),
+        status=record.outcome or status_of(last),
         attempts=len(paid),
         agent=last.target.choice.agent,
         provider=last.provider,
@@ -146,6 +147,7 @@ def _over(record: CallRecord) -> Call:
         unpriced=unpriced,
         error_type=last.error_type,
         status_code=last.status_code,
+        saved_nanousd=record.cached.saved_nanousd if record.cached is not None else None,
     )
 
 
