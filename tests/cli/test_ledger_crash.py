@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import re
+import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx2 as httpx
@@ -84,6 +88,38 @@ def test_killed_under_load_no_answered_call_is_missing_and_none_is_doubled(place
     assert begun - rows.keys() == set()
     [(attempts, ids)] = _rows(place, "SELECT count(*), count(DISTINCT call) FROM attempt")
     assert attempts == ids == len(rows)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_what_was_under_way_when_it_was_killed_is_bounded(place: Place, is_stream: bool) -> None:
+    body = {
+        "model": "gpt-4o-mini",
+        "max_tokens": 1000,
+        "stream": is_stream,
+        "messages": [{"role": "user", "content": "Hi " * 100}],
+    }
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        base_url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        place.write(f"""{SETTINGS}[providers.openai]\nbase_url = "{base_url}"\napi_key = "sk-0"\n""")
+        with place.started("serve", "--port", "0") as gateway:
+            url = f"{_url_of(gateway)}/v1/chat/completions"
+            asking = threading.Thread(target=lambda: _refused(lambda: httpx.post(url, json=body, timeout=20)))
+            asking.start()
+            wait_until(lambda: any(b"\xa1m" in file.read_bytes() for file in place.path.rglob("*-*.journal")), 10)
+            gateway.process.kill()
+            asking.join()
+        with place.started("serve", "--port", "0") as gateway:
+            _url_of(gateway)
+            wait_until(lambda: _rows(place, "SELECT count(*) FROM call") == [(1,)], 20)
+    [(status, cost, most)] = _rows(place, "SELECT status, cost_nanousd, most_nanousd FROM attempt")
+    assert (status, cost) == ("interrupted", None)
+    input_most = len(json.dumps(body)) + 50
+    assert 1000 * 600 < most <= 1000 * 600 + input_most * 150
+
+
+def _refused(ask: Callable[[], object]) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        ask()
 
 
 def _url_of(gateway: Running) -> str:

@@ -40,7 +40,7 @@ BASE: dict[str, Any] = {
     "retry": {"max_retries": 1, "initial_delay": "10ms", "max_delay": 1},
     "timeouts": {"connect": 2, "first_token": 5, "idle": 5, "total": 10},
 }
-IMPATIENT = {"timeouts": {"first_token": 0.25, "idle": 0.25}}
+IMPATIENT = {"timeouts": {"first_token": 0.4, "idle": 0.4}}
 """More of a provider's table: it is not waited for."""
 NO_RETRY = {"retry": {"max_retries": 0}}
 

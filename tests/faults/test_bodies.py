@@ -23,7 +23,7 @@ from callers import (
     plain_settings,
     refused,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from genai_spine.testing.fixtures import RunningGateway, running_gateway
@@ -399,6 +399,7 @@ def test_fault_40_whatever_a_body_holds_the_fault_is_not_ours(
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=st.binary(max_size=200), path=st.sampled_from(list(ENDPOINTS)))
 def test_fault_36_random_bytes_are_400(gateway: RunningGateway, body: bytes, path: str) -> None:
+    assume(body.strip() != b"{}")  # with which an Ollama loads its model
     refused(ENDPOINTS[path], ask(gateway, path, body), 400)
 
 

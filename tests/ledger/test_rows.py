@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from genai_spine.ledger import tables
 from genai_spine.ledger.database import SqliteDatabase
-from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
+from genai_spine.ledger.entry import Begun, Bounded, Call, Ended, Entry, Tokens
 from genai_spine.ledger.matching import LONGEST_CALL_S, Attempt, Matching
 from genai_spine.ledger.mover import REFUSED
 from genai_spine.ledger.writer import Ledger
@@ -57,6 +57,15 @@ def test_an_end_that_never_comes_is_given_up_after_a_day() -> None:
     ]
     assert [row.id for row in rows if isinstance(row, Call)] == ["a"]
     assert len(matching) == 1
+
+
+def test_what_is_told_of_an_attempt_under_way_bounds_it() -> None:
+    matching = Matching()
+    told = [Bounded(id="a-0", most_nanousd=9), Bounded(id="b-0", most_nanousd=9), Bounded(id="z-0", most_nanousd=9)]
+    known = matching.take([begun("a", most_nanousd=None), begun("b"), *told, ended("b"), over("b")])
+    assert [row.ended.cost_nanousd for row in known if isinstance(row, Attempt)] == [7]
+    given_up = matching.interrupted(all_of_them=True)
+    assert [row.most_nanousd for row in given_up if isinstance(row, Attempt)] == [9]
 
 
 def test_an_end_without_a_beginning_is_no_row() -> None:

@@ -178,6 +178,7 @@ class ProviderManager:
         await self.alerts.close()
         if self.cache is not None:
             await self.cache.store.close()
+        self.traffic.under_way.close()
         ledger, self.ledger, self.traffic.write, self.traffic.must_write = self.ledger, None, None, None
         self.content = None
         if ledger is not None:

@@ -17,6 +17,7 @@ from genai_spine.engine.costs.accounts import Account, Write
 from genai_spine.engine.costs.budgets import Reservation
 from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.costs.spending import Spending
+from genai_spine.engine.costs.under_way import UnderWay
 from genai_spine.engine.hedge import Alarm
 from genai_spine.engine.limits.limiter import Grant, Limiter
 from genai_spine.engine.record import CallRecord, RecentCalls
@@ -55,6 +56,7 @@ class Traffic:
         """Refuses what cannot be written down, where settings say so."""
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
         self.alarm = Alarm()
+        self.under_way = UnderWay()
 
     # ------------------------------------------------------------ who may be asked
 
@@ -136,6 +138,8 @@ class Traffic:
         record.attempts.append(attempt)
         if self.write is not None and record.is_accounted:
             attempt.account = Account(self.write, attempt, record, self.spending.bound)
+            if reservation is None:
+                self.under_way.add(attempt)
         return attempt
 
     def close(self, record: CallRecord) -> None:

@@ -39,6 +39,13 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="b", array_like=True,
     """What budgets have set aside for it, in and out."""
 
 
+class Bounded(msgspec.Struct, frozen=True, kw_only=True, tag="m", array_like=True, gc=False):
+    """What an attempt that is under way may cost at most, where its beginning did not say."""
+
+    id: str
+    most_nanousd: int
+
+
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """As the provider counted them; what it did not say is None."""
 
@@ -111,4 +118,4 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, 
     saved_nanousd: int | None = None
 
 
-Entry = Begun | Ended | Call
+Entry = Begun | Bounded | Ended | Call

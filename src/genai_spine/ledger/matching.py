@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from genai_spine.ledger.entry import Begun, Call, Ended, Entry
+import msgspec
+
+from genai_spine.ledger.entry import Begun, Bounded, Call, Ended, Entry
 
 LONGEST_CALL_S = 24 * 3600.0
 """What has not ended after so long, by the times of later entries, counts as interrupted."""
@@ -69,6 +71,8 @@ class Matching:
                     rows.append(attempt)
                     if entry.call_s is not None:
                         rows.append(_over_with(attempt, entry.call_s))
+            elif isinstance(entry, Bounded):
+                self._bound(entry)
             else:
                 rows.append(entry)
                 self._close(entry)
@@ -107,6 +111,12 @@ class Matching:
         self._attempts[begun.id] = begun
         if begun.at > self._now:
             self._now = begun.at
+
+    def _bound(self, bounded: Bounded) -> None:
+        begun = self._attempts.get(bounded.id)
+        if begun is not None:
+            self._attempts[begun.id] = msgspec.structs.replace(begun, most_nanousd=bounded.most_nanousd)
+            self._calls[begun.call].period = self._period
 
     def _end(self, ended: Ended) -> Attempt | None:
         begun = self._attempts.pop(ended.id, None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Status, Tokens
+from genai_spine.ledger.entry import Begun, Bounded, Call, Ended, Entry, Status, Tokens
 from genai_spine.model.response import TokenUsage
 from genai_spine.policy.budget_need import Asks, nothing
 from genai_spine.policy.cost import nanousd
@@ -76,6 +76,11 @@ class Account:
                 held_tokens=reservation.held_tokens if reservation is not None else None,
             )
         )
+
+    def bound(self, attempt: Attempt) -> None:
+        """`attempt` is under way still: what it may cost at most is known, whatever happens."""
+        if self._record is not None and (most := self._bound(attempt, self._asks, None)) is not None:
+            self._write(Bounded(id=self.id, most_nanousd=most))
 
     def end(self, attempt: Attempt, usage: TokenUsage | None) -> None:
         """`attempt` is settled. One that nobody charges for costs nothing. Of an answer that is not whole what was
