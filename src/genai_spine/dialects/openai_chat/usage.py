@@ -60,6 +60,7 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
         _details(usage, "prompt_tokens_details"),
         _details(usage, "completion_tokens_details"),
     )
+    # Most say no more than this; what follows finds the same in it.
     if usage.keys() <= _PLAIN and prompt.keys() <= _PROMPT_KNOWN and completion.keys() <= _COMPLETION_KNOWN:
         reasoning = count_of(completion.get("reasoning_tokens"))
         return TokenUsage(
