@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from genai_spine.dialects.interface import Target
+from genai_spine.dialects.replicate.outbound import stream_decoder
 from genai_spine.engine.manager import ProviderManager
+from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import (
     AuthenticationError,
     BadReply,
@@ -21,6 +24,7 @@ from genai_spine.model.errors import (
     StreamBroken,
 )
 from genai_spine.model.fold import collect
+from genai_spine.providers.http_provider import says_something
 from genai_spine.providers.replicate_provider import ReplicateProvider
 from genai_spine.settings import ProviderSettings, Secret, TimeoutOverrides
 from genai_spine.settings.tree import Duration
@@ -106,6 +110,18 @@ async def test_a_stream_is_the_same_answer_and_its_counts_are_asked_for(simulato
     assert simulator.received[0].header("prefer") is None
     assert simulator.received[1].header("accept") == "text/event-stream"
     await found.close()
+
+
+def test_words_that_come_first_and_with_an_error_are_not_shown_and_may_be_charged() -> None:
+    words, error = b"event: output\ndata: Hi\n\n", b'event: error\ndata: {"detail": "no more"}\n\n'
+    target = Target(card=ModelCard(id=ECHO))
+    decoder = stream_decoder(target)
+    with pytest.raises(ProviderError, match="no more") as raised:
+        says_something(decoder.feed(words + error), decoder)
+    assert raised.value.is_uncertain
+    decoder = stream_decoder(target)
+    assert says_something(decoder.feed(words), decoder)
+    assert not says_something([], decoder)
 
 
 async def test_a_version_and_a_deployment_have_places_of_their_own(simulator: Simulator) -> None:

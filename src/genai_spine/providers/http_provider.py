@@ -17,7 +17,7 @@ from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
 from genai_spine.dialects import auto_marks
 from genai_spine.dialects.failure import redact
 from genai_spine.dialects.foreign import dialects_needed
-from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.interface import Outgoing, StreamDecoder, Target
 from genai_spine.dialects.limits import rate_limits
 from genai_spine.dialects.rankings import ranked
 from genai_spine.dialects.vectors import matched
@@ -204,12 +204,7 @@ class HttpProvider(LLMProvider):
             has_said = False
             async for data in response.chunks():
                 events = decoder.feed(data)
-                if not has_said:
-                    has_said = not all(map(promises, events))
-                    if has_said and decoder.failure is not None:
-                        # Nothing of it was shown: another may be asked. But it was made, and is charged.
-                        decoder.failure.is_uncertain = True
-                        raise decoder.failure
+                has_said = has_said or says_something(events, decoder)
                 if events:
                     yield with_notices(events, notices) if notices else events
                     notices = ()
@@ -469,3 +464,17 @@ def is_stream(response: HttpResponse) -> bool:
     """By its content type; a stream whose type is missing is taken for one."""
     kind = response.header("content-type")
     return kind is None or kind.lower().startswith(STREAM_TYPES)
+
+
+def says_something(events: list[StreamEvent], decoder: StreamDecoder) -> bool:
+    """Whether these events, before which there were none but promises, are more than that.
+
+    Raises: the error that came with them, since nothing of them was shown and another may be asked. But they were
+    made, and are charged.
+    """
+    if all(map(promises, events)):
+        return False
+    if decoder.failure is not None:
+        decoder.failure.is_uncertain = True
+        raise decoder.failure
+    return True

@@ -30,7 +30,7 @@ from genai_spine.model.events import MessageEnd, MessageStart, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, Notice
-from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.http_provider import HttpProvider, says_something
 from genai_spine.providers.keys import KeyUse
 from genai_spine.providers.overrides import in_force
 from genai_spine.providers.transport import HttpResponse
@@ -191,8 +191,11 @@ class ReplicateProvider(HttpProvider):
             if response.status != 200:
                 raise await self.error_of(response, DIALECT)
             decoder = outbound.stream_decoder(target)
+            has_said = False
             async for data in response.chunks():
-                if events := decoder.feed(data):
+                events = decoder.feed(data)
+                has_said = has_said or says_something(events, decoder)
+                if events:
                     yield events
                     if isinstance(events[-1], MessageEnd):
                         return

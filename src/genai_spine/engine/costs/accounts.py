@@ -79,7 +79,7 @@ class Account:
 
     def bound(self, attempt: Attempt) -> None:
         """`attempt` is under way still: what it may cost at most is known, whatever happens."""
-        if self._record is not None and (most := self._bound(attempt, self._asks, None)) is not None:
+        if (most := self._bound(attempt, self._asks, None)) is not None:
             self._write(Bounded(id=self.id, most_nanousd=most))
 
     def end(self, attempt: Attempt, usage: TokenUsage | None) -> None:
