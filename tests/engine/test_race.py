@@ -13,7 +13,7 @@ import pytest
 
 from genai_spine import ServerError
 from genai_spine.engine import tasks
-from genai_spine.engine.hedge import race
+from genai_spine.engine.hedge import Alarm, race
 
 AT_ONCE, NEVER = 0.0, 3600.0
 
@@ -64,6 +64,20 @@ async def nothing_is_left() -> Any:
 async def turns(count: int = 10) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def test_the_alarm_that_is_given_is_the_one_that_wakes_also_where_nobody_waits_for_it_yet(
+    two: tuple[Runner, Runner],
+) -> None:
+    first, second = two
+    alarm = Alarm()
+    racing = asyncio.create_task(race(first, second, 0.01, alarm=alarm))
+    await first.started.wait()
+    assert len(alarm) == 1
+    await second.started.wait()
+    assert len(alarm) == 0
+    second.answers()
+    assert await racing == "second"
 
 
 async def test_a_first_that_is_in_time_has_no_second(two: tuple[Runner, Runner]) -> None:

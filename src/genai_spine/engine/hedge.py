@@ -41,7 +41,8 @@ async def race(
     """
     loop = asyncio.get_running_loop()
     late = _Second(second, may_start, asyncio.current_task(loop))
-    (alarm or Alarm()).set(loop, loop.time() + after_s, late)
+    alarm = Alarm() if alarm is None else alarm  # one that nobody waits for is false
+    alarm.set(loop, loop.time() + after_s, late)
     won = is_outrun = False
     try:
         try:
