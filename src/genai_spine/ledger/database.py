@@ -21,8 +21,9 @@ from genai_spine.ledger.tables import MIGRATIONS, RollUps
 
 _AT_ONCE = 500
 """Ids in one statement."""
-_ROWS_AT_ONCE = 128
-"""Rows in one statement: SQLite runs it without holding up Python's other threads, which is worth little for a row."""
+_ROWS_AT_ONCE = 512
+"""Rows in one statement. SQLite runs it without holding up Python's other threads, but each time it is done this thread
+has to wait for its turn among them: the fewer times the better."""
 
 R = TypeVar("R", bound=Row)
 
@@ -189,13 +190,18 @@ class SqliteDatabase(Database):
         while some := list(islice(rows, at_once)):
             nones, by_column = (None,) * len(some), zip(*some, strict=True)
             named = [(name, values) for name, values in zip(columns, by_column, strict=True) if values != nones]
-            values = zip(*(values for _, values in named), strict=True)
-            row = f"({', '.join('?' * len(named))})"
-            statement = f"INSERT INTO {table} ({', '.join(name for name, _ in named)}) VALUES {row}"
-            if len(some) < at_once:
-                self._connection.executemany(statement, values)
-            else:
-                self._connection.execute(statement + f", {row}" * (at_once - 1), tuple(chain.from_iterable(values)))
+            into = f"INSERT INTO {table} ({', '.join(name for name, _ in named)}) VALUES "
+            self._insert_together(into, list(zip(*(values for _, values in named), strict=True)))
+
+    def _insert_together(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        """In few statements, and in few different ones, which are kept prepared: of powers of two of rows."""
+        row = f"({', '.join('?' * len(rows[0]))})"
+        begin = 0
+        while begin < len(rows):
+            count = 1 << (len(rows) - begin).bit_length() - 1
+            values = chain.from_iterable(rows[begin : begin + count])
+            self._connection.execute(into + ", ".join([row] * count), tuple(values))
+            begin += count
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values).fetchall()
