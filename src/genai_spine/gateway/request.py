@@ -91,11 +91,11 @@ class Request:
 
     def values(self, names: Set[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """The headers of these names that were sent, sorted; one sent twice is one list (RFC 9110 §5.3)."""
-        sent = sorted(names & self.headers.keys())
-        if not sent:
+        if names.isdisjoint(self.headers):
             return ()
         return tuple(
-            (name, b", ".join([value for key, value in self.scope["headers"] if key == name])) for name in sent
+            (name, b", ".join([value for key, value in self.scope["headers"] if key == name]))
+            for name in sorted(names & self.headers.keys())
         )
 
     async def body(self, max_bytes: int, timeout_s: float) -> bytes:
