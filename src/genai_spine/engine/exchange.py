@@ -21,6 +21,7 @@ import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
+from genai_spine.dialects.plain_request import is_plain
 from genai_spine.engine.costs.asks import USUAL_BYTES_PER_TOKEN, asks_of_exchange
 from genai_spine.engine.routing.request_facts import expected
 from genai_spine.engine.streams import event_stream, relaying
@@ -92,7 +93,7 @@ class Streaming(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange:
     """One request of one caller. `headers` are those of its dialect, which go on where it is spoken."""
 
-    __slots__ = ("_request", "body", "dialect", "headers", "inbound", "min_tokens_per_s", "peek", "stream")
+    __slots__ = ("_is_plain", "_request", "body", "dialect", "headers", "inbound", "min_tokens_per_s", "peek", "stream")
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class Exchange:
         self.stream = bool(self.peek.stream if self.peek.stream is not None else stream)
         self.min_tokens_per_s = min_tokens_per_s
         self._request: CompletionRequest | None = None
+        self._is_plain: bool | None = None
 
     @property
     def wanted(self) -> Wanted:
@@ -142,9 +144,15 @@ class Exchange:
         Of an ordinary request by the length of its bytes: to count better costs more than it is worth, since it is
         corrected anyway. A long one may hold images, which are few tokens for their bytes. Raises: InvalidRequest.
         """
-        if len(self.body) <= _ORDINARY_BYTES:
+        if len(self.body) <= _ORDINARY_BYTES or self.is_plain():
             return len(self.body) // USUAL_BYTES_PER_TOKEN + ANSWER_TOKENS
         return expected(self.request, self.peek.model)
+
+    def is_plain(self) -> bool:
+        """Whether a look at it tells that it is words and functions alone."""
+        if self._is_plain is None:
+            self._is_plain = is_plain(self.peek.members)
+        return self._is_plain
 
     @property
     def request(self) -> CompletionRequest:

@@ -430,6 +430,7 @@ class ProviderManager:
             members=exchange.peek.members,
             about=record.about,
             caller=record.caller,
+            is_plain=exchange.is_plain,
         )
 
     # ------------------------------------------------------------ what there is

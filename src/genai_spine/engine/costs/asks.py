@@ -8,6 +8,7 @@ read through the model.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,9 @@ _name = msgspec.json.Decoder(str | None)
 def asks_of_exchange(exchange: Exchange) -> Asks:
     """Of a caller's bytes."""
     body, members = exchange.body, exchange.peek.members
-    for mark in _MARKS:
-        if mark in body:
-            try:
-                return asks_of(exchange.request)
-            except InvalidRequest:
-                break  # who answers will say what is wrong with it
+    if not exchange.is_plain() and any(mark in body for mark in _MARKS):
+        with suppress(InvalidRequest):  # who answers will say what is wrong with it
+            return asks_of(exchange.request)
     try:
         max_tokens, answers = _limits(members)
     except msgspec.DecodeError:

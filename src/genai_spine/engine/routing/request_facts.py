@@ -10,7 +10,7 @@ from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest
 from genai_spine.policy import tokens
 from genai_spine.policy.conditions import Traits, metadata_of, traits_of
-from genai_spine.policy.needs import may_need, media_count, most_tokens, needs_of, text_length, texts_of
+from genai_spine.policy.needs import MARKS, may_need, media_count, most_tokens, needs_of, text_length, texts_of
 from genai_spine.policy.strategy import ANSWER_TOKENS
 
 _SAMPLED = 12_000
@@ -43,7 +43,8 @@ class RequestFacts:
     """
 
     __slots__ = (
-        "_ask", "_bound", "_by_family", "_may_need", "_needs", "_request", "_traits", "about", "body", "members",
+        "_ask", "_bound", "_by_family", "_is_plain", "_may_need", "_needs", "_request", "_traits", "about", "body",
+        "members",
     )  # fmt: skip
 
     def __init__(
@@ -52,8 +53,11 @@ class RequestFacts:
         body: bytes | None = None,
         members: Collection[str] = (),
         about: About | None = None,
+        is_plain: Callable[[], bool] | None = None,
     ) -> None:
+        """`is_plain`, a longer look at the body, tells whether it is words and functions alone."""
         self._ask = ask
+        self._is_plain = is_plain
         self.body = body
         self.members = members
         self.about = about or _NOTHING
@@ -84,7 +88,10 @@ class RequestFacts:
     def _looks_like(self, name: str, seen: dict[str, bool], body: bytes) -> bool:
         found = seen.get(name)
         if found is None:
-            found = seen[name] = may_need(name, body, self.members)
+            found = may_need(name, body, self.members)
+            if found and name in MARKS and self._is_plain is not None:
+                found = not self._is_plain()
+            seen[name] = found
         return found
 
     @property

@@ -135,12 +135,14 @@ class Router:
         members: Collection[str] = (),
         about: About | None = None,
         caller: str | None = None,
+        is_plain: Callable[[], bool] | None = None,
     ) -> Decision:
         """Whom to ask, in order. `ask` gives the request through the model and is called where that matters.
 
-        `body` and its top-level `members` are the request as it came, of which a look can save that; `about` is
-        worth giving where `looks_about`, and `caller` names the caller's key. Raises: ProviderNotFound; NotLocal and
-        ModelNotAllowed, InvalidRequests, where `routing.local_only` or the key's settings forbid what is named.
+        `body` and its top-level `members` are the request as it came, of which a look can save that, or a longer one,
+        which tells that it `is_plain`: words and functions alone. `about` is worth giving where `looks_about`, and
+        `caller` names the caller's key. Raises: ProviderNotFound; NotLocal and ModelNotAllowed, InvalidRequests, where
+        `routing.local_only` or the key's settings forbid what is named.
         """
         known = self._known.get(wanted) if self._size == len(self._registry) else None
         if known is None:
@@ -150,7 +152,7 @@ class Router:
         may_filter = known.filters and not (body is not None and known.suits_all(body, members))
         if steady is not None and not may_filter:
             return steady
-        facts = RequestFacts(ask, body, members, about)
+        facts = RequestFacts(ask, body, members, about, is_plain)
         filters = may_filter and known.may_leave_out(facts)
         if steady is not None and not filters:
             return steady
