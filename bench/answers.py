@@ -34,8 +34,9 @@ QUESTION = "Why are some tides higher than others? Answer in two sentences."
 SYSTEM = "You are a harbour master who answers briefly."
 
 
-def chat_request(model: str, *, stream: bool) -> bytes:
-    """An OpenAI chat request: `{"model": …, "messages": [system, user], "max_tokens": 256, …}`."""
+def chat_request(model: str, *, stream: bool, is_long: bool = False) -> bytes:
+    """An OpenAI chat request: `{"model": …, "messages": [system, user], "max_tokens": 256, …}`; a long one is an
+    agent's in the middle of its work."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}],
@@ -44,7 +45,41 @@ def chat_request(model: str, *, stream: bool) -> bytes:
     }
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
+    if is_long:
+        body["messages"] += [message for turn in range(TURNS) for message in _turn(turn)]
+        body["tools"] = [_tool(number) for number in range(TOOLS)]
     return json.dumps(body).encode()
+
+
+TURNS, TOOLS = 20, 12  # some 45 KB together, which nginx keeps in memory
+SOURCE = """
+def depth(tides: list[dict[str, float]], at: float) -> float | None:
+    \"\"\"Metres at a time; None where the file has no reading. See the image in docs/tides.pdf.\"\"\"
+    for tide in tides:
+        if tide["begins"] <= at < tide["ends"]:
+            return {"low": 0.5, "high": 4.5}[tide["kind"]] + tide["offset"]
+    return None
+"""
+
+
+def _turn(number: int) -> list[dict[str, Any]]:
+    """An agent reads a file: its call, and what it got."""
+    call = {"id": f"call_{number}", "type": "function"}
+    call["function"] = {"name": "tool_0", "arguments": json.dumps({"path": f"src/tides_{number}.py"})}
+    return [
+        {"role": "assistant", "content": "Let me look at the file.", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": SOURCE * 4},
+    ]
+
+
+def _tool(number: int) -> dict[str, Any]:
+    properties = {f"p{at}": {"type": "string", "description": "The path of a file, from the root."} for at in range(5)}
+    parameters = {"type": "object", "properties": properties, "required": ["p0"], "additionalProperties": False}
+    description = "Reads a file, an image too, and says what is in it, line by line. " * 5
+    return {
+        "type": "function",
+        "function": {"name": f"tool_{number}", "description": description, "parameters": parameters},
+    }
 
 
 def openai_plain() -> bytes:

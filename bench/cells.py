@@ -99,6 +99,14 @@ CELLS = [
         for suffix in ("", "_stream")
     ),
     Cell(
+        name="agent",
+        title="Relay, plain, an agent's request of 45 KB",
+        kind="cpu",
+        call=Call(upstream="plain", is_long=True),
+        count=8_000,
+        quick=400,
+    ),
+    Cell(
         name="relay_tls",
         title="Relay, plain, TLS to the upstream",
         kind="cpu",

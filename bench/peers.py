@@ -49,6 +49,10 @@ class Call:
     upstream: str
     dialect: str = "openai"
     stream: bool = False
+    is_long: bool = False
+
+    def body(self, model: str) -> bytes:
+        return chat_request(model, stream=self.stream, is_long=self.is_long)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +248,7 @@ class Nginx:
 
     def ask(self, call: Call, port: int, ports: Ports) -> Ask:
         path = path_of(call.dialect, stream=call.stream)
-        body = chat_request(MODELS[call.dialect], stream=call.stream)
+        body = call.body(MODELS[call.dialect])
         mark = ":event-type" if call.dialect == "bedrock" else "data: "
         return Ask(port=port, path=f"/{call.upstream}{path}", headers={}, body=body, event_mark=mark)
 
@@ -290,7 +294,7 @@ class Spine:
             port=port,
             path="/v1/chat/completions",
             headers={"Authorization": f"Bearer {KEY}"},
-            body=chat_request(model, stream=call.stream),
+            body=call.body(model),
         )
 
     def is_ready(self, port: int) -> bool:
@@ -324,7 +328,7 @@ class Governed(Spine):
             port=port,
             path="/v1/chat/completions",
             headers={"Authorization": f"Bearer {KEY}"},
-            body=chat_request(call.dialect, stream=call.stream),
+            body=call.body(call.dialect),
         )
 
 
@@ -380,7 +384,7 @@ class LiteLLM:
             port=port,
             path="/v1/chat/completions",
             headers={"Authorization": f"Bearer {LITELLM_KEY}"},
-            body=chat_request(f"{call.dialect}-{call.upstream}", stream=call.stream),
+            body=call.body(f"{call.dialect}-{call.upstream}"),
         )
 
     def is_ready(self, port: int) -> bool:
@@ -425,7 +429,7 @@ class Portkey:
             "x-portkey-provider": call.dialect,
             "x-portkey-custom-host": f"{ports.origin(call.upstream)}/v1",
         }
-        body = chat_request(MODELS[call.dialect], stream=call.stream)
+        body = call.body(MODELS[call.dialect])
         return Ask(port=port, path="/v1/chat/completions", headers=headers, body=body)
 
     def is_ready(self, port: int) -> bool:

@@ -135,7 +135,7 @@ COLUMNS: dict[str, list[tuple[str, str]]] = {
     ],
     "size": [("size_mb", "MB"), ("source_mb", "MB without bytecode"), ("packages", "packages")],
 }
-COLUMNS |= dict.fromkeys(("cross", "gemini", "bedrock", "relay_tls"), COLUMNS["relay"])
+COLUMNS |= dict.fromkeys(("cross", "gemini", "bedrock", "agent", "relay_tls"), COLUMNS["relay"])
 COLUMNS |= dict.fromkeys(("cross_stream", "gemini_stream", "bedrock_stream", "trickle"), COLUMNS["relay_stream"])
 
 
