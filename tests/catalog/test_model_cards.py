@@ -66,6 +66,43 @@ def test_local_models_cost_nothing_and_have_a_window(model: str) -> None:
     assert (card.price.input, card.price.output) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("model", "least", "most", "beside_thinking", "unasked"),
+    [
+        ("gpt-5", "minimal", "high", False, None),
+        ("gpt-5-mini-2025-08-07", "minimal", "high", False, None),
+        ("gpt-5-pro", "high", "high", False, None),
+        ("gpt-5-codex", "low", "high", False, None),
+        ("gpt-5.1", "none", "high", None, "none"),
+        ("gpt-5.1-codex-max", "low", "xhigh", False, None),
+        ("gpt-5.1-chat-latest", "medium", "medium", None, None),
+        ("gpt-5.2", "none", "xhigh", None, "none"),
+        ("gpt-5.3-codex", "low", "xhigh", False, None),
+        ("gpt-5.4-pro-2026-03-05", "medium", "xhigh", False, None),
+        ("gpt-5.4-mini", "none", "xhigh", None, "none"),
+        ("gpt-5.5", "none", "xhigh", None, "medium"),
+        ("gpt-5.6-terra", "none", "max", None, "medium"),
+        ("gpt-6-luna", "none", "max", None, "medium"),
+        ("gpt-6-astra", "low", "max", False, None),
+        ("o3", "low", "high", False, None),
+    ],
+)
+def test_how_much_a_model_thinks_and_what_it_takes_beside_it(
+    model: str, least: str, most: str, beside_thinking: bool | None, unasked: str | None
+) -> None:
+    able = card_of("openai", "openai", model).capabilities
+    assert able.thinking
+    assert able.efforts is not None
+    assert (able.efforts[0], able.efforts[-1]) == (least, most)
+    assert (able.sampling, able.default_effort) == (beside_thinking, unasked)
+    assert able.sampling_while_thinking is (None if unasked is None else False)
+
+
+def test_a_chat_model_does_not_think() -> None:
+    able = card_of("openai", "openai", "gpt-5-chat-latest").capabilities
+    assert (able.thinking, able.sampling, able.efforts) == (False, True, None)
+
+
 def test_every_price_says_when_and_where_it_was_read() -> None:
     for row, listed in prices.all_prices().items():
         assert listed.source.startswith("https://"), row
@@ -199,6 +236,57 @@ def test_how_a_model_thinks() -> None:
         ("gemini", "gemini-3-flash-preview"): "level",
     }
     assert {key: card_of(key[0], "p", key[1]).capabilities.thinking_style for key in styles} == styles
+
+
+@pytest.mark.parametrize(
+    ("model", "sampling", "both"),
+    [
+        ("claude-3-5-haiku-20241022", None, None),
+        ("claude-3-7-sonnet-latest", None, None),
+        ("claude-sonnet-4-20250514", None, None),
+        ("claude-opus-4-1-20250805", None, False),
+        ("claude-sonnet-4-5-20250929", None, False),
+        ("claude-haiku-4-5", None, False),
+        ("claude-opus-4-6", None, False),
+        ("claude-opus-4-7", False, None),
+        ("claude-opus-4-8", False, None),
+        ("claude-sonnet-5", False, None),
+        ("claude-haiku-5-5", False, None),
+        ("claude-mythos-5-1", False, None),
+    ],
+)
+def test_which_claude_takes_temperature_and_top_p(model: str, sampling: bool | None, both: bool | None) -> None:
+    able = card_of("anthropic", "anthropic", model).capabilities
+    assert (able.sampling, able.temperature_with_top_p) == (sampling, both)
+
+
+def test_which_claude_cannot_be_told_not_to_think_nor_to_call_a_tool() -> None:
+    told = {
+        "claude-opus-4-8": (None, None),
+        "claude-opus-5": (None, None),
+        "claude-haiku-5-5": (None, None),
+        "claude-fable-5": ("never", None),
+        "claude-fable-5-1": ("never", False),
+        "claude-opus-5-5": ("never", False),
+        "claude-sonnet-5-5": ("between_tools", False),
+    }
+    cards = {model: card_of("anthropic", "anthropic", model).capabilities for model in told}
+    assert {model: (able.thinking_off, able.forced_tools) for model, able in cards.items()} == told
+
+
+def test_which_geminis_take_penalties_and_how_much_they_write() -> None:
+    known = {
+        ("gemini", "gemini-2.0-flash"): (None, 8_192),
+        ("gemini", "gemini-2.5-pro"): (False, 65_536),
+        ("gemini", "gemini-2.5-flash"): (False, 65_536),
+        ("gemini", "gemini-3.8-flash"): (False, 65_536),
+        ("gemini", "gemini-pro-latest"): (False, 65_536),
+        ("vertex", "gemini-3-flash-preview"): (False, 65_536),
+        ("vertex", "gemini-2.5-pro"): (None, 65_535),
+        ("vertex", "gemini-2.5-flash"): (None, 65_536),
+    }
+    cards = {key: card_of(key[0], "p", key[1]) for key in known}
+    assert {key: (card.capabilities.penalties, card.max_output_tokens) for key, card in cards.items()} == known
 
 
 # ---------------------------------------------------------------- prices in time

@@ -177,7 +177,7 @@ def test_any_bytes_are_no_stream(data: bytes) -> None:
 name = st.text(min_size=1, max_size=8, alphabet="abc_-1")
 words = st.text(max_size=12, alphabet=st.characters(exclude_categories=("Cs",)))
 parts: st.SearchStrategy[Part] = (
-    st.builds(Text, text=words.filter(bool))
+    st.builds(Text, text=words.filter(str.strip))
     | st.builds(Thinking, text=words, signature=name)
     | st.builds(Thinking, redacted=name)
     | st.builds(ToolCall, id=name, name=name, arguments=st.just('{"a": [1.0, "é\u2028"]}'))
@@ -206,7 +206,7 @@ def test_answers_survive_being_written_plain_and_streamed(response: CompletionRe
 
 
 user_parts: st.SearchStrategy[Part] = (
-    st.builds(Text, text=words.filter(bool))
+    st.builds(Text, text=words.filter(str.strip))
     | st.builds(Image, data=name, media_type=st.just("image/png"))
     | st.builds(Document, url=name, name=name | st.none())
 )

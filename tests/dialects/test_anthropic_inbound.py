@@ -126,9 +126,32 @@ def test_a_system_message_in_the_conversation_stays_where_it_is() -> None:
     messages = [*HI, {"role": "system", "content": "In French."}]
     read = asked(messages=messages)
     assert [message.role for message in read.messages] == ["user", "system"]
-    sent = outbound.encode_request(read, Target(card=ModelCard(id="claude-3-haiku")), stream=False)
-    assert json.loads(sent.body)["messages"] == messages
-    assert sent.notices == ()
+    for model in ("claude-opus-4-8", "of-a-deployment"):
+        sent = outbound.encode_request(read, Target(card=ModelCard(id=model)), stream=False)
+        assert json.loads(sent.body)["messages"] == messages
+        assert sent.notices == ()
+
+
+def test_a_system_message_in_the_conversation_is_text_of_the_user_for_a_model_that_takes_none() -> None:
+    system = {"role": "system", "content": "In French.", "output_config": {"effort": "low"}}
+    answered = [*HI, {"role": "assistant", "content": "Hello"}]
+    sent = outbound.encode_request(
+        asked(messages=[*answered, system, *HI]), Target(card=ModelCard(id="claude-sonnet-4-5")), stream=False
+    )
+    assert json.loads(sent.body)["messages"] == [
+        *answered,
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "<system>\nIn French.\n</system>"},
+                {"type": "text", "text": HI[0]["content"]},
+            ],
+        },
+    ]
+    assert [(notice.code, notice.param) for notice in sent.notices] == [
+        ("changed", "messages[2]"),
+        ("dropped", "messages[2]"),
+    ]
 
 
 def test_every_kind_of_block_is_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -111,6 +112,11 @@ def test_max_tokens_is_the_callers_else_the_cards_else_4096_with_a_notice() -> N
     assert (body["max_tokens"], notices) == (4096, [("changed", "max_tokens")])
 
 
+def test_more_tokens_than_the_model_writes_are_not_asked_for() -> None:
+    body, notices = sent(max_tokens=64000, to=target(most=8192))
+    assert (body["max_tokens"], notices) == (8192, [("changed", "max_tokens")])
+
+
 def test_leading_system_and_developer_messages_become_system() -> None:
     body, notices = sent(messages=(Message(role="system", content="Be brief."), ASK))
     assert (body["system"], notices) == ("Be brief.", [])
@@ -209,6 +215,24 @@ def test_empty_texts_and_empty_messages_are_not_sent() -> None:
     assert notices == [("dropped", "messages[1]")]
     with pytest.raises(InvalidRequest, match="at least one message"):
         sent(messages=())
+
+
+def test_white_space_alone_is_as_good_as_empty() -> None:
+    result = ToolResult(call_id="toolu_1", content=(Text(text="\n"),))
+    body, notices = sent(
+        messages=(
+            Message(role="system", content=" "),
+            ASK,
+            message(Text(text="\n\n"), CALL, role="assistant"),
+            message(result, role="tool"),
+            Message(role="user", content=" \t"),
+        )
+    )
+    assert "system" not in body
+    assert [block["type"] for block in body["messages"][1]["content"]] == ["tool_use"]
+    assert body["messages"][2]["content"] == [{"type": "tool_result", "tool_use_id": "toolu_1"}]
+    assert notices == [("dropped", "messages[4]")]
+    assert blocks(Text(text=" a ")) == " a "
 
 
 def test_names_of_messages_have_no_place() -> None:
@@ -377,17 +401,52 @@ def test_what_only_this_dialect_knows_of_a_part_is_sent_back_and_of_another_is_n
 
 
 def test_tools_have_schema_strictness_description_and_cache_mark() -> None:
-    tool = Tool(name="f", description="d", parameters={"type": "object"}, strict=True, cache=CacheMark(ttl="1h"))
+    closed = {"type": "object", "additionalProperties": False}
+    tool = Tool(name="f", description="d", parameters=closed, strict=True, cache=CacheMark(ttl="1h"))
     assert sent(tools=(tool, Tool(name="g")))[0]["tools"] == [
         {
             "name": "f",
             "description": "d",
-            "input_schema": {"type": "object"},
+            "input_schema": closed,
             "strict": True,
             "cache_control": {"type": "ephemeral", "ttl": "1h"},
         },
         {"name": "g", "input_schema": {"type": "object", "properties": {}}},
     ]
+
+
+COUNTING = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}}
+
+
+def test_the_schema_of_a_strict_tool_is_fitted_and_no_other() -> None:
+    body, notices = sent(tools=(Tool(name="f", parameters=COUNTING, strict=True), Tool(name="g", parameters=COUNTING)))
+    assert body["tools"] == [
+        {
+            "name": "f",
+            "input_schema": {
+                "type": "object",
+                "properties": {"n": {"type": "integer", "description": "{minimum: 1}"}},
+                "additionalProperties": False,
+            },
+            "strict": True,
+        },
+        {"name": "g", "input_schema": COUNTING},
+    ]
+    assert notices == [("changed", "tools")]
+
+
+def test_a_model_without_structured_output_gets_ordinary_tools() -> None:
+    tools = (Tool(name="f", parameters=COUNTING, strict=True), Tool(name="g", parameters=COUNTING, strict=False))
+    body, notices = sent(tools=tools, to=target(structured_output=False))
+    assert body["tools"] == [{"name": name, "input_schema": COUNTING} for name in ("f", "g")]
+    assert notices == [("dropped", "tools")]
+
+
+@pytest.mark.parametrize("choice", [ToolChoice(mode="required"), ToolChoice(mode="tool", name="weather")])
+def test_a_model_that_cannot_be_forced_chooses_for_itself(choice: ToolChoice) -> None:
+    body, notices = sent(tools=(WEATHER,), tool_choice=choice, to=target("claude-opus-5-5", forced_tools=False))
+    assert body["tool_choice"] == {"type": "auto"}
+    assert notices == [("changed", "tool_choice")]
 
 
 def test_a_schema_without_a_type_gets_one() -> None:
@@ -457,6 +516,29 @@ def test_a_model_without_sampling_gets_none() -> None:
     body, notices = sent(temperature=0.5, top_p=0.9, top_k=5, to=target(sampling=False))
     assert not {"temperature", "top_p", "top_k"} & body.keys()
     assert notices == [("dropped", "temperature"), ("dropped", "top_p"), ("dropped", "top_k")]
+
+
+def test_a_model_that_takes_one_of_temperature_and_top_p_gets_the_temperature() -> None:
+    one = target(temperature_with_top_p=False)
+    body, notices = sent(temperature=0.5, top_p=0.9, to=one)
+    assert (body["temperature"], "top_p" in body, notices) == (0.5, False, [("dropped", "top_p")])
+    body, notices = sent(top_p=0.9, to=one)
+    assert (body["top_p"], notices) == (0.9, [])
+    body, notices = sent(temperature=0.5, top_p=0.97, thinking=ThinkingConfig(enabled=True), to=one)
+    assert (body["top_p"], notices) == (0.97, [("dropped", "temperature")])
+
+
+@pytest.mark.parametrize("user", ["joe@example.com", "tenant-7:joe@mail.example.com", "x" * 257])
+def test_a_user_that_the_service_refuses_is_sent_as_a_hash(user: str) -> None:
+    body, notices = sent(user=user)
+    assert body["metadata"] == {"user_id": hashlib.sha256(user.encode()).hexdigest()}
+    assert notices == [("changed", "user")]
+
+
+@pytest.mark.parametrize("user", ["u1", "@joe", "x" * 256, '{"device_id":"a","session_id":"b"}'])
+def test_any_other_user_is_sent_as_it_is(user: str) -> None:
+    body, notices = sent(user=user)
+    assert (body["metadata"], notices) == ({"user_id": user}, [])
 
 
 def test_what_the_service_has_no_word_for_is_dropped_with_notices() -> None:
@@ -592,6 +674,25 @@ def test_thinking_is_asked_for_as_the_model_takes_it(
     assert body.get("output_config", {}).get("effort") == effort
     assert [code for code, _ in notices] == codes
     assert body["max_tokens"] == 64000
+
+
+@pytest.mark.parametrize(
+    ("word", "effort", "thinking", "sent_effort", "params"),
+    [
+        ("disabled", "none", {"type": "disabled"}, None, []),
+        ("never", "none", None, "low", ["thinking"]),
+        ("never", "high", None, "high", ["thinking"]),
+        ("between_tools", "none", {"type": "between_tools"}, None, ["thinking"]),
+        ("between_tools", "max", {"type": "between_tools"}, "high", ["thinking", "reasoning_effort"]),
+    ],
+)
+def test_a_model_is_told_not_to_think_in_its_own_word(
+    word: Any, effort: str, thinking: Any, sent_effort: str | None, params: list[str]
+) -> None:
+    off = ThinkingConfig(enabled=False, effort=effort)
+    body, notices = sent(thinking=off, to=target(thinking_style="adaptive", thinking_off=word))
+    assert (body.get("thinking"), body.get("output_config", {}).get("effort")) == (thinking, sent_effort)
+    assert notices == [("changed", param) for param in params]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,17 @@ NORMALISATIONS: dict[Callable[[dict[str, Any]], None], str] = {
 NOT_READABLE = {"messages-dd-trace-py-anthropic-completion-error": "a message that is a string (recorded 400)"}
 NOT_SENDABLE = {"messages-mirascope-anthropic-handles-empty-string-content": "no content at all (recorded 400)"}
 
+REJECTED = "messages-rig-strict-schema-matrix-"
+PICTURE = "messages-openinference-test-instrumentor-test-anthropic-instrumentation-image-input-messages"
+NOT_WRITTEN_AGAIN = {
+    REJECTED + "cyclic-root-ref-aliases-are-rejected": "additionalProperties, which strict tools must have",
+    REJECTED + "top-level-any-of-is-rejected-for-tool-input": "additionalProperties, which strict tools must have",
+    REJECTED + "top-level-one-of-is-rejected-for-tool-input": "additionalProperties, which strict tools must have",
+    # Claude 3.5 took it; later ones refuse it (BerriAI/litellm#24900).
+    PICTURE: "a JPEG goes as one, and not as the PNG that it is called",
+    PICTURE + "-with-stream": "a JPEG goes as one, and not as the PNG that it is called",
+}
+
 # The published schema is of early 2026 and has no beta fields; the service answered 200 unless said otherwise.
 NOT_IN_SCHEMA = {
     "messages-chatlas-test-provider-anthropic-files-test-anthropic-file-lifecycle-async": "file source",
@@ -236,7 +247,8 @@ def test_every_recorded_request_is_written_as_it_was_read(exchange: Exchange) ->
         with pytest.raises(InvalidRequest):
             written(exchange)
     else:
-        assert normalised(written(exchange)) == normalised(exchange.request)
+        is_same = normalised(written(exchange)) == normalised(exchange.request)
+        assert is_same == (short(exchange) not in NOT_WRITTEN_AGAIN), normalised(written(exchange))
 
 
 @cache
@@ -281,4 +293,5 @@ def test_the_tables_of_exceptions_name_recordings_that_exist() -> None:
     names = {short(exchange) for exchange in exchanges("messages", "anthropic")}
     if not names:
         pytest.skip(f"no recordings in {ROOT}")
-    assert names.issuperset(NOT_READABLE.keys() | NOT_SENDABLE.keys() | NOT_IN_SCHEMA.keys())
+    tables = (NOT_READABLE, NOT_SENDABLE, NOT_WRITTEN_AGAIN, NOT_IN_SCHEMA)
+    assert names.issuperset(name for table in tables for name in table)

@@ -250,7 +250,7 @@ def test_results_come_first_and_ids_fit() -> None:
 
 
 def test_text_documents_go_as_files() -> None:
-    assert content(Document(text="Grüße", name="note")) == [
+    assert content(Text(text="See:"), Document(text="Grüße", name="note"))[1:] == [
         {
             "document": {
                 "format": "txt",
@@ -271,7 +271,80 @@ def test_text_documents_go_as_files() -> None:
     ],
 )
 def test_the_format_of_a_document_is_found(document: Document, format: str) -> None:
-    assert content(document)[0]["document"]["format"] == format
+    assert content(Text(text="See:"), document)[1]["document"]["format"] == format
+
+
+def test_a_document_alone_has_an_ellipsis_beside_it() -> None:
+    calls = Message(role="assistant", content=(ToolCall(id="a", name="weather"),))
+    body, notices = sent(asking(user(), calls, user(ToolResult(call_id="a"), Document(data="YQ=="))))
+    result, text, document = body["messages"][2]["content"]
+    assert (list(result), text, list(document)) == (["toolResult"], {"text": "…"}, ["document"])
+    assert ("changed", "messages") in notices
+
+
+def test_a_conversation_that_the_assistant_begins_gets_an_ellipsis_of_the_user() -> None:
+    body, notices = sent(asking(Message(role="assistant", content="How can I help?"), user()))
+    assert [(turn["role"], turn["content"]) for turn in body["messages"]] == [
+        ("user", [{"text": "…"}]),
+        ("assistant", [{"text": "How can I help?"}]),
+        ("user", [{"text": "Hi"}]),
+    ]
+    assert notices == [("changed", "messages")]
+
+
+def test_white_space_alone_is_as_good_as_empty() -> None:
+    call = ToolCall(id="a", name="weather")
+    assert [list(block) for block in content(Text(text="\n\n"), call, role="assistant")] == [["toolUse"]]
+    assert content(Text(text=" a "), Text(text=" ")) == [{"text": " a "}]
+    marked = content(Text(text="a"), Text(text="\n", cache=CacheMark()))
+    assert marked == [{"text": "a"}, {"text": "\n"}, {"cachePoint": {"type": "default"}}]
+
+
+# ---------------------------------------------------------------- what some models refuse
+
+
+def test_a_model_that_takes_one_of_temperature_and_top_p_gets_the_temperature() -> None:
+    one = target(temperature_with_top_p=False)
+    body, notices = sent(asking(temperature=0.5, top_p=0.9), one)
+    assert (body["inferenceConfig"], notices) == ({"temperature": 0.5}, [("dropped", "top_p")])
+    assert sent(asking(top_p=0.9), one)[0]["inferenceConfig"] == {"topP": 0.9}
+
+
+def test_more_tokens_than_the_model_writes_are_not_asked_for() -> None:
+    small = Target(card=ModelCard(id=CLAUDE, max_output_tokens=4096))
+    body, notices = sent(asking(max_tokens=64000), small)
+    assert (body["inferenceConfig"], notices) == ({"maxTokens": 4096}, [("changed", "max_tokens")])
+    assert sent(asking(max_tokens=4096), small)[1] == []
+
+
+def test_the_schema_of_a_strict_tool_is_fitted_where_the_model_takes_it() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}}
+    asked = asking(tools=(Tool(name="f", parameters=schema, strict=True),))
+    body, notices = sent(asked)
+    fit = {"n": {"type": "integer", "description": "{minimum: 1}"}}
+    assert body["toolConfig"]["tools"][0]["toolSpec"] == {
+        "name": "f",
+        "inputSchema": {"json": {"type": "object", "properties": fit, "additionalProperties": False}},
+        "strict": True,
+    }
+    assert notices == [("changed", "tools")]
+    body, notices = sent(asked, target(structured_output=False))
+    assert body["toolConfig"]["tools"][0]["toolSpec"] == {"name": "f", "inputSchema": {"json": schema}}
+    assert notices == [("dropped", "tools")]
+
+
+def test_a_model_that_cannot_be_forced_chooses_for_itself() -> None:
+    asked = asking(tools=(WEATHER,), tool_choice=ToolChoice(mode="tool", name="weather"))
+    body, notices = sent(asked, target(forced_tools=False))
+    assert body["toolConfig"]["toolChoice"] == {"auto": {}}
+    assert notices == [("changed", "tool_choice")]
+
+
+def test_a_model_that_always_thinks_is_asked_for_little() -> None:
+    asked = asking(thinking=ThinkingConfig(enabled=False))
+    body, notices = sent(asked, target(style="adaptive", thinking_off="never"))
+    assert body["additionalModelRequestFields"] == {"output_config": {"effort": "low"}}
+    assert notices == [("changed", "thinking")]
 
 
 @pytest.mark.parametrize(

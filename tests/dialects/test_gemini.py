@@ -232,6 +232,77 @@ def test_the_card_says_how_a_model_thinks_before_its_name_does() -> None:
     assert config["thinkingConfig"]["thinkingLevel"] == "LOW"
 
 
+def told_of(request: CompletionRequest, target: Target = TARGET) -> list[tuple[str, str | None]]:
+    notices = outbound.encode_request(request, target, stream=False).notices
+    return [(notice.code, notice.param) for notice in notices]
+
+
+def test_no_more_tokens_are_asked_for_than_the_model_writes() -> None:
+    card = ModelCard(id="gemini-2.5-pro", max_output_tokens=65_535)
+    for wanted, sent in ((None, None), (0, None), (10, 10), (65_535, 65_535), (128_000, 65_535)):
+        request = asked(max_tokens=wanted)
+        assert body_of(request, Target(card=card)).get("generationConfig", {}).get("maxOutputTokens") == sent
+        assert told_of(request, Target(card=card)) == ([("changed", "max_tokens")] if wanted == 128_000 else [])
+    assert body_of(asked(max_tokens=10**6))["generationConfig"] == {"maxOutputTokens": 10**6}
+
+
+def test_penalties_are_left_out_where_the_model_takes_none() -> None:
+    request = asked(frequency_penalty=0, presence_penalty=0.1)
+    card = ModelCard(id="gemini-3-flash-preview", capabilities=Capabilities(penalties=False))
+    assert body_of(request, Target(card=card))["generationConfig"] == {"frequencyPenalty": 0}
+    assert told_of(request, Target(card=card)) == [("dropped", "presence_penalty")]
+    assert body_of(request)["generationConfig"] == {"frequencyPenalty": 0, "presencePenalty": 0.1}
+    assert told_of(request) == []
+
+
+# ---------------------------------------------------------------- content
+
+
+@pytest.mark.parametrize("name", ["cachedContent", "cached_content"])
+@pytest.mark.parametrize("theirs", [openai_outbound, anthropic_outbound])
+def test_a_prompt_that_the_service_keeps_is_content_and_goes_to_no_other(name: str, theirs: Any) -> None:
+    contents = [{"role": "user", "parts": [{"text": "What does it say?"}]}]
+    request = inbound.decode_request(json.dumps({"contents": contents, name: "cachedContents/abc"}).encode())
+    assert body_of(request) == {"contents": contents, "cachedContent": "cachedContents/abc"}
+    assert told_of(request) == []
+    with pytest.raises(InvalidRequest, match="can only be said in gemini"):
+        theirs.encode_request(request, TARGET, stream=False)
+
+
+FILES = "https://generativelanguage.googleapis.com/v1beta/files/"
+
+
+def test_a_result_holds_data_and_files_that_google_keeps_and_its_text_is_its_response() -> None:
+    content = [
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "all of it"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
+        {"type": "image", "source": {"type": "url", "url": FILES + "abc"}},
+        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+    ]
+    messages = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "read", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": content}]},
+    ]
+    written = {"model": "m", "max_tokens": 9, "messages": messages}
+    request = anthropic_inbound.decode_request(json.dumps(written).encode())
+    result, *following = body_of(request)["contents"][-1]["parts"]
+    assert result["functionResponse"]["response"] == {"output": "all of it"}
+    assert result["functionResponse"]["parts"] == [
+        {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}},
+        {"fileData": {"fileUri": FILES + "abc"}},
+    ]
+    assert following == [{"fileData": {"mimeType": "image/png", "fileUri": "https://example.com/a.png"}}]
+    place = "messages[2].content[0]"
+    assert told_of(request) == [("changed", f"{place}.content[0]"), ("changed", place)]
+    before_3 = body_of(request, Target(card=ModelCard(id="gemini-2.5-flash")))["contents"][-1]["parts"]
+    assert before_3[0]["functionResponse"]["response"] == {"output": "all of it"}
+    assert [next(iter(part)) for part in before_3[1:]] == ["inlineData", "fileData", "fileData"]
+
+
+# ---------------------------------------------------------------- errors
+
+
 def test_a_retry_delay_is_heard_and_the_header_before_it() -> None:
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "48.9s"}
     body = json.dumps({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": [info]}})

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat import inbound, outbound
+from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.usage import usage_of
 from genai_spine.dialects.openai_responses import inbound as responses
+from genai_spine.dialects.openai_responses import outbound as responses_outbound
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import Opaque, Part, Text, Thinking, ToolCall
@@ -262,6 +264,23 @@ def test_thoughts_after_a_signature_are_new_ones() -> None:
     assert response.parts == (Thinking(text="ab", signature="s"), Thinking(text="c"), Text(text="d"))
 
 
+def test_a_detail_beside_more_of_the_text_is_kept() -> None:
+    detail = {"type": "reasoning.encrypted", "data": "SIG", "format": "google-gemini-v1", "index": 0}
+    response = answer(
+        chunk({"content": "Hi"}),
+        chunk({"content": " there", "reasoning_details": [detail]}),
+        chunk({"content": "!"}),
+        STOP,
+    )
+    whole = plain({"content": "Hi there!", "reasoning_details": [detail]})
+    assert [part for part in response.parts if isinstance(part, Thinking)] == [whole.parts[0]]
+    assert response.content == whole.content
+    old = answer(
+        chunk({"content": "a"}), chunk({"content": "b", "function_call": {"name": "f", "arguments": "{}"}}), STOP
+    )
+    assert (old.content, old.tool_calls[0].name) == ("ab", "f")
+
+
 def test_details_of_a_kind_that_we_do_not_know_are_kept() -> None:
     detail = {"type": "reasoning.server_tool_call", "arguments": "{}", "index": 0}
     whole = plain({"content": "a", "reasoning_details": [detail]})
@@ -347,10 +366,13 @@ counts = st.integers(0, 10**6) | st.none() | st.sampled_from([-1, "5", 10**14, 0
         {"prompt_tokens": counts, "completion_tokens": counts},
         optional={
             "prompt_tokens_details": st.none()
-            | st.fixed_dictionaries({}, optional={"cached_tokens": counts, "x": counts}),
+            | st.fixed_dictionaries(
+                {}, optional={"cached_tokens": counts, "cache_creation_input_tokens": counts, "x": counts}
+            ),
             "completion_tokens_details": st.none() | st.fixed_dictionaries({}, optional={"reasoning_tokens": counts}),
             "cost": st.floats(0, 10) | counts,
             "cached_tokens": counts,
+            "num_search_queries": counts,
             "x_vendor": counts,
         },
     )
@@ -365,12 +387,32 @@ def test_a_relay_counts_as_the_model_does(usage: Any) -> None:
         assert usage_of({**usage, "x_null": None}) == slow  # which goes the long way
 
 
+def test_what_alibabas_explicit_cache_writes_is_counted() -> None:
+    """help.aliyun.com, context cache: of its own words one is Anthropic's."""
+    written = {"cache_creation_input_tokens": 1599, "cache_type": "ephemeral", "cached_tokens": 0}
+    usage = {"prompt_tokens": 1605, "completion_tokens": 187, "total_tokens": 1792, "prompt_tokens_details": written}
+    for read in (usage_of(usage), outbound.decode_usage(msgspec.Raw(json.dumps(usage).encode()))):
+        assert read is not None
+        assert (read.input_tokens, read.cache_write_tokens, read.cache_read_tokens) == (1605, 1599, 0)
+
+
+def test_a_relay_counts_the_searches_that_are_charged() -> None:
+    usage = b'{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14,"num_search_queries":7}'
+    read = outbound.decode_usage(msgspec.Raw(usage))
+    assert read is not None and read.details is not None and read.details.searches == 7
+
+
 def test_a_usage_that_cannot_be_read_is_none() -> None:
     for raw in (b"", b"nonsense", b'{"prompt_tokens":1e999}', b"[" * 2000):
         assert outbound.decode_usage(msgspec.Raw(raw)) is None
 
 
 # ---------------------------------------------------------------- errors
+
+
+def too_long(param: str) -> dict[str, Any]:
+    message = f"Invalid '{param}': string too long. Expected a string with maximum length 64."
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": wire.TOO_LONG}}
 
 
 @pytest.mark.parametrize(
@@ -382,6 +424,15 @@ def test_a_usage_that_cannot_be_read_is_none() -> None:
         (429, {"error": {"message": "x", "code": "x_vendor", "type": "insufficient_quota"}}, QuotaExceeded),
         (404, {"error": {"message": "x", "code": "model_not_found"}}, ModelNotFound),
         (400, {"error": {"message": "x", "code": "context_length_exceeded"}}, ContextLengthExceeded),
+        (400, {"error": {"message": "x", "code": "string_above_max_length"}}, ContextLengthExceeded),
+        (400, too_long("messages[17].content"), ContextLengthExceeded),
+        (400, too_long("messages[3].tool_calls[0].function.arguments"), ContextLengthExceeded),
+        (400, too_long("input[0].content[1].text"), ContextLengthExceeded),
+        (400, too_long("input"), ContextLengthExceeded),
+        (400, too_long("user"), BadRequest),
+        (400, too_long("tools[0].function.name"), BadRequest),
+        (400, too_long("messages[1].tool_calls[0].id"), BadRequest),
+        (400, too_long("input[1943].id"), BadRequest),
         (400, {"error": {"message": "x", "code": "content_filter"}}, ContentFiltered),
         (400, {"error": {"message": "x", "type": "exceed_context_size_error"}}, ContextLengthExceeded),
         (503, {"error": {"message": "x", "type": "overloaded_error"}}, Overloaded),
@@ -405,6 +456,13 @@ def test_a_number_as_code_stands_for_the_status_inside_a_stream() -> None:
     for code, kind in ((429, RateLimitError), (502, ServerError), ("server_error", StreamBroken), (7, StreamBroken)):
         with pytest.raises(kind):
             read(frame({"error": {"message": "x", "code": code}}))
+
+
+def test_a_text_that_is_too_long_is_the_same_without_a_status() -> None:
+    for place, kind in (("messages[0].content", ContextLengthExceeded), ("user", BadRequest)):
+        body = json.dumps(too_long(place)).encode()
+        assert type(outbound.decode_embedded_error(body)) is kind
+        assert type(responses_outbound.decode_embedded_error(body)) is kind
 
 
 def test_an_embedded_error_is_found_or_not() -> None:

@@ -78,6 +78,8 @@ def _says_nothing(node: dict[str, Any]) -> None:
     for key, nothing in {"stream": False, "tools": [], "tool_calls": [], "reasoning_details": []}.items():
         if key in node and node[key] == nothing:
             del node[key]
+    if node.get("tool_choice") == "auto" and "tools" not in node:
+        del node["tool_choice"]
 
 
 def _max_tokens(node: dict[str, Any]) -> None:
@@ -159,7 +161,7 @@ NORMALISATIONS: dict[Callable[[dict[str, Any]], None], str] = {
     _nulls: "null and absent mean the same",
     _lone_text: "a string is the documented shorthand for one text part; the shorter of the two is written",
     _no_content: "an assistant's turn of calls has no content, which OpenAI writes as null",
-    _says_nothing: "what says nothing is not written: stream false, no tools, no calls",
+    _says_nothing: "what says nothing is not written: stream false, no tools, any choice of them, no calls",
     _max_tokens: "max_tokens and max_completion_tokens are two names of one limit; the row says which is taken",
     _usage_of_streams: "streams are asked to report usage where the row says that they must be",
     _call_index: "index belongs to the chunks of a stream; some clients send it back",

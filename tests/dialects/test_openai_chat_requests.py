@@ -334,6 +334,67 @@ def test_a_model_without_sampling() -> None:
     assert (body.keys(), notices) == ({"model", "messages"}, [("dropped", "temperature"), ("dropped", "top_p")])
 
 
+def test_a_model_that_takes_a_temperature_only_while_it_does_not_think() -> None:
+    for unasked, thinking, taken in (
+        ("none", None, True),
+        ("none", ThinkingConfig(enabled=True, effort="low"), False),
+        ("medium", None, False),
+        ("medium", ThinkingConfig(enabled=False), True),
+    ):
+        able = Capabilities(sampling_while_thinking=False, default_effort=unasked)
+        body, notices = sent(temperature=0.0, thinking=thinking, card=ModelCard(id="m", capabilities=able))
+        assert ("temperature" in body, notices) == (taken, [] if taken else [("dropped", "temperature")])
+
+
+def test_a_model_that_does_not_think_is_asked_for_no_effort() -> None:
+    card = ModelCard(id="gpt-4o", capabilities=Capabilities(thinking=False))
+    asked = ThinkingConfig(enabled=True, effort="high")
+    assert sent(thinking=asked, card=card) == (sent(card=card)[0], [("dropped", "thinking")])
+    assert sent(thinking=ThinkingConfig(enabled=False), card=card) == (sent(card=card)[0], [])
+    # DeepSeek's switch makes a model think of which the card says that it does not.
+    body, notices = sent(thinking=asked, card=card, quirks={"effort": "thinking"})
+    assert (body["thinking"], body["reasoning_effort"], notices) == ({"type": "enabled"}, "high", [])
+
+
+@pytest.mark.parametrize(
+    ("efforts", "asked", "said"),
+    [
+        (("minimal", "low", "medium", "high"), "none", "minimal"),
+        (("low", "medium", "high"), "none", "low"),
+        (("none", "low", "medium", "high"), "minimal", "low"),
+        (("none", "low", "medium", "high"), "max", "high"),
+        (("low", "medium", "high", "xhigh", "max"), "max", "xhigh"),  # here; Responses takes max
+        (("high",), "low", "high"),
+        (("none", "low"), "of its own", "of its own"),
+    ],
+)
+def test_an_effort_that_the_model_does_not_take(efforts: tuple[str, ...], asked: str, said: str) -> None:
+    card = ModelCard(id="m", capabilities=Capabilities(thinking=True, efforts=efforts))
+    body, notices = sent(thinking=ThinkingConfig(enabled=asked != "none", effort=asked), card=card)
+    assert body["reasoning_effort"] == said
+    assert notices == ([("changed", "thinking")] if said != asked else [])
+
+
+def test_no_more_tokens_are_asked_for_than_the_model_writes() -> None:
+    card = ModelCard(id="gpt-4o", max_output_tokens=16_384)
+    body, notices = sent(max_tokens=64_000, card=card)
+    assert (body["max_tokens"], notices) == (16_384, [("changed", "max_tokens")])
+    assert sent(max_tokens=16_384, card=card)[0]["max_tokens"] == 16_384
+
+
+def test_a_user_of_too_many_letters_is_sent_as_its_hash() -> None:
+    assert sent(user="u" * 64)[0]["user"] == "u" * 64
+    body, notices = sent(user="u" * 65)
+    assert body["user"] == "f20e249d15fa4b9f44ba21d154f62e1efa76ddfdce5d25139a33a4787cee5a8b"
+    assert notices == [("changed", "user")]
+
+
+def test_there_is_nothing_to_choose_where_there_are_no_tools() -> None:
+    for mode, told in (("auto", []), ("none", []), ("required", [("dropped", "tool_choice")])):
+        body, notices = sent(tool_choice=ToolChoice(mode=mode), parallel_tool_calls=True)  # type: ignore[arg-type]
+        assert (body, notices) == (sent()[0], told)
+
+
 def test_nothing_is_invented() -> None:
     assert sent()[0] == {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
     full = {"temperature": 0.0, "top_p": 1.0, "frequency_penalty": 0.0, "presence_penalty": -1.0, "n": 1, "user": "u"}

@@ -14,12 +14,12 @@ from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_responses import inbound, outbound
 from genai_spine.dialects.quirks import Quirks
-from genai_spine.model.card import ModelCard
+from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.content import Audio, Image, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import InvalidRequest, RateLimitError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.fold import collect, replay
-from genai_spine.model.request import CompletionRequest
+from genai_spine.model.request import CompletionRequest, ThinkingConfig, ToolChoice
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 
 TARGET = Target(card=ModelCard(id="gpt"), quirks=Quirks(schema="strict"))
@@ -123,10 +123,59 @@ def test_quirks_bear_on_what_is_written() -> None:
     assert written["text"] == {"format": {"type": "json_object"}, "verbosity": "low"}
     assert written["temperature"] == 1.0
     assert "metadata" not in written
-    assert [notice.param for notice in sent.notices] == ["temperature", "response_format", "thinking", "metadata"]
+    assert [notice.param for notice in sent.notices] == ["thinking", "temperature", "response_format", "metadata"]
     image = {"role": "user", "content": [{"type": "input_image", "image_url": "https://e.org/a.png"}]}
     with pytest.raises(InvalidRequest, match="base64 only"):
         outbound.encode_request(inbound.decode_request(encoded({"input": [image]})), target, stream=False)
+
+
+# ---------------------------------------------------------------- the model
+
+
+def asked_of(card: ModelCard, **fields: Any) -> tuple[dict[str, Any], list[tuple[str, str | None]]]:
+    """The body beside model and input, and code and param of each notice."""
+    sent = outbound.encode_request(CompletionRequest(messages=(), **fields), Target(card=card), stream=False)
+    body = json.loads(sent.body)
+    return {key: body[key] for key in body.keys() - {"model", "input"}}, [(n.code, n.param) for n in sent.notices]
+
+
+def test_a_model_is_asked_for_what_its_card_says_it_takes() -> None:
+    none = ModelCard(id="gpt-4o", max_output_tokens=16_384, capabilities=Capabilities(thinking=False))
+    asked = ThinkingConfig(enabled=True, effort="high", display="summarized")
+    assert asked_of(none, thinking=asked) == ({}, [("dropped", "thinking")])
+    assert asked_of(none, thinking=ThinkingConfig(enabled=False)) == ({}, [])
+    deepseek = Target(card=none, quirks=Quirks(effort="thinking"))
+    sent = outbound.encode_request(CompletionRequest(messages=(), thinking=asked), deepseek, stream=False)
+    assert (json.loads(sent.body)["reasoning"], sent.notices) == ({"effort": "high", "summary": "auto"}, ())
+    assert asked_of(none, max_tokens=64_000) == ({"max_output_tokens": 16_384}, [("changed", "max_tokens")])
+    assert asked_of(none, max_tokens=1) == ({"max_output_tokens": 16}, [("changed", "max_tokens")])
+    some = Capabilities(
+        sampling_while_thinking=False, efforts=("none", "low", "xhigh", "max"), default_effort="none", thinking=True
+    )
+    card = ModelCard(id="gpt", capabilities=some)
+    assert asked_of(card, temperature=0.0) == ({"temperature": 0.0}, [])
+    body, notices = asked_of(card, temperature=0.0, thinking=ThinkingConfig(enabled=True, effort="minimal"))
+    assert (body, notices) == ({"reasoning": {"effort": "low"}}, [("changed", "thinking"), ("dropped", "temperature")])
+    assert asked_of(card, thinking=ThinkingConfig(enabled=True, effort="max"))[0] == {"reasoning": {"effort": "max"}}
+
+
+def test_a_user_of_too_many_letters_is_sent_as_its_hash_and_repeated_as_it_is() -> None:
+    body, notices = asked_of(ModelCard(id="gpt"), user="u" * 65)
+    assert (len(body["user"]), notices) == (64, [("changed", "user")])
+    assert plain(answer(), CompletionRequest(messages=(), user="u" * 65))["user"] == "u" * 65
+
+
+def test_there_is_nothing_to_choose_where_there_are_no_tools() -> None:
+    """As Codex says it for a compaction, and xAI refuses it (github.com/openai/codex/issues/46773)."""
+    said = {"input": "Hi", "tools": [], "tool_choice": "auto", "parallel_tool_calls": False}
+    asked = inbound.decode_request(encoded(said))
+    sent = outbound.encode_request(asked, TARGET, stream=False)
+    assert (json.loads(sent.body).keys(), sent.notices) == ({"model", "input"}, ())
+    assert plain(answer(), asked)["parallel_tool_calls"] is False
+    assert asked_of(ModelCard(id="gpt"), tool_choice=ToolChoice(mode="required")) == ({}, [("dropped", "tool_choice")])
+    kept_there = {**said, "prompt": {"id": "pmpt_1"}, "tool_choice": "required"}
+    sent = outbound.encode_request(inbound.decode_request(encoded(kept_there)), TARGET, stream=False)
+    assert json.loads(sent.body)["tool_choice"] == "required"
 
 
 def test_requests_that_a_quirk_concerns_are_not_relayed() -> None:

@@ -104,7 +104,7 @@ GEMINI = Speech(
                 ThinkingConfig(adaptive=True, display="omitted"),
             ]
         ),
-        "extra": names.map(lambda name: keep("gemini", {"cachedContent": name})),
+        "extra": names.map(lambda name: keep("gemini", {"labels": {"team": name}})),
     },
     losses=(
         "the signature of another service's thought, and thoughts that only it can read",

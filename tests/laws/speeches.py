@@ -29,7 +29,7 @@ from genai_spine.model.content import (
     Thinking,
     ToolCall,
 )
-from genai_spine.model.request import CompletionRequest, OutputSchema, ThinkingConfig
+from genai_spine.model.request import CompletionRequest, OutputSchema, ThinkingConfig, Tool
 from genai_spine.model.response import FinishReason
 from genai_spine.testing.laws import Speech
 from genai_spine.testing.strategies import (
@@ -43,6 +43,7 @@ from genai_spine.testing.strategies import (
     tool_choices,
     tools,
     values,
+    words,
 )
 
 media = st.sampled_from(["image/png", "image/jpeg", "image/webp"])
@@ -242,7 +243,7 @@ OPENAI_RESPONSES = Speech(
     options={
         "temperature": st.floats(0, 2),
         "top_p": fractions,
-        "max_tokens": st.integers(1, 10**6),
+        "max_tokens": st.integers(16, 10**6),  # the least that is taken
         "user": texts,
         "tools": tools,
         "tool_choice": tool_choices,
@@ -266,6 +267,16 @@ OPENAI_RESPONSES = Speech(
 
 # ---------------------------------------------------------------- anthropic_messages
 
+
+def closed(listed: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    """Strict tools take no more than they name, and the service demands that it is said."""
+    no_more = {"additionalProperties": False}
+    return tuple(
+        msgspec.structs.replace(tool, parameters={**(tool.parameters or {}), **no_more}) if tool.strict else tool
+        for tool in listed
+    )
+
+
 ANTHROPIC_MESSAGES = Speech(
     name="anthropic_messages",
     inbound=anthropic_inbound,
@@ -283,7 +294,7 @@ ANTHROPIC_MESSAGES = Speech(
     finish_with_calls=(FinishReason.TOOL_CALLS, "tool_use"),
     system_roles=(),
     user_parts={
-        Text: st.builds(Text, text=texts, cache=marks),
+        Text: st.builds(Text, text=words, cache=marks),
         Image: st.builds(Image, data=base64, media_type=media)
         | st.builds(Image, url=names.map("https://example.com/".__add__)),
         Document: st.builds(Document, data=base64, media_type=st.just("application/pdf"), name=st.none() | names)
@@ -291,10 +302,10 @@ ANTHROPIC_MESSAGES = Speech(
     },
     assistant_parts={
         Thinking: st.builds(Thinking, text=texts, signature=names),
-        Text: st.builds(Text, text=texts),
+        Text: st.builds(Text, text=words),
         ToolCall: tool_calls,
     },
-    result_parts={Text: st.builds(Text, text=texts), Image: st.builds(Image, data=base64, media_type=media)},
+    result_parts={Text: st.builds(Text, text=words), Image: st.builds(Image, data=base64, media_type=media)},
     results_in="user",
     options={
         "max_tokens": st.integers(1, 10**6),
@@ -302,8 +313,8 @@ ANTHROPIC_MESSAGES = Speech(
         "top_p": fractions,
         "top_k": st.integers(0, 100),
         "stop": stops,
-        "user": texts,
-        "tools": tools,
+        "user": names,
+        "tools": tools.map(closed),
         "tool_choice": tool_choices,
         "cache": st.builds(CacheMark),
         "extra": st.builds(lambda name, value: keep("anthropic_messages", {f"x_{name}": value}), names, some),

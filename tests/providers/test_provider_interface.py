@@ -24,14 +24,18 @@ from genai_spine import (
     PartEnd,
     PartStart,
     Price,
+    ProviderManager,
     RateLimitError,
     Refusal,
+    SimulatedProvider,
     StreamEvent,
     Text,
     Thinking,
     TokenUsage,
     collect,
 )
+from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.settings import ProviderSettings, Secret
 
 
 class Parrot(LLMProvider):
@@ -114,6 +118,53 @@ async def test_a_keyword_that_is_none_is_named() -> None:
             await call
     with pytest.raises(InvalidRequest, match="messages"):
         await Parrot().complete(model="m")
+
+
+@pytest.mark.parametrize("name", ["tools", "stop", "fallbacks", "tool_choice", "temperature", "extra", "cost_limit"])
+async def test_none_is_what_is_not_given(name: str) -> None:
+    assert CompletionRequest(messages="Hi", **{name: None}) == CompletionRequest(messages="Hi")  # type: ignore[arg-type]
+    provider = Parrot()
+    await provider.complete(CompletionRequest(messages="Hi", stop=("x",)), **{name: None})  # type: ignore[arg-type]
+    assert provider.asked == CompletionRequest(messages="Hi", stop=() if name == "stop" else ("x",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"messages": None}, "messages"),
+        ({"model": 5}, "model"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"max_tokens": "5"}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+        ({"stop": 3}, "stop"),
+        ({"stop": ["a", 1]}, "stop[1]"),
+        ({"fallbacks": {"a": 1}}, "fallbacks"),
+        ({"cost_limit": "abc"}, "cost_limit"),
+        ({"extra": [1]}, "extra"),
+    ],
+    ids=str,
+)
+async def test_what_is_of_another_kind_is_named(options: dict[str, Any], param: str) -> None:
+    given = {"messages": "Hi", **options}
+    for call in (Parrot().complete(**given), drained(Streaming(), CompletionRequest(messages="Hi"), **options)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest) as raised:
+            await call
+        assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"messages": "a\udcff"}, {"user": "\udcff"}, {"stop": "\udcff"}, {"tools": [{"name": "\udcff"}]}],
+    ids=["messages", "user", "stop", "tools"],
+)
+async def test_half_of_a_pair_of_surrogates_is_no_text(options: dict[str, Any]) -> None:
+    key = ProviderSettings(api_key=Secret("k"))
+    for provider in (SimulatedProvider(), HttpProvider("openai", key), HttpProvider("anthropic", key)):
+        given = {"messages": "Hi", "model": "m", **options}
+        for call in (provider.complete(**given), drained(provider, **given)):
+            with pytest.raises(InvalidRequest, match=r"holds U\+DCFF, which stands for no character"):
+                await call
 
 
 # ---------------------------------------------------------------- streams
@@ -268,6 +319,29 @@ async def test_embeddings_in_every_form() -> None:
         response = await provider.embed(form)
         assert (len(response.embeddings), response.provider) == (count, "parrot")
     assert len((await provider.embed(input=["a", "b"], model="v")).embeddings) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "input"),
+        ({"input": None}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": [1, 2]}, r"input\[0\]"),
+        ({"input": "a", "dimension": 4}, "dimension"),
+        ({"input": "a", "dimensions": "4"}, "dimensions"),
+    ],
+    ids=str,
+)
+async def test_what_no_vectors_can_be_made_of_is_named(options: dict[str, Any], word: str) -> None:
+    class Vectors(Parrot):
+        async def embed(self, request: Any) -> EmbeddingResponse:
+            return EmbeddingResponse(model="v")
+
+    provider = Vectors()
+    for call in (provider.embed(**options), ProviderManager([provider]).embed(options.pop("input", None), **options)):
+        with pytest.raises(InvalidRequest, match=word):
+            await call
 
 
 def test_without_complete_there_is_no_provider() -> None:

@@ -173,6 +173,13 @@ def test_an_id_is_taken_once_and_has_no_slash() -> None:
             registry.register(wrong, Priced("x"))
 
 
+def test_two_providers_of_one_name_are_not_one() -> None:
+    with pytest.raises(ConfigError, match='"same" is registered already: give each a name of its own'):
+        ProviderRegistry([Priced("same"), Priced("same")])
+    one = Priced("same")
+    assert ProviderRegistry([one, one]).list_providers() == ["same"]
+
+
 def test_a_row_or_its_alias_means_its_only_provider() -> None:
     registry = ProviderRegistry.from_config({"main": {"type": "anthropic", "api_key": "k"}})
     assert registry.get("claude") is registry.get("anthropic") is registry.get("main")
@@ -254,6 +261,16 @@ def test_connectivity_is_validated_without_a_loop_too(simulator: Simulator) -> N
     assert ProviderRegistry.from_config({"o": alive}, validate_connectivity=True).list_providers() == ["o"]
 
 
+def test_loops_that_take_turns_keep_their_connections(simulator: Simulator) -> None:
+    provider = ProviderRegistry.from_config({"a": {"type": "ollama", "base_url": simulator.urls.ollama}}).get("a")
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for _ in range(3):
+            for loop in (first, second):
+                assert loop.run(provider.complete("Hi", model="m")).content == "You said: Hi"
+    chats = [received for received in simulator.received if received.method == "POST"]
+    assert (len(chats), len({received.connection for received in chats})) == (6, 2)
+
+
 def test_a_wrong_key_is_a_failure_of_connectivity() -> None:
     with running_simulator(key="right") as simulator:
         table = {"type": "openai", "base_url": simulator.urls.openai, "api_key": "wrong-key-of-mine"}
@@ -296,3 +313,14 @@ async def test_closing_closes_every_provider() -> None:
     registry = ProviderRegistry(providers)
     await asyncio.gather(registry.close(), registry.close())
     assert [provider.closed for provider in providers] == [2, 2]
+
+
+async def test_one_that_cannot_be_closed_leaves_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    class Clinging(Priced):
+        async def close(self) -> None:
+            raise OSError("connection reset by peer")
+
+    other = Priced("b")
+    await ProviderRegistry([Clinging("a"), other]).close()
+    assert other.closed == 1
+    assert "a could not be closed" in caplog.text

@@ -62,6 +62,7 @@ async def test_searches_are_counted_and_other_dialects_members_left_out(simulato
     response = await provider.rerank(QUERY, documents=DOCUMENTS, model="rerank-v3.5", extra=extra)
     assert response.usage is not None
     assert kept(response.usage.provider_metadata, "cohere_rerank") == {"search_units": 1}
+    assert response.usage.details is not None and response.usage.details.searches == 1
     assert response.usage.total_tokens is None
     assert [notice.param for notice in response.notices] == ["return_documents"]
     assert simulator.received[0].json()["max_tokens_per_doc"] == 9

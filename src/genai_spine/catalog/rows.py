@@ -74,6 +74,23 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return any(fnmatchcase(model.lower(), pattern) for pattern in self.models)
 
 
+class Rather(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That some models are asked in another of the row's dialects than the best: in that they answer with an error."""
+
+    dialect: str
+    models: tuple[str, ...]
+    """Which of them, by name in lower case, shell-style."""
+    with_tools: bool = False
+    """Only where they are given tools."""
+    body: dict[str, Any] = {}
+    """What a request has to say besides in that dialect, to mean what it means in the best."""
+
+    def holds_for(self, model: str, *, has_tools: bool) -> bool:
+        return (has_tools or not self.with_tools) and any(
+            fnmatchcase(model.lower(), pattern) for pattern in self.models
+        )
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider, as its documentation tells it."""
 
@@ -85,6 +102,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A caution, such as an end that was announced: a warning at every start, and in `spine providers --all`."""
     chat: tuple[str, ...]
     """The dialects it speaks, the best first; a caller's own dialect comes before that (relay)."""
+    rather: tuple[Rather, ...] = ()
     embeddings: str | None = None
     rerank: str | None = None
     """The dialect in which it orders texts by a query."""
@@ -148,6 +166,10 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def dialects(self) -> tuple[str, ...]:
         """Every dialect of the row, embeddings and reranking included."""
         return (*self.chat, *(dialect for dialect in (self.embeddings, self.rerank) if dialect is not None))
+
+    def rather_for(self, model: str, *, has_tools: bool) -> Rather | None:
+        """The first that holds for such a request."""
+        return next((rather for rather in self.rather if rather.holds_for(model, has_tools=has_tools)), None)
 
     def template_for(self, dialect: str, values: Mapping[str, str], base_url: str | None = None) -> str:
         """The base URL of `dialect`, its places still open, under settings of these values.

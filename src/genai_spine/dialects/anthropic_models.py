@@ -75,7 +75,7 @@ def _card_of(entry: Mapping[str, Any]) -> ModelCard:
 def _capabilities_of(members: Any) -> Capabilities:
     if not isinstance(members, dict):
         return Capabilities()
-    claims = {ours: _supported(members.get(theirs)) for ours, theirs in _CLAIMS.items()}
+    claims: dict[str, Any] = {ours: _supported(members.get(theirs)) for ours, theirs in _CLAIMS.items()}
     return Capabilities(**claims, thinking_style=_thinking_style(members.get("thinking")))
 
 

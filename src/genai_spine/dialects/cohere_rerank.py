@@ -2,8 +2,8 @@
 
     {"results": [{"index": 1, "relevance_score": 0.86}, …], "meta": {"billed_units": {"search_units": 1}}}
 
-It is paid for by the search (one query with up to 100 documents), not by the token: `search_units` are kept in the
-usage's metadata. `max_tokens_per_doc` and `priority` go through in `extra`.
+It is paid for by the search (one query with up to 100 documents), not by the token: `search_units` are the
+usage's searches. `max_tokens_per_doc` and `priority` go through in `extra`.
 
 Source: docs.cohere.com/reference/rerank (2026-11), and recordings.
 """
@@ -19,7 +19,7 @@ from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.errors import BadReply
 from genai_spine.model.rerank import RerankRequest, RerankResponse
-from genai_spine.model.response import Notice, TokenUsage
+from genai_spine.model.response import Notice, TokenUsage, UsageDetails
 from genai_spine.wire import json
 
 DIALECT = "cohere_rerank"
@@ -66,8 +66,10 @@ def usage_of(meta: Any) -> TokenUsage | None:
     if not isinstance(billed, dict) or not billed:
         return None
     rest = unknown(billed, ("input_tokens", "output_tokens"))
+    searches = count_of(billed.get("search_units"))
     return TokenUsage(
         input_tokens=count_of(billed.get("input_tokens")),
         output_tokens=count_of(billed.get("output_tokens")),
+        details=UsageDetails(searches=searches) if searches else None,
         provider_metadata=keep(DIALECT, rest),
     )

@@ -40,11 +40,26 @@ def dialects_needed(request: CompletionRequest) -> set[str]:
     return opaque | {tool.dialect for tool in request.tools if type(tool) is ProviderTool}
 
 
+_INSTEAD = {
+    "previous_response_id": "send the whole conversation as `input`",
+    "conversation": "send the whole conversation as `input`",
+    "prompt": "send the prompt's own words as `instructions`",
+}
+"""What says the same as a part that stands for something which OpenAI keeps."""
+
+
+def only_there(part: Opaque) -> str:
+    """Why a part cannot be said in any dialect but its own, and what to send in its place."""
+    instead = _INSTEAD.get(part.kind) if part.dialect == "openai_responses" else None
+    return f"a part of type {part.kind} can only be said in {part.dialect}" + (f": {instead}" if instead else "")
+
+
 def _members(dialect: str, request: CompletionRequest) -> Iterator[tuple[str, str]]:
     """The dialect that knows it, and the name."""
     for known_to in request.extra or ():
         if known_to != dialect:
-            yield from ((known_to, name) for name in kept(request.extra, known_to))
+            members = kept(request.extra, known_to)
+            yield from ((known_to, name) for name in members if not _is_heeded(name, members[name]))
     for tool in request.tools:
         if isinstance(tool, Tool) and tool.provider_metadata is not None:
             yield from _beside(dialect, tool.provider_metadata)
@@ -55,6 +70,11 @@ def _members(dialect: str, request: CompletionRequest) -> Iterator[tuple[str, st
             for part in message.content:
                 if part.provider_metadata is not None or type(part) is ToolResult:
                     yield from _of_part(dialect, part)
+
+
+def _is_heeded(name: str, value: object) -> bool:
+    """Whether a member is for whoever writes the answer to the caller, and not for the provider."""
+    return name == "stream_options" and isinstance(value, dict) and value.keys() <= {"include_usage"}
 
 
 def _of_part(dialect: str, part: Part) -> Iterator[tuple[str, str]]:

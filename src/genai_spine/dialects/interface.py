@@ -24,6 +24,7 @@ from genai_spine.model.events import StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
+from genai_spine.wire.http import Headers
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +83,18 @@ class Relayed(Protocol):
 
     def concerns(self, members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
         """Whether a quirk changes a request with these top-level members: it is then not relayed."""
+        ...
+
+
+class Particular(Protocol):
+    """The module `particular` of a dialect whose models differ in what they take."""
+
+    def refused(self, members: Mapping[str, msgspec.Raw], target: Target) -> bool:
+        """Whether this model is known to refuse a request with these top-level members: it is then not relayed."""
+        ...
+
+    def with_headers(self, request: CompletionRequest, headers: Headers) -> CompletionRequest:
+        """The request with the caller's own headers of the dialect, which go on where it is not relayed, too."""
         ...
 
 

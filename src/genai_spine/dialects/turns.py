@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from genai_spine.dialects.foreign import only_there
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -134,7 +135,7 @@ class Writer:
             case ToolCall() | ToolResult():
                 return f"{self.service} knows no tools: their calls and results cannot be said"
             case Opaque():
-                return f"a {part.kind} part can only be said in {part.dialect}"
+                return only_there(part)
             case _:
                 return f"a part of type {type(part).__name__} cannot be said here"
 

@@ -9,8 +9,9 @@ Every function raises InvalidRequest for what it cannot read, naming the place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +31,7 @@ from genai_spine.model.content import (
 from genai_spine.model.errors import InvalidRequest
 
 _PARTS = (Text, Image, Audio, Document, Thinking, ToolCall, ToolResult, Refusal)
+S = TypeVar("S")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 
@@ -212,7 +214,9 @@ def _tool_call_of(value: Any, path: str) -> ToolCall:
 
 
 def tools_of(value: Any, tool: Any, provider_tool: Any) -> tuple[Any, ...]:
-    """Tools in OpenAI's form (`function.parameters`), Anthropic's (`input_schema`) or ours."""
+    """Tools in OpenAI's form (`function.parameters`), Anthropic's (`input_schema`) or ours; None is without any."""
+    if value is None:
+        return ()
     if isinstance(value, Mapping | str) or not isinstance(value, Iterable):
         raise InvalidRequest(f"tools: expected a list of tools, got {_kind(value)}", param="tools")
     tools = []
@@ -293,13 +297,114 @@ def thinking_of(value: Any, thinking: Any) -> Any:
 _THINKING = frozenset({"type", "enabled", "budget_tokens", "effort", "adaptive", "display"})
 
 
-def strings_of(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def strings_of(value: Any, param: str) -> tuple[str, ...]:
+    """One text or several; None is none."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"{param}: expected a string or a list of strings, got {_kind(value)}", param=param)
+    strings = tuple(value)
+    for index, item in enumerate(strings):
+        if not isinstance(item, str):
+            path = f"{param}[{index}]"
+            raise InvalidRequest(f"{path}: expected a string, got {_kind(item)}", param=path)
+    return strings
 
 
-def raw_by_dialect(value: Mapping[str, Any]) -> Metadata:
+def inputs_of(value: Any) -> tuple[str | tuple[int, ...], ...]:
+    """What vectors are wanted of: a text, or a list of texts and of lists of token ids."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"input: expected a text or a list of texts, got {_kind(value)}", param="input")
+    return tuple(_input_of(item, f"input[{index}]") for index, item in enumerate(value))
+
+
+def _input_of(value: Any, path: str) -> str | tuple[int, ...]:
+    if isinstance(value, str):
+        return value
+    tokens = tuple(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else ()
+    if not tokens or not all(isinstance(token, int) for token in tokens):
+        raise InvalidRequest(f"{path}: expected a text or a list of token ids, got {_kind(value)}", param=path)
+    return tokens
+
+
+Scalars = tuple[tuple[str, type | tuple[type, ...], str], ...]
+"""Fields that hold one plain value each: name, types, and what those are called to people."""
+
+
+def scalars(
+    *,
+    strings: Iterable[str] = (),
+    numbers: Iterable[str] = (),
+    counts: Iterable[str] = (),
+    switches: Iterable[str] = (),
+) -> Scalars:
+    return (
+        *((name, str, "a string") for name in strings),
+        *((name, (int, float), "a number") for name in numbers),
+        *((name, int, "a whole number") for name in counts),
+        *((name, bool, "True or False") for name in switches),
+    )
+
+
+def check_scalars(value: Any, fields: Scalars) -> None:
+    """None is a field that is not given."""
+    for name, kind, wanted in fields:
+        given = getattr(value, name)
+        if given is not None and not isinstance(given, kind):
+            raise InvalidRequest(f"{name}: expected {wanted}, got {_kind(given)}", param=name)
+
+
+def made(kind: Callable[..., S], members: Mapping[str, Any]) -> S:
+    """A request of its keywords; one that is none, or is missing, is named."""
+    try:
+        return kind(**members)
+    except TypeError as error:
+        raise InvalidRequest(f"not a request: {error}") from None
+
+
+def encoded(value: Any) -> bytes:
+    """JSON of a request or of a part of it."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        raise unsayable(error) from None
+
+
+def unsayable(error: UnicodeEncodeError) -> InvalidRequest:
+    """Of a request that holds half of a pair of surrogates, as Python makes it of bytes that are no UTF-8."""
+    code = ord(error.object[error.start])
+    return InvalidRequest(
+        f"a text of the request holds U+{code:04X}, which stands for no character: "
+        'mend it with text.encode(errors="replace").decode()'
+    )
+
+
+def is_amount(value: Any) -> bool:
+    """Whether this is an amount in USD, 0 or more."""
+    return isinstance(value, Decimal) and value.is_finite() and value >= 0
+
+
+def amount_of(value: Any, param: str) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = None
+    if amount is None or not is_amount(amount):
+        raise InvalidRequest(f"{param}: expected an amount in USD, 0 or more", param=param)
+    return amount
+
+
+def is_raw(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(type(item) is msgspec.Raw for item in value.values())
+
+
+def raw_by_dialect(value: Any) -> Metadata:
     raw = msgspec.Raw
-    return {k: v if isinstance(v, raw) else raw(msgspec.json.encode(v)) for k, v in value.items()}
+    return {k: v if isinstance(v, raw) else raw(encoded(v)) for k, v in _object(value, "extra").items()}
 
 
 def _object(value: Any, path: str) -> Mapping[str, Any]:

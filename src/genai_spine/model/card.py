@@ -13,6 +13,9 @@ from genai_spine.model.content import Metadata
 ThinkingStyle = Literal["none", "budget", "adaptive", "effort", "level"]
 """How a model is asked to think: not at all, a number of tokens, as it sees fit, an effort, or Gemini's level."""
 
+ThinkingOff = Literal["disabled", "between_tools", "never"]
+"""How a Claude is asked not to think: with which word, or that it always does."""
+
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """None means that it is not known; only False is a promise that the model cannot."""
@@ -26,11 +29,24 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     audio_output: bool | None = None
     thinking: bool | None = None
     thinking_style: ThinkingStyle | None = None
+    thinking_off: ThinkingOff | None = None
     structured_output: bool | None = None
     system_messages: bool | None = None
     code_execution: bool | None = None
     sampling: bool | None = None
     """Whether temperature and top_p may be sent: newer reasoning models refuse them."""
+    sampling_while_thinking: bool | None = None
+    """False where they are taken with the effort `none` only."""
+    efforts: tuple[str, ...] | None = None
+    """How much it may be asked to think, rising, in OpenAI's words; it refuses any other."""
+    default_effort: str | None = None
+    """How much it thinks where nobody says."""
+    temperature_with_top_p: bool | None = None
+    """Whether both may be sent at once: Claude 4.1 to 4.6 take one of them."""
+    penalties: bool | None = None
+    """Whether frequency_penalty and presence_penalty may be sent: Gemini refuses them from 2.5 on."""
+    forced_tools: bool | None = None
+    """Whether it may be told that it must call a tool."""
     cache_marks: bool | None = None
 
     def over(self, other: Capabilities) -> Capabilities:

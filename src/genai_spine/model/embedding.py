@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from genai_spine.model import accept
@@ -23,14 +21,14 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     extra: Metadata | None = None
 
     def __post_init__(self) -> None:
-        given: Any = self.input  # one text and lists are taken too
-        if isinstance(given, str):
-            msgspec.structs.force_setattr(self, "input", (given,))
-        elif not isinstance(given, tuple):
-            items = tuple(item if isinstance(item, str) else tuple(item) for item in given)
-            msgspec.structs.force_setattr(self, "input", items)
+        accept.check_scalars(self, _SCALARS)
+        if not isinstance(self.input, tuple):  # one text and lists are taken too
+            msgspec.structs.force_setattr(self, "input", accept.inputs_of(self.input))
         if self.extra is not None:
             msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
+
+
+_SCALARS = accept.scalars(strings=("model", "provider", "user", "provider_hint"), counts=("dimensions",))
 
 
 class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

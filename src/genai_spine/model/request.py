@@ -135,6 +135,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     extra: Metadata | None = None
 
     def __post_init__(self) -> None:
+        accept.check_scalars(self, _SCALARS)
         says_more = (
             self.tools is not _NONE
             or self.stop is not _NONE
@@ -147,7 +148,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         )
         for field, is_final, accepted in _ACCEPTED if says_more else _ACCEPTED[:1]:
             value = getattr(self, field)
-            if value is not None and value is not _NONE and not is_final(value):
+            if value is not _NONE and (value is not None or field in _LISTS) and not is_final(value):
                 msgspec.structs.force_setattr(self, field, accepted(value))
 
     def aimed_at(
@@ -164,6 +165,14 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 _NONE: tuple[()] = ()
+_LISTS = frozenset(("messages", "tools", "stop", "fallbacks"))
+"""Fields that are never None: it is read as one more form of what a caller may write."""
+_SCALARS = accept.scalars(
+    strings=("model", "provider", "user", "provider_hint"),
+    numbers=("temperature", "top_p", "frequency_penalty", "presence_penalty"),
+    counts=("max_tokens", "top_k", "seed", "n", "context_window"),
+    switches=("stream", "parallel_tool_calls"),
+)
 
 
 def _all(kind: type | tuple[type, ...]) -> Any:
@@ -180,10 +189,10 @@ _ACCEPTED = (
     ("tool_choice", _is(ToolChoice), lambda value: accept.tool_choice_of(value, ToolChoice)),
     ("output_schema", _is(OutputSchema), lambda value: accept.output_schema_of(value, OutputSchema)),
     ("thinking", _is(ThinkingConfig), lambda value: accept.thinking_of(value, ThinkingConfig)),
-    ("stop", _all(str), accept.strings_of),
-    ("fallbacks", _all(str), accept.strings_of),
-    ("cost_limit", _is(Decimal), lambda value: Decimal(str(value))),
-    ("extra", lambda value: all(type(item) is msgspec.Raw for item in value.values()), accept.raw_by_dialect),
+    ("stop", _all(str), lambda value: accept.strings_of(value, "stop")),
+    ("fallbacks", _all(str), lambda value: accept.strings_of(value, "fallbacks")),
+    ("cost_limit", accept.is_amount, lambda value: accept.amount_of(value, "cost_limit")),
+    ("extra", accept.is_raw, accept.raw_by_dialect),
 )
 
 ChatRequest = CompletionRequest

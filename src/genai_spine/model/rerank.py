@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from genai_spine.model import accept
@@ -25,11 +23,14 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     extra: Metadata | None = None
 
     def __post_init__(self) -> None:
-        given: Any = self.documents  # a list is taken too
-        if not isinstance(given, tuple):
-            msgspec.structs.force_setattr(self, "documents", accept.strings_of(given))
+        accept.check_scalars(self, _SCALARS)
+        if not isinstance(self.documents, tuple):  # a list is taken too
+            msgspec.structs.force_setattr(self, "documents", accept.strings_of(self.documents, "documents"))
         if self.extra is not None:
             msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
+
+
+_SCALARS = accept.scalars(strings=("query", "model", "provider"), counts=("top_n",))
 
 
 class RerankResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from genai_spine.dialects.interface import (
     InUrl,
     ModelList,
     Outbound,
+    Particular,
     Relayed,
     Reranking,
     Splitting,
@@ -36,6 +37,8 @@ OUTBOUND = {
     "vertex_anthropic": "genai_spine.dialects.vertex_anthropic",
 }
 RELAYED = {"ollama_generate": "genai_spine.dialects.ollama_chat.relay_generate"}
+PARTICULAR = {"anthropic_messages": "genai_spine.dialects.anthropic_messages.particular"}
+"""Dialects whose models differ in what they take."""
 TAPS = {
     "openai_chat": "genai_spine.dialects.openai_chat.tap",
     "openai_responses": "genai_spine.dialects.openai_responses.tap",
@@ -87,6 +90,11 @@ def outbound(dialect: str) -> Outbound:
 def relayed(dialect: str) -> Relayed:
     """Also the dialects that are only ever relayed."""
     return cast("Relayed", import_module(RELAYED.get(dialect) or OUTBOUND[dialect]))
+
+
+@cache
+def particular(dialect: str) -> Particular:
+    return cast("Particular", import_module(PARTICULAR[dialect]))
 
 
 def path(dialect: str, model: str, *, stream: bool) -> str:

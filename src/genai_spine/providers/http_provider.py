@@ -16,7 +16,6 @@ from genai_spine.catalog.cards import card_of, joined, own_name, suggestion
 from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
 from genai_spine.dialects import auto_marks
 from genai_spine.dialects.failure import redact
-from genai_spine.dialects.foreign import dialects_needed
 from genai_spine.dialects.interface import Outgoing, StreamDecoder, Target
 from genai_spine.dialects.limits import rate_limits
 from genai_spine.dialects.rankings import ranked
@@ -35,6 +34,7 @@ from genai_spine.providers import codecs, hops
 from genai_spine.providers.address import Addresses
 from genai_spine.providers.authorize import Authorizer, authorizer_for
 from genai_spine.providers.connect import transport_for
+from genai_spine.providers.dialect_choice import worded
 from genai_spine.providers.embed_parts import embed_in_parts
 from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
 from genai_spine.providers.overrides import CURRENT
@@ -77,8 +77,7 @@ class HttpProvider(LLMProvider):
             connect_s=own.connect, first_byte_s=own.first_token, idle_s=own.idle, total_s=own.total
         )
         self._make_transport = transport
-        self._transport: Transport | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._transports: dict[asyncio.AbstractEventLoop, Transport] = {}
         self._addresses = Addresses(found, settings, lambda: self.name)
         self._deployed = {deployment: model for model, deployment in settings.deployments.items()}
         self._targets: dict[str, Target] = {}
@@ -118,13 +117,14 @@ class HttpProvider(LLMProvider):
         """The dialect in which the provider is asked to count tokens; None where they are estimated."""
         return self.dialect if self.dialect in codecs.COUNTING else self.row.counts
 
-    def relays(self, dialect: str, members: Mapping[str, msgspec.Raw]) -> bool:
+    def relays(self, dialect: str, members: Mapping[str, msgspec.Raw], model: str | None = None) -> bool:
         """Whether a caller's bytes can go to this provider as they are: it speaks their dialect, and neither
-        a quirk nor a setting has something to change about a request with these members."""
+        a quirk nor a setting nor the model has something to change about a request with these members."""
         return (
             self.speaks(dialect)
             and not codecs.relayed(dialect).concerns(members, self.quirks)
             and not self.has_defaults_for(members)
+            and not (dialect in codecs.PARTICULAR and codecs.particular(dialect).refused(members, self.target(model)))
         )
 
     def card(self, model: str | None = None) -> ModelCard:
@@ -173,7 +173,7 @@ class HttpProvider(LLMProvider):
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
         request = self._with_defaults(request)
         target = self.target(request.model)
-        dialect = self._dialect_for(request)
+        dialect, request = self._worded(request, target.model)
         codec = codecs.outbound(dialect)
         outgoing = codec.encode_request(request, target, stream=False)
         body = await self._answer(dialect, outgoing, target)
@@ -186,7 +186,7 @@ class HttpProvider(LLMProvider):
         """The events as they come, those of one read together."""
         request = self._with_defaults(request)
         target = self.target(request.model)
-        dialect = self._dialect_for(request)
+        dialect, request = self._worded(request, target.model)
         codec = codecs.outbound(dialect)
         outgoing = codec.encode_request(request, target, stream=True)
         body = self.marked(dialect, outgoing.body, target)
@@ -335,8 +335,7 @@ class HttpProvider(LLMProvider):
         """One request, authorised. `headers` are a caller's; `timeouts` stand whatever the call's are; `key` is that of
         an earlier request, to be used again."""
         loop = asyncio.get_running_loop()
-        if self._transport is None or self._loop is not loop:
-            self._transport, self._loop = self._new_transport(), loop
+        transport = self._transports.get(loop) or self._new_transport(loop)
         own = self._own_headers
         if (keys := self.keys) is not None:
             key = key or keys.take(model)
@@ -355,7 +354,7 @@ class HttpProvider(LLMProvider):
         )
         if self._is_signed:
             request = await self._authorized(request)
-        response = await self._transport.send(request)
+        response = await transport.send(request)
         if keys is None or key is None:
             self.told = response.headers
             if model and self.on_head is not None:
@@ -382,19 +381,20 @@ class HttpProvider(LLMProvider):
         added = await self._authorizer.headers(request)
         return msgspec.structs.replace(request, headers=(*request.headers, *added), unique=len(added))
 
-    def _new_transport(self) -> Transport:
-        if self._make_transport is not None:
-            return self._make_transport()
-        return transport_for(self.settings)
+    def _new_transport(self, loop: asyncio.AbstractEventLoop) -> Transport:
+        """One belongs to its event loop, and goes when that has ended."""
+        for other in list(self._transports):
+            if other.is_closed():
+                self._transports.pop(other, None)
+        make = self._make_transport
+        transport = self._transports[loop] = transport_for(self.settings) if make is None else make()
+        return transport
 
-    def _dialect_for(self, request: CompletionRequest) -> str:
-        """The one that it is asked in, unless the request holds what only another of the row's can say."""
+    def _worded(self, request: CompletionRequest, model: str) -> tuple[str, CompletionRequest]:
+        """The dialect that it is asked in, and how: the one of the settings, or as `dialect_choice` has it."""
         if len(self.row.chat) == 1 or self.settings.dialect is not None:
-            return self.dialect
-        needed = dialects_needed(request)
-        return (
-            next((dialect for dialect in self.row.chat if dialect in needed), self.dialect) if needed else self.dialect
-        )
+            return self.dialect, request
+        return worded(request, self.row, model)
 
     async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
         body = self.marked(dialect, outgoing.body, target)
@@ -440,8 +440,8 @@ class HttpProvider(LLMProvider):
         return error
 
     async def close(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None and self._loop is asyncio.get_running_loop():
+        transports, self._transports = self._transports, {}
+        if (transport := transports.get(asyncio.get_running_loop())) is not None:
             await transport.close()
 
     # ------------------------------------------------------------ settings on requests

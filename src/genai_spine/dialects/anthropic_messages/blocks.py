@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
+from genai_spine.dialects.media_types import spelled
 from genai_spine.dialects.metadata import extend, keep
 from genai_spine.model.content import Document, Image, Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply
@@ -170,7 +171,7 @@ def image_source(image: Image) -> dict[str, Any] | None:
 
 def document_source(document: Document) -> dict[str, Any] | None:
     """PDFs go as base64, text as it is (…/build-with-claude/pdf-support, 2026-11); None for anything else."""
-    kind = document.media_type
+    kind = spelled(document.media_type)
     if document.text is not None:
         return {"type": "text", "media_type": "text/plain", "data": document.text}
     if document.data is not None and kind in (None, "application/pdf"):

@@ -4,7 +4,8 @@ What the service demands, and what is done about it here:
 - the system prompt stands beside the messages; later system messages only before a turn of the assistant
   and only for newer models (…/build-with-claude/mid-conversation-system-messages), else as the user's text;
 - the results of tool calls come first in the one user message after them (…/agents-and-tools/tool-use);
-- text must not be empty ("text content blocks must be non-empty", recorded 400);
+- text must not be empty ("text content blocks must be non-empty", recorded 400), nor of white space alone ("text
+  content blocks must contain non-whitespace text", anthropics/claude-code#23440);
 - thoughts come back as they were, with their signatures (…/build-with-claude/thinking).
 Read 2026-11.
 """
@@ -28,7 +29,9 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     thinking_block,
     tool_use_block,
 )
-from genai_spine.dialects.metadata import extend
+from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.media_types import typed
+from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.model.content import (
     Document,
@@ -100,7 +103,7 @@ class HistoryWriter:
                 turn.close(written)
                 self.add(written, message, "system", self.system_blocks(message, path), path)
             else:
-                turn.add(message, self.wrapped(message, path))
+                turn.add(Message(role="user"), self.wrapped(message, path))
         turn.close(written)
         return written
 
@@ -113,12 +116,13 @@ class HistoryWriter:
     # ------------------------------------------------------------ system
 
     def may_stand(self, messages: Sequence[Message], index: int) -> bool:
-        """Whether a later system message may stay one: its author wrote this dialect, or it follows a turn of
-        the user, and the assistant or nobody speaks next."""
+        """Whether a later system message may stay one: its author wrote this dialect, and the model is not known to
+        refuse it; or the model takes it, it follows a turn of the user, and the assistant or nobody speaks next."""
         if DIALECT in (messages[index].provider_metadata or {}):
-            return True
+            return self.takes_system_anywhere is not False
         after = messages[index + 1].role if index + 1 < len(messages) else "assistant"
-        return self.takes_system_anywhere and messages[index - 1].role in ("user", "tool") and after == "assistant"
+        is_placed = messages[index - 1].role in ("user", "tool") and after == "assistant"
+        return self.takes_system_anywhere is True and is_placed
 
     def system_blocks(self, message: Message, path: str) -> list[Block]:
         blocks: list[Block] = []
@@ -133,6 +137,8 @@ class HistoryWriter:
 
     def wrapped(self, message: Message, path: str) -> list[Block]:
         self.notice("changed", "a system message amid the conversation is sent as text of the user", path)
+        if said := kept(message.provider_metadata, DIALECT):
+            self.notice("dropped", f"{', '.join(said)} of a system message", path)
         blocks = self.system_blocks(message, path)
         for block in blocks:
             if isinstance(block, dict):
@@ -196,7 +202,7 @@ class HistoryWriter:
             case Text() | Refusal():
                 return text_block(part.text, part)
             case Image():
-                source = image_source(part)
+                source = image_source(typed(part, self.notice, path))
                 if part.detail not in (None, "auto"):
                     self.notice("dropped", "images have no detail here", f"{path}.detail")
             case Document():
@@ -249,7 +255,7 @@ def _plain(message: Message) -> list[Block] | None:
     if len(content) != 1 or message.provider_metadata is not None or message.name is not None:
         return None
     part = content[0]
-    if type(part) is not Text or not part.text or part.cache is not None or part.provider_metadata is not None:
+    if type(part) is not Text or _is_empty(part) or part.cache is not None or part.provider_metadata is not None:
         return None
     return [{"type": "text", "text": part.text}]
 
@@ -260,7 +266,7 @@ def _placed(message: Message, path: str) -> list[tuple[Part, str]]:
 
 
 def _is_empty(part: Part) -> bool:
-    return isinstance(part, Text | Refusal) and not part.text
+    return isinstance(part, Text | Refusal) and (not part.text or part.text.isspace())
 
 
 def _shortest(blocks: list[Block]) -> str | list[Block]:
@@ -276,7 +282,7 @@ def _shortest(blocks: list[Block]) -> str | list[Block]:
 def _opaque(part: Opaque, path: str) -> Block:
     if part.dialect == DIALECT:
         return part.raw
-    raise InvalidRequest(f"{path}: a part of type {part.kind} can only be said in {part.dialect}", param=path)
+    raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
 
 
 def _as_text(document: Document) -> Document:

@@ -2,13 +2,18 @@
 
 Every object must have `additionalProperties: false`, and bounds on numbers, texts, lists and objects are
 refused (platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations, read
-2026-11). As the service's own SDKs do, bounds go into the description, where the model may heed them.
+2026-11); strict tools are refused alike ("tools.25.custom: For 'integer' type, properties maximum, minimum are not
+supported", 400, earendil-works/pi#9953). As the service's own SDKs do, bounds go into the description, where the
+model may heed them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from genai_spine.model.card import Capabilities
+from genai_spine.model.request import Tool
 
 _BOUNDS = (
     "minimum",
@@ -40,6 +45,29 @@ def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
         description = written.get("description")
         written["description"] = f"{description}\n\n{said}" if description else said
     return written
+
+
+def schema_of_tool(
+    tool: Tool, card: Capabilities, notice: Callable[[str, str, str | None], None]
+) -> tuple[Mapping[str, Any], bool]:
+    """The schema of a tool's input, and whether it is held to it: what takes no output schema takes no strict tools."""
+    schema = input_schema(tool.parameters)
+    if not tool.strict:
+        return schema, False
+    if card.structured_output is False:
+        notice("dropped", f"the model takes no strict tools: {tool.name} is an ordinary one", "tools")
+        return schema, False
+    fit = fitted(schema)
+    if fit != schema:
+        notice("changed", f"the schema of the tool {tool.name} was fitted to what the service takes", "tools")
+    return fit, True
+
+
+def input_schema(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A tool's parameters with their type, which must be there ("input_schema.type: Field required", recorded 400)."""
+    if parameters is None:
+        return {"type": "object", "properties": {}}
+    return parameters if "type" in parameters else {"type": "object", **parameters}
 
 
 def _fitted_member(key: str, value: Any) -> Any:

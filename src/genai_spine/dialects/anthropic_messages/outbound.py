@@ -6,6 +6,7 @@ added here for what we write and the service does not take without it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from genai_spine.dialects.anthropic_messages import schema as wire
 from genai_spine.dialects.anthropic_messages.blocks import part_of_block
 from genai_spine.dialects.anthropic_messages.decoder import MessagesStreamDecoder
 from genai_spine.dialects.anthropic_messages.history import HistoryWriter
-from genai_spine.dialects.anthropic_messages.json_schema import fitted
+from genai_spine.dialects.anthropic_messages.json_schema import fitted, schema_of_tool
 from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, thinking_of
 from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.foreign import foreign_to
@@ -39,6 +40,10 @@ DEFAULT_MAX_TOKENS = 4096
 
 # …/build-with-claude/files and …/api/beta-headers (2026-11): still asked for under version 2023-06-01.
 _FILES_BETA = "files-api-2025-04-14"
+
+_LONGEST_USER = 256
+# "metadata.user_id: user_id appears to contain an email address" (400, BerriAI/litellm#10106).
+_EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 
 _NOT_COUNTED = frozenset(
     {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
@@ -105,11 +110,18 @@ class _Writer:
         self.sampling(request, body)
         self.output_schema(request, body)
         if request.user is not None:
-            body["metadata"] = {"user_id": request.user}
+            body["metadata"] = {"user_id": self.user(request.user)}
         if request.cache is not None:
             body["cache_control"] = wire.cache_control(request.cache)
         self.extra(request, body)
         return body
+
+    def user(self, user: str) -> str:
+        """At most 256 characters, and nothing that tells who it is (…/api/messages, metadata)."""
+        if len(user) <= _LONGEST_USER and _EMAIL.search(user) is None:
+            return user
+        self.notice("changed", "the user is sent as a hash: the service takes no addresses and no long names", "user")
+        return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
 
     def thinking(self, request: CompletionRequest, body: dict[str, Any], *, is_forced: bool) -> None:
         """Writes max_tokens too: the two depend on each other."""
@@ -120,9 +132,13 @@ class _Writer:
             most = card.max_output_tokens or 2**31
             if card.max_output_tokens is None:
                 self.notice("changed", f"max_tokens is required here: sent {max_tokens}", "max_tokens")
+        elif (limit := card.max_output_tokens) is not None and max_tokens > limit:
+            # "max_tokens: 21333 > 4096, which is the maximum allowed number of output tokens" (400, claude-code#11302)
+            self.notice("changed", f"max_tokens {max_tokens} sent as {limit}, the model's most", "max_tokens")
+            max_tokens = limit
         thought = thinking_of(
             request,
-            card.capabilities.thinking_style,
+            card.capabilities,
             max_tokens=max_tokens,
             most_tokens=most,
             is_forced=is_forced,
@@ -143,12 +159,12 @@ class _Writer:
         for name, value in (("temperature", temperature), ("top_p", request.top_p), ("top_k", request.top_k)):
             if value is None:
                 continue
-            if self.target.card.capabilities.sampling is False:
-                self.notice("dropped", f"the model takes no {name}", name)
-            elif is_thinking and refused_sampling(name, value):
-                self.notice("dropped", f"no such {name} is taken while the model thinks", name)
-            else:
+            card, has_temperature = self.target.card.capabilities, "temperature" in body
+            why = refused_sampling(name, value, card, thinks=is_thinking, has_temperature=has_temperature)
+            if why is None:
                 body[name] = value
+            else:
+                self.notice("dropped", why, name)
         if request.stop:
             body["stop_sequences"] = request.stop
         for name, unsaid in (
@@ -197,6 +213,9 @@ class _Writer:
         if choice.mode == "tool" and choice.name in {tool.name for tool in request.tools} - kept_names:
             self.notice("dropped", f"the tool {choice.name} was left out", "tool_choice")
             return False
+        if choice.mode in ("required", "tool") and self.target.card.capabilities.forced_tools is False:
+            self.notice("changed", "the model cannot be told to call a tool: left to it", "tool_choice")
+            choice = ToolChoice(mode="auto")
         said: dict[str, Any] = {"type": {"required": "any"}.get(choice.mode, choice.mode)}
         if choice.mode == "tool":
             said["name"] = choice.name
@@ -219,9 +238,10 @@ class _Writer:
         written: dict[str, Any] = {"name": tool.name}
         if tool.description is not None:
             written["description"] = tool.description
-        written["input_schema"] = _input_schema(tool.parameters)
-        if tool.strict is not None:
-            written["strict"] = tool.strict
+        card = self.target.card.capabilities
+        written["input_schema"], strict = schema_of_tool(tool, card, self.notice)
+        if tool.strict is not None and card.structured_output is not False:
+            written["strict"] = strict
         if tool.cache is not None:
             written["cache_control"] = wire.cache_control(tool.cache)
         return extend(written, tool.provider_metadata, DIALECT)
@@ -233,13 +253,6 @@ class _Writer:
             self.betas[:0] = [str(beta) for beta in betas if beta not in self.betas]
         for found in foreign_to(DIALECT, request):
             self.notice(found.code, found.message, found.param)
-
-
-def _input_schema(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if parameters is None:
-        return {"type": "object", "properties": {}}
-    # "input_schema.type: Field required" (recorded 400); a call's arguments are an object in any case.
-    return parameters if "type" in parameters else {"type": "object", **parameters}
 
 
 # ---------------------------------------------------------------- answer
@@ -359,7 +372,9 @@ _UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 
 def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
     """No quirk is about this dialect. But thoughts that another provider had, which we showed to a caller of this
-    one without a signature or with its maker's, would be refused: written through the model, they are left out with a
-    Notice."""
+    one without a signature or with its maker's, would be refused, and so would an address of the user: written
+    through the model, they are left out, or sent as a hash, with a Notice."""
     messages = bytes(members.get("messages", b""))
-    return _UNSIGNED.search(messages) is not None or may_be_named(messages)
+    metadata = bytes(members.get("metadata", b"")).decode("utf-8", "replace")
+    refused = _UNSIGNED.search(messages) or (metadata and _EMAIL.search(metadata))
+    return bool(refused) or may_be_named(messages)

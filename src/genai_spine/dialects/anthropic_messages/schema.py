@@ -283,14 +283,18 @@ def cache_control(mark: CacheMark) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- models
 
-_SYSTEM_ANYWHERE = re.compile(r"claude-(?:opus-4-[89]\b|(?:opus|sonnet|haiku|fable|mythos)-(?:[5-9]|\d\d)\b)")
+_SYSTEM_ANYWHERE = re.compile(r"claude-(?:opus-4[-.][89]\b|(?:opus|sonnet|haiku|fable|mythos)-(?:[5-9]|\d\d)\b)")
 
 
 @lru_cache(1000)
-def takes_system_anywhere(model: str) -> bool:
-    """Whether a model takes system messages after the first turn: Opus 4.8 and all of generation 5.
+def takes_system_anywhere(model: str) -> bool | None:
+    """Whether a model takes system messages after the first turn: Opus 4.8 and all of generation 5. None for models
+    that are not Claude by their name.
 
     …/build-with-claude/mid-conversation-system-messages and langchain's model profiles (2026-11). Older
-    models answer 400, and so do most services that copy the format.
+    models answer 400 ("role 'system' is not supported on this model", anthropics/claude-code#61412), and so do most
+    services that copy the format.
     """
-    return _SYSTEM_ANYWHERE.search(model) is not None
+    if _SYSTEM_ANYWHERE.search(model) is not None:
+        return True
+    return False if "claude-" in model else None

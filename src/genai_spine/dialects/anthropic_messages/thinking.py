@@ -1,9 +1,10 @@
 """How much to think, said as the model takes it.
 
-Sources: platform.claude.com/docs/en/build-with-claude/{thinking, thinking-tool-workflows, effort} (read
-2026-11). Older models take a budget (`enabled`), newer ones decide for themselves (`adaptive`), guided by
-`output_config.effort`; the card of the target says which. With thinking on, the service refuses a
-temperature other than 1, top_k and a top_p below 0.95; with a budget also a forced tool.
+Sources: platform.claude.com/docs/en/build-with-claude/{thinking, thinking-tool-workflows, effort} and
+…/models/{opus-5-5/whats-new-opus-5-5, sonnet-5-5/migration-guide} (read 2026-11). Older models take a budget
+(`enabled`), newer ones decide for themselves (`adaptive`), guided by `output_config.effort`; some of these always
+think, or take another word than `disabled`; the card of the target says which. With thinking on, the service
+refuses a temperature other than 1, top_k and a top_p below 0.95; with a budget also a forced tool.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from genai_spine.dialects import effort as efforts
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
-from genai_spine.model.card import ThinkingStyle
+from genai_spine.model.card import Capabilities, ThinkingOff, ThinkingStyle
 from genai_spine.model.content import Thinking, ToolCall, ToolResult
 from genai_spine.model.request import CompletionRequest, Message, ThinkingConfig
 
@@ -36,7 +37,7 @@ class Thought(msgspec.Struct, frozen=True, kw_only=True):
 
 def thinking_of(
     request: CompletionRequest,
-    style: ThinkingStyle | None,
+    card: Capabilities,
     *,
     max_tokens: int,
     most_tokens: int | None,
@@ -48,6 +49,7 @@ def thinking_of(
     wanted = request.thinking
     if wanted is None:
         return Thought(max_tokens=max_tokens)
+    style = card.thinking_style
     effort, config = _effort(wanted.effort, notice), None
     is_off = wanted.enabled is False or wanted.effort == "none"
     if style == "none":
@@ -55,7 +57,8 @@ def thinking_of(
             notice("dropped", "the model does not think", "thinking")
         return Thought(max_tokens=max_tokens)
     if is_off:
-        return Thought(config={"type": "disabled"}, effort=effort, max_tokens=max_tokens)
+        config, effort = _off(card.thinking_off, effort, notice)
+        return Thought(config=config, effort=effort, max_tokens=max_tokens)
     budget = _budget(wanted, style, notice)
     if budget is not None:
         config, max_tokens = _with_budget(request, budget, max_tokens, most_tokens, is_forced, notice)
@@ -72,6 +75,20 @@ def thinking_of(
     elif wanted.display is not None:
         notice("dropped", "whether thoughts are shown is said only with how to think", "thinking.display")
     return Thought(config=config, effort=effort, max_tokens=max_tokens)
+
+
+def _off(word: ThinkingOff | None, effort: str | None, notice: Notify) -> tuple[dict[str, Any] | None, str | None]:
+    """How "do not think" is said, and the effort beside it."""
+    if word == "never":
+        effort = effort or "low"
+        notice("changed", f"the model always thinks: asked for effort {effort}", "thinking")
+        return None, effort
+    if word == "between_tools":
+        notice("changed", "the model does not think before its answer, but may between tools", "thinking")
+        if effort in ("xhigh", "max"):
+            notice("changed", f"effort {effort} sent as high, the most without thinking", "reasoning_effort")
+            effort = "high"
+    return {"type": word or "disabled"}, effort
 
 
 def _effort(effort: str | None, notice: Notify) -> str | None:
@@ -140,6 +157,16 @@ def _may_go_on(messages: Sequence[Message]) -> bool:
     return not has_calls
 
 
-def refused_sampling(name: str, value: float) -> bool:
-    """Whether the service refuses this option while the model thinks."""
+def refused_sampling(name: str, value: float, card: Capabilities, *, thinks: bool, has_temperature: bool) -> str | None:
+    """Why temperature, top_p or top_k may not be sent; None where it may. `has_temperature`: that is sent already."""
+    if card.sampling is False:
+        return f"the model takes no {name}"
+    if thinks and _is_refused_while_thinking(name, value):
+        return f"no such {name} is taken while the model thinks"
+    if name == "top_p" and has_temperature and card.temperature_with_top_p is False:
+        return "the model takes a temperature or a top_p, not both"
+    return None
+
+
+def _is_refused_while_thinking(name: str, value: float) -> bool:
     return (name == "temperature" and value != 1) or name == "top_k" or (name == "top_p" and value < 0.95)

@@ -45,7 +45,7 @@ def _anthropic(request: CompletionRequest, target: Target, *, is_forced: bool, n
     """The service takes the model's limit where `maxTokens` is left out, so a budget need not fit a smaller one."""
     thought = thinking_of(
         request,
-        target.card.capabilities.thinking_style,
+        target.card.capabilities,
         max_tokens=request.max_tokens or target.card.max_output_tokens or _MOST_TOKENS,
         most_tokens=None,
         is_forced=is_forced,

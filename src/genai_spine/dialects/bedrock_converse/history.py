@@ -1,10 +1,13 @@
 """A conversation as Converse's `system` and `messages`.
 
 What the service demands, and what is done about it here:
-- turns alternate between user and assistant, so those of one side are joined, tool results first;
+- turns alternate between user and assistant, so those of one side are joined, tool results first; the user begins
+  ("A conversation must start with a user message", 400, elastic/kibana#246393);
+- documents stand beside a text ("A text block must be included when using documents", 400, BerriAI/litellm#36499);
 - the system prompt stands beside the messages; later system messages only for the newest of Anthropic's
   models (as with Anthropic itself), else as the user's text;
-- text must not be empty ("The text field in the ContentBlock object … is blank", 400);
+- text must not be empty ("The text field in the ContentBlock object … is blank", 400), nor of white space alone
+  ("text content blocks must contain non-whitespace text", NousResearch/hermes-agent#41985);
 - thoughts come back as they were, with their signatures; those without are left out.
 Read 2026-11.
 """
@@ -28,6 +31,8 @@ from genai_spine.dialects.bedrock_converse.blocks import (
     thinking_block,
     tool_use_block,
 )
+from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.model.content import (
@@ -49,6 +54,7 @@ from genai_spine.model.request import Message
 DIALECT = wire.DIALECT
 
 _SYSTEM_ROLES = ("system", "developer")
+_ELLIPSIS = {"text": "…"}
 
 
 class HistoryWriter:
@@ -91,7 +97,19 @@ class HistoryWriter:
                 turns.append(_Turn(role))
             for group in groups:
                 turns[-1].add(group)
-        return [{"role": turn.role, "content": turn.results + turn.rest} for turn in turns]
+        return [{"role": turn.role, "content": turn.results + turn.rest} for turn in self.completed(turns)]
+
+    def completed(self, turns: list[_Turn]) -> list[_Turn]:
+        """With the words that the service demands and the caller did not say."""
+        if turns and turns[0].role == "assistant":
+            self.notice("changed", "an ellipsis of the user begins: the service demands it", "messages")
+            turns.insert(0, _Turn("user"))
+            turns[0].rest.append(dict(_ELLIPSIS))
+        for turn in turns:
+            if _holds("document", turn.rest) and not _holds("text", turn.rest):
+                self.notice("changed", "an ellipsis stands beside a document: the service demands a text", "messages")
+                turn.rest.insert(0, dict(_ELLIPSIS))
+        return turns
 
     def said(self, messages: Sequence[Message], index: int, path: str) -> tuple[str, list[list[Block]]]:
         """Who speaks, and the blocks of each part: one, and a cache point where it has a mark."""
@@ -132,7 +150,8 @@ class HistoryWriter:
     def may_stand(self, messages: Sequence[Message], index: int) -> bool:
         """Whether a later system message may stay one: after the user's turn, and the assistant or nobody next."""
         after = messages[index + 1].role if index + 1 < len(messages) else "assistant"
-        return self.takes_system_anywhere and messages[index - 1].role in ("user", "tool") and after == "assistant"
+        is_placed = messages[index - 1].role in ("user", "tool") and after == "assistant"
+        return self.takes_system_anywhere is True and is_placed
 
     def system_blocks(self, message: Message, path: str) -> list[Block]:
         blocks: list[Block] = []
@@ -212,7 +231,7 @@ class HistoryWriter:
             case Text() | Refusal():
                 return text_block(part.text, part)
             case Image():
-                block = image_block(part)
+                block = image_block(typed(part, self.notice, path))
                 if part.detail not in (None, "auto"):
                     self.notice("dropped", "images have no detail here", f"{path}.detail")
             case Document():
@@ -248,14 +267,20 @@ class _Turn:
         (self.results if is_result else self.rest).extend(blocks)
 
 
+def _holds(kind: str, blocks: list[Block]) -> bool:
+    return any(isinstance(block, dict) and kind in block for block in blocks)
+
+
 def _is_empty(part: Part) -> bool:
-    return isinstance(part, Text | Refusal) and not part.text
+    if not isinstance(part, Text | Refusal):
+        return False
+    return not part.text or (part.text.isspace() and part.cache is None)  # with a mark it is taken (recorded 200)
 
 
 def _opaque(part: Opaque, path: str) -> Block:
     if part.dialect == DIALECT:
         return part.raw
-    raise InvalidRequest(f"{path}: a part of type {part.kind} can only be said in {part.dialect}", param=path)
+    raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
 
 
 def _name(part: Part) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.dialects.anthropic_messages.json_schema import fitted
+from genai_spine.dialects.anthropic_messages.json_schema import fitted, input_schema, schema_of_tool
 from genai_spine.dialects.anthropic_messages.thinking import refused_sampling
 from genai_spine.dialects.bedrock_converse import errors
 from genai_spine.dialects.bedrock_converse import schema as wire
@@ -87,6 +87,7 @@ class _Writer:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
         history = HistoryWriter(self.target.model, self.notice, marks=self.marks)
         system, messages = history.written(request.messages)
+        request = self.within_limit(request)
         body: dict[str, Any] = {"messages": messages}
         if system:
             body["system"] = system
@@ -101,6 +102,14 @@ class _Writer:
         self.extra(request, body)
         return body
 
+    def within_limit(self, request: CompletionRequest) -> CompletionRequest:
+        """More is a 400: "The maximum tokens you requested exceeds the model limit of 4096" (vercel/ai#2772)."""
+        most = self.target.card.max_output_tokens
+        if most is None or request.max_tokens is None or request.max_tokens <= most:
+            return request
+        self.notice("changed", f"max_tokens {request.max_tokens} sent as {most}, the model's most", "max_tokens")
+        return request.aimed_at(request.model, max_tokens=most)
+
     def inference(self, request: CompletionRequest) -> dict[str, Any]:
         config: dict[str, Any] = {}
         if request.max_tokens:  # 0 is "no limit" to some that Ollama answers
@@ -111,7 +120,7 @@ class _Writer:
             temperature = 1
         if self.is_taken("temperature", temperature):
             config["temperature"] = temperature
-        if self.is_taken("top_p", request.top_p):
+        if self.is_taken("top_p", request.top_p, has_temperature="temperature" in config):
             config["topP"] = request.top_p
         if request.top_k is not None and self.is_taken("top_k", request.top_k):
             self.top_k(request.top_k)
@@ -122,18 +131,15 @@ class _Writer:
                 self.notice("dropped", f"the service takes no {name}", name)
         return config
 
-    def is_taken(self, name: str, value: float | None) -> bool:
+    def is_taken(self, name: str, value: float | None, *, has_temperature: bool = False) -> bool:
         """Whether the model takes this option, of this value, as it is asked to think; a Notice where not."""
         if value is None:
             return False
         thinks = self.additional.get("thinking", {}).get("type") in ("enabled", "adaptive")
-        if self.card.sampling is False:
-            self.notice("dropped", f"the model takes no {name}", name)
-        elif thinks and refused_sampling(name, value):
-            self.notice("dropped", f"no such {name} is taken while the model thinks", name)
-        else:
-            return True
-        return False
+        why = refused_sampling(name, value, self.card, thinks=thinks, has_temperature=has_temperature)
+        if why is not None:
+            self.notice("dropped", why, name)
+        return why is None
 
     def top_k(self, top_k: int) -> None:
         fields = top_k_fields(top_k, self.target.model)
@@ -206,6 +212,9 @@ class _Writer:
         return self.named_choice(choice, request)
 
     def named_choice(self, choice: ToolChoice, request: CompletionRequest) -> dict[str, Any]:
+        if choice.mode in ("required", "tool") and self.card.forced_tools is False:
+            self.notice("changed", "the model cannot be told to call a tool: left to it", "tool_choice")
+            return {"auto": {}}
         if choice.mode != "tool":
             return {"any" if choice.mode == "required" else "auto": {}}
         if choice.name in {tool.name for tool in request.tools if not _is_sayable(tool)}:
@@ -225,8 +234,9 @@ class _Writer:
         written: dict[str, Any] = {"name": tool.name}
         if tool.description:  # an empty one is refused
             written["description"] = tool.description
-        written["inputSchema"] = {"json": _input_schema(tool.parameters)}
-        if tool.strict:
+        schema, strict = schema_of_tool(tool, self.card, self.notice)
+        written["inputSchema"] = {"json": schema}
+        if strict:
             written["strict"] = True
         blocks: list[dict[str, Any] | msgspec.Raw] = [{"toolSpec": extend(written, tool.provider_metadata, DIALECT)}]
         if tool.cache is not None:
@@ -242,13 +252,7 @@ def _is_sayable(tool: Tool | ProviderTool) -> bool:
 
 
 def _declared(name: str) -> dict[str, Any]:
-    return {"toolSpec": {"name": name, "inputSchema": {"json": _input_schema(None)}}}
-
-
-def _input_schema(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if parameters is None:
-        return {"type": "object", "properties": {}}
-    return parameters if "type" in parameters else {"type": "object", **parameters}
+    return {"toolSpec": {"name": name, "inputSchema": {"json": input_schema(None)}}}
 
 
 # ---------------------------------------------------------------- answer

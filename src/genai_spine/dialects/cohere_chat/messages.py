@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.cohere_chat.schema import DIALECT, PLAN
+from genai_spine.dialects.foreign import only_there
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.model.content import (
     Audio,
@@ -149,7 +150,7 @@ class MessageWriter:
         if isinstance(part, Opaque):
             if part.dialect == DIALECT:
                 return part.raw
-            raise InvalidRequest(f"{path}: a {part.kind} part can only be said in {part.dialect}", param=path)
+            raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
         self.cache_mark(part)
         own = kept(part.provider_metadata, DIALECT)
         own.pop("citations", None)  # they are the message's

@@ -110,7 +110,7 @@ class _Writer:
     def sampling(self, body: dict[str, Any]) -> None:
         request = self.request
         wanted: dict[str, Any] = {
-            "max_tokens": request.max_tokens,
+            "max_tokens": self.max_tokens(request.max_tokens),
             "temperature": request.temperature,
             "p": request.top_p,
             "k": request.top_k,
@@ -126,6 +126,15 @@ class _Writer:
                 self.notice("dropped", f"the model takes no {name}", name)
             else:
                 body[name] = self.in_range(name, value) if name in _RANGES else value
+
+    def max_tokens(self, asked: int | None) -> int | None:
+        """No more than the model writes: "max tokens must be less than or equal to 4096, the maximum output for this
+        model" (400, docs.cohere.com/reference/errors)."""
+        most = self.target.card.max_output_tokens
+        if asked is None or most is None or asked <= most:
+            return asked
+        self.notice("changed", f"max_tokens {asked} sent as the model's {most}", "max_tokens")
+        return most
 
     def in_range(self, name: str, value: float) -> float:
         least, most = _RANGES[name]

@@ -6,7 +6,8 @@ What the service demands, and what is done about it here:
 - the first call of a turn of Gemini 3 and later must be signed (…/docs/thought-signatures). Where another service
   made it, the documented `skip_thought_signature_validator` stands in for the signature; both the Gemini API and
   Vertex take it;
-- a function's response holds media from Gemini 3 on; before, they follow it as the user's parts.
+- a function's response holds media from Gemini 3 on, though not by any URL; what it cannot hold follows it as the
+  user's parts.
 Read 2026-11.
 """
 
@@ -17,16 +18,18 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from genai_spine.dialects.foreign import only_there
 from genai_spine.dialects.gemini.parts import (
     args_of,
     call_part,
     finished,
+    is_kept,
     media_part,
     response_written,
     text_part,
     thought_part,
 )
-from genai_spine.dialects.gemini.schema import DIALECT, is_minted, is_since_3
+from genai_spine.dialects.gemini.schema import CACHED, DIALECT, is_minted, is_since_3
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.model.content import (
     Audio,
@@ -42,6 +45,7 @@ from genai_spine.model.content import (
 )
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import Message
+from genai_spine.wire import json
 
 Written: TypeAlias = dict[str, Any] | msgspec.Raw
 
@@ -56,6 +60,7 @@ class HistoryWriter:
         self.is_since_3 = is_since_3(model)
         self.call_names: dict[str, str] = {}
         self.media_of_results: list[Written] = []
+        self.cached: dict[str, Any] = {}
 
     def written(self, messages: Sequence[Message]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
         """`systemInstruction`, None where there is none, and `contents`."""
@@ -84,6 +89,9 @@ class HistoryWriter:
         results: list[Written] | None = None  # of the turn that the messages of role `tool` are about
         for index, message in enumerate(messages[leading:], leading):
             path = f"messages[{index}]"
+            if cached := _cached(message):
+                self.cached = cached
+                continue
             if message.name is not None:
                 self.notice("dropped", "messages have no names here", f"{path}.name")
             if message.role != "tool" and results is not None:
@@ -195,22 +203,30 @@ class HistoryWriter:
                 f"{path}: no call {result.call_id} before this result tells which function it is of", param=path
             )
         texts: list[str] = []
-        media: list[Written] = []
+        held: list[Written] = []
+        following: list[Written] = []
         for index, part in enumerate(result.content):
-            if isinstance(part, Text | Refusal):
-                texts.append(part.text)
+            written = self.user_part(part, f"{path}.content[{index}]")
+            if isinstance(written, dict) and "text" in written:
+                texts.append(written["text"])
             else:
-                media.append(self.user_part(part, f"{path}.content[{index}]"))
+                (held if self.is_held(written) else following).append(written)
         own = kept(result.provider_metadata, DIALECT).get("functionResponse")
         response = own.get("response") if isinstance(own, dict) else None
         function: dict[str, Any] = {} if is_minted(result.call_id) else {"id": result.call_id}
         function |= {"name": name, "response": response or response_written(texts, is_error=result.is_error)}
-        if media and self.is_since_3:
-            function["parts"] = media
-        elif media:
-            self.notice("changed", "what a result holds beside text follows it as the user's parts", path)
-            self.media_of_results.extend(media)
+        if held:
+            function["parts"] = held
+        if following:
+            self.notice("changed", "what a result cannot hold follows it as the user's parts", path)
+            self.media_of_results.extend(following)
         return finished({"functionResponse": function}, result)
+
+    def is_held(self, part: Written) -> bool:
+        """Whether a function's response may hold a part: no file but those that Google keeps (vercel/ai#12777; these
+        are recorded)."""
+        file = part.get("fileData") if isinstance(part, dict) else None
+        return self.is_since_3 and (file is None or is_kept(file["fileUri"]))
 
     def user_part(self, part: Part, path: str) -> Written:
         match part:
@@ -237,6 +253,16 @@ class HistoryWriter:
         return written
 
 
+def _cached(message: Message) -> dict[str, Any]:
+    """{"cachedContent": "cachedContents/abc"}, of a message that stands for a prompt which the service keeps."""
+    if len(message.content) != 1:
+        return {}
+    part = message.content[0]
+    if not isinstance(part, Opaque) or part.dialect != DIALECT or part.kind != CACHED:
+        return {}
+    return dict(json.ANY.decode(part.raw))
+
+
 def _placed(message: Message, path: str) -> list[tuple[Part, str]]:
     """The parts with their places, without empty texts beside others; a text alone may be empty (recorded)."""
     placed = [(part, f"{path}.content[{index}]") for index, part in enumerate(message.content)]
@@ -250,7 +276,7 @@ def _is_empty(part: Part) -> bool:
 def _opaque(part: Opaque, path: str) -> Written:
     if part.dialect == DIALECT:
         return part.raw
-    raise InvalidRequest(f"{path}: a part of type {part.kind} can only be said in {part.dialect}", param=path)
+    raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
 
 
 def _name(part: Part) -> str:

@@ -24,7 +24,7 @@ from genai_spine.dialects.gemini.schema import in_camel
 from genai_spine.dialects.gemini.thinking import read_thinking
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
-from genai_spine.model.content import Part, ToolCall, ToolResult
+from genai_spine.model.content import Opaque, Part, ToolCall, ToolResult
 from genai_spine.model.errors import SpineError
 from genai_spine.model.request import (
     CompletionRequest,
@@ -85,7 +85,7 @@ def decode_request(body: bytes) -> CompletionRequest:
     config = in_camel(request.object("generationConfig") or Reader({}, "generationConfig"))
     limit = request.number("costLimit")
     decoded = CompletionRequest(
-        messages=(*_system(request), *messages),
+        messages=(*_system(request), *_cached(request), *messages),
         model=_model(request),
         stream=request.boolean("stream") or False,
         tools=tools,
@@ -136,6 +136,14 @@ def _system(request: Reader) -> tuple[Message, ...]:
     content = in_camel(content)
     parts = tuple(_part(item) for item in content.objects("parts"))
     return (Message(role="system", content=parts, provider_metadata=keep(DIALECT, content.rest())),) if parts else ()
+
+
+def _cached(request: Reader) -> tuple[Message, ...]:
+    """What stands for a prompt that the service keeps."""
+    if not request.has(wire.CACHED):
+        return ()
+    raw = msgspec.Raw(json.encode({wire.CACHED: request.take(wire.CACHED)}))
+    return (Message(role="user", content=(Opaque(dialect=DIALECT, kind=wire.CACHED, raw=raw),)),)
 
 
 def _messages(request: Reader) -> tuple[Message, ...]:

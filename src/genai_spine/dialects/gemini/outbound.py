@@ -85,12 +85,14 @@ class Writer:
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
-        system, contents = HistoryWriter(self.target.model, self.notice).written(request.messages)
+        history = HistoryWriter(self.target.model, self.notice)
+        system, contents = history.written(request.messages)
         own = kept(request.extra, DIALECT)
         body: dict[str, Any] = {}
         if system is not None:
             body["systemInstruction"] = system
         body["contents"] = contents
+        body |= history.cached
         self.tools(request, body, own)
         config = self.config(request)
         if config:
@@ -111,16 +113,32 @@ class Writer:
                 config[name] = value
         given = {
             "candidateCount": request.n,
-            "maxOutputTokens": request.max_tokens or None,  # 0 is "no limit" to some that Ollama answers
+            "maxOutputTokens": self.max_tokens(request.max_tokens),
             "stopSequences": request.stop or None,
             "seed": self.seed(request.seed),
-            "frequencyPenalty": request.frequency_penalty,
-            "presencePenalty": request.presence_penalty,
+            "frequencyPenalty": self.penalty(request.frequency_penalty, "frequency_penalty"),
+            "presencePenalty": self.penalty(request.presence_penalty, "presence_penalty"),
             "thinkingConfig": thinking_of(request.thinking, self.target.card, self.notice),
         }
         config |= {name: value for name, value in given.items() if value is not None}
         self.output_schema(request, config)
         return config
+
+    def max_tokens(self, asked: int | None) -> int | None:
+        """No more than the model writes: Vertex answers 400 to more (BerriAI/litellm#10548), the Gemini API writes no
+        more either (mnfst/modelparams.dev#334)."""
+        most = self.target.card.max_output_tokens
+        if asked is not None and most is not None and asked > most:
+            self.notice("changed", f"max_tokens {asked} sent as the model's {most}", "max_tokens")
+            return most
+        return asked or None  # 0 is "no limit" to some that Ollama answers
+
+    def penalty(self, value: float | None, name: str) -> float | None:
+        """0 is taken of any model (google-gemini/cookbook#1290)."""
+        if value and self.target.card.capabilities.penalties is False:
+            self.notice("dropped", f"the model takes no {name}", name)
+            return None
+        return value
 
     def seed(self, seed: int | None) -> int | None:
         if seed is not None and not -_INT32 <= seed < _INT32:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.gemini.schema import DIALECT, in_camel, is_minted
+from genai_spine.dialects.media_types import sniffed, spelled
 from genai_spine.dialects.metadata import extend, keep, kept
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import (
@@ -282,10 +283,18 @@ def _uri_of(file_id: str | None) -> str | None:
     return _FILES + file_id if file_id.startswith("files/") else file_id
 
 
+def is_kept(uri: str) -> bool:
+    """Whether Google keeps the file: in the Gemini API, or in Cloud Storage for Vertex."""
+    return uri.startswith((_FILES, "gs://"))
+
+
 def _media_type(part: Image | Audio | Document) -> str:
     if isinstance(part, Audio):
         own = kept(part.provider_metadata, DIALECT).get("inlineData")
         theirs = own.get("mimeType") if isinstance(own, dict) else None
         kind = part.format or "wav"
         return theirs if isinstance(theirs, str) else _AUDIO_TYPES.get(kind, f"audio/{kind}")
-    return part.media_type or ("image/png" if isinstance(part, Image) else "application/pdf")
+    if isinstance(part, Image):
+        # Whatever the bytes are (recorded), but "Unsupported MIME type: image/jpg" (ogkalu2/comic-translate#399).
+        return spelled(part.media_type) or sniffed(part.data or "") or "image/png"
+    return part.media_type or "application/pdf"

@@ -20,6 +20,10 @@ from genai_spine.model.response import FinishReason, TokenUsage, UsageDetails
 
 DIALECT = "gemini"
 
+CACHED = "cachedContent"
+"""The member that names a prompt which the service keeps, and which comes before the contents (…/api/caching,
+2026-11): content, which is never dropped."""
+
 # ---------------------------------------------------------------- URLs
 
 _COLLECTIONS = ("models", "tunedModels")

@@ -15,7 +15,7 @@ import msgspec
 
 from genai_spine.dialects import effort, rfc3339
 from genai_spine.dialects.failure import unreadable
-from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.foreign import foreign_to, only_there
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend
 from genai_spine.dialects.ollama_chat import schema as wire
@@ -337,7 +337,7 @@ def _refused(part: Part) -> str:
         case Audio():
             return "Ollama takes no audio; send a transcript"
         case Opaque():
-            return f"a {part.kind} part can only be said in {part.dialect}"
+            return only_there(part)
         case _:
             return f"a part of type {type(part).__name__} cannot be said here"
 

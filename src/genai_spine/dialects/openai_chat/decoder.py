@@ -130,7 +130,13 @@ class ChatStreamDecoder(FrameDecoder):
             ):
                 # Nearly all chunks: more of the text that is open already.
                 events.append(PartDelta(self._open_index, content))
-                if delta.refusal is not None or delta.annotations is not None or delta.audio is not None:
+                if (
+                    delta.refusal is not None
+                    or delta.annotations is not None
+                    or delta.audio is not None
+                    or delta.reasoning_details
+                    or delta.function_call is not None
+                ):
                     delta.content = None
                     self._delta(delta, data, events)
             else:

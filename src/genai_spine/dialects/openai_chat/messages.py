@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.media_types import sniffed
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat import mistral
 from genai_spine.dialects.openai_chat import schema as wire
@@ -32,15 +34,6 @@ from genai_spine.model.content import (
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import Message
 from genai_spine.model.response import Notice
-
-# How base64 of each begins: services want the type, and some callers (Ollama's) do not give it.
-_SNIFFED = {
-    "iVBORw0KGgo": "image/png",
-    "/9j/": "image/jpeg",
-    "R0lGOD": "image/gif",
-    "UklGR": "image/webp",
-    "JVBERi0": "application/pdf",
-}
 
 
 class MessageWriter:
@@ -205,7 +198,7 @@ class MessageWriter:
         if isinstance(part, Opaque):
             if part.dialect == DIALECT:
                 return part.raw
-            raise InvalidRequest(f"{path}: a {part.kind} part can only be said in {part.dialect}", param=path)
+            raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
         if isinstance(part, Thinking) and self.quirks.reasoning_field == "thinking_chunks":
             return chunk_of_thinking(part)
         written = extend(self.bare_part(part, path), part.provider_metadata, DIALECT)
@@ -267,11 +260,6 @@ class MessageWriter:
 def control_of(mark: CacheMark) -> dict[str, Any]:
     """Anthropic's `cache_control`, which OpenRouter takes on texts, on tools and for the whole request."""
     return {"type": "ephemeral"} if mark.ttl is None else {"type": "ephemeral", "ttl": mark.ttl}
-
-
-def sniffed(data: str) -> str | None:
-    """The media type of base64, by how it begins."""
-    return next((kind for start, kind in _SNIFFED.items() if data.startswith(start)), None)
 
 
 def _has_results(message: Message) -> bool:

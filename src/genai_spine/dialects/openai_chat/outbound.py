@@ -25,7 +25,7 @@ from genai_spine.dialects.openai_chat.answer import (
 )
 from genai_spine.dialects.openai_chat.decoder import ChatStreamDecoder
 from genai_spine.dialects.openai_chat.messages import MessageWriter, control_of
-from genai_spine.dialects.openai_chat.schema import DIALECT
+from genai_spine.dialects.openai_chat.schema import DIALECT, is_forced, user_written
 from genai_spine.dialects.openai_chat.usage import decode_usage
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.errors import InvalidRequest
@@ -89,10 +89,10 @@ class _Writer:
                 body["stream_options"] = {**options, "include_usage": True}
             elif isinstance(options, dict) and options.keys() - {"include_usage"}:
                 self.notice("dropped", "the provider takes no stream_options", "stream_options")
+        self.thinking(body)
         self.sampling(body)
         self.tools(body)
         self.output_schema(body, own.pop("response_format", None))
-        self.thinking(body)
         if request.cache is not None:
             if self.quirks.cache_marks == "cache_control":
                 body["cache_control"] = control_of(request.cache)
@@ -117,15 +117,16 @@ class _Writer:
     def sampling(self, body: dict[str, Any]) -> None:
         request, quirks = self.request, self.quirks
         if request.max_tokens is not None:
-            body[quirks.max_tokens_field] = request.max_tokens
+            body[quirks.max_tokens_field] = self.max_tokens(request.max_tokens)
         temperature, highest = request.temperature, quirks.temperature_max
         if temperature is not None and highest is not None and temperature > highest:
             self.notice("changed", f"temperature {temperature} sent as {highest}", "temperature")
             temperature = highest
+        takes_sampling = effort.takes_sampling(self.target.card.capabilities, _effort_in(body))
         for name, value in (("temperature", temperature), ("top_p", request.top_p)):
             if value is None:
                 continue
-            if self.target.card.capabilities.sampling is False:
+            if not takes_sampling:
                 self.notice("dropped", f"the model takes no {name}", name)
             else:
                 body[name] = value
@@ -139,11 +140,19 @@ class _Writer:
             "presence_penalty": request.presence_penalty,
             quirks.seed_field: request.seed,
             "n": request.n,
-            "user": request.user,
+            "user": user_written(request.user, self.notice) if request.user is not None else None,
         }
         body.update({name: value for name, value in others.items() if value is not None})
         if request.stop:
             body["stop"] = request.stop
+
+    def max_tokens(self, asked: int) -> int:
+        """No more than the model writes; a 400 otherwise (github.com/enoch3712/ExtractThinker/issues/346)."""
+        most = self.target.card.max_output_tokens
+        if most is None or asked <= most:
+            return asked
+        self.notice("changed", f"max_tokens {asked} sent as the model's {most}", "max_tokens")
+        return most
 
     def output_schema(self, body: dict[str, Any], more: Any) -> None:
         """`more` is what the caller's own `response_format` says beside what the middle has names for."""
@@ -183,31 +192,30 @@ class _Writer:
             if reasoning := _reasoning(thinking):
                 body["reasoning"] = reasoning
             return
-        level = thinking.effort
-        if thinking.enabled is False:
-            level = "none"
-        elif level is None and thinking.budget_tokens is not None:
-            level = effort.effort_of(thinking.budget_tokens)
-            self.notice("changed", f"{thinking.budget_tokens} tokens of thinking sent as effort {level}", "thinking")
         if quirk == "thinking":
             if thinking.enabled is not None:
                 body["thinking"] = {"type": "enabled" if thinking.enabled else "disabled"}
-            if level is not None and thinking.enabled is not False:
+            if thinking.enabled is not False and (level := effort.said(thinking, self.notice)) is not None:
                 body["reasoning_effort"] = level
-        elif level is not None:
+            return
+        if effort.is_in_vain(self.target.card.capabilities, thinking, self.notice):
+            return
+        # Responses alone takes `max` (github.com/BerriAI/litellm-docs/pull/1173, livekit/agents/pull/7169; 2026-11).
+        level = effort.asked_of(self.target.card.capabilities, thinking, self.notice, barring="max")
+        if level is not None:
             body["reasoning_effort"] = level
-        elif thinking.enabled and not thinking.adaptive:
-            body["reasoning_effort"] = "medium"
 
     # ------------------------------------------------------------ tools
 
     def tools(self, body: dict[str, Any]) -> None:
         request = self.request
         tools = [written for tool in request.tools if (written := self.tool(tool)) is not None]
-        if tools:
-            body["tools"] = tools
-        elif request.tools:
-            return  # none is left to choose from: the notices say so
+        if not tools:
+            # "'tool_choice' is only allowed when 'tools' are specified", and so of parallel_tool_calls.
+            if not request.tools and is_forced(request.tool_choice):
+                self.notice("dropped", "there are no tools to choose from", "tool_choice")
+            return  # where there were tools, notices say what became of them
+        body["tools"] = tools
         if request.tool_choice is not None:
             body["tool_choice"] = self.tool_choice()
         if request.parallel_tool_calls is not None:
@@ -247,6 +255,12 @@ class _Writer:
         )
         kind = "custom" if custom else "function"
         return {"type": kind, kind: {"name": choice.name}}
+
+
+def _effort_in(body: Mapping[str, Any]) -> str | None:
+    reasoning = body.get("reasoning") or {}
+    found: str | None = body.get("reasoning_effort") or reasoning.get("effort")
+    return found
 
 
 def _reasoning(thinking: ThinkingConfig) -> dict[str, Any]:

@@ -6,7 +6,9 @@ know is kept by the reader. They never leave this package.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +19,7 @@ from genai_spine.dialects.signatures import MISTRAL, named
 from genai_spine.model.content import Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import (
     AuthenticationError,
+    BadRequest,
     ConfigError,
     ContentFiltered,
     ContextLengthExceeded,
@@ -28,9 +31,14 @@ from genai_spine.model.errors import (
     RateLimitError,
     SpineError,
 )
+from genai_spine.model.request import ToolChoice
 from genai_spine.model.response import FinishReason
 
 DIALECT = "openai_chat"
+
+LONGEST_USER = 64
+"""The letters of a `user`; of a longer one "Invalid 'user': string too long" (github.com/maximhq/bifrost/pull/1000,
+github.com/mnfst/llm-gateway/pull/2789, read 2026-11). Claude Code's `user_id` has 150."""
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": FinishReason.STOP,
@@ -56,9 +64,12 @@ WRITTEN_FINISH: dict[FinishReason, str] = {
     FinishReason.OTHER: "stop",
 }
 
+TOO_LONG = "string_above_max_length"
+"""Of a text in the request; `param` says which."""
+
 ERROR_CODES: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthExceeded,
-    "string_above_max_length": ContextLengthExceeded,
+    TOO_LONG: ContextLengthExceeded,
     "exceed_context_size_error": ContextLengthExceeded,  # llama.cpp
     "content_filter": ContentFiltered,
     "content_policy_violation": ContentFiltered,
@@ -233,6 +244,22 @@ def joined(before: Metadata | None, more: Metadata) -> Metadata:
     return {DIALECT: msgspec.Raw(msgspec.json.encode(members))}
 
 
+# ---------------------------------------------------------------- options
+
+
+def is_forced(choice: ToolChoice | None) -> bool:
+    """Whether some tool must be called."""
+    return choice is not None and choice.mode in ("required", "tool")
+
+
+def user_written(user: str, notice: Callable[[str, str, str], None]) -> str:
+    """The user, or where that is too long a hash, which is as long as a `user` may be and tells users apart as well."""
+    if len(user) <= LONGEST_USER:
+        return user
+    notice("changed", f"a user of more than {LONGEST_USER} letters sent as its SHA-256", "user")
+    return hashlib.sha256(user.encode()).hexdigest()
+
+
 # ---------------------------------------------------------------- endings
 
 
@@ -250,10 +277,23 @@ def error_of(members: Any, status: int | None, headers: Mapping[str, str]) -> Pr
     code, kind = error.get("code"), error.get("type")
     if status is None and isinstance(code, int) and 400 <= code < 600:
         status = code
-    found = next((str(item) for item in (code, kind) if str(item) in ERROR_CODES), None)
+    codes = codes_for(error, ERROR_CODES)
+    found = next((str(item) for item in (code, kind) if str(item) in codes), None)
     name = found or (str(code) if isinstance(code, str) else kind if isinstance(kind, str) else None)
     message = _said(error.get("message") or error.get("detail") or error)
-    return failed(status, headers, message=message, code=name, codes=ERROR_CODES)
+    return failed(status, headers, message=message, code=name, codes=codes)
+
+
+def codes_for(error: Mapping[str, Any], codes: dict[str, type[ProviderError]]) -> dict[str, type[ProviderError]]:
+    """The codes as they are meant of this error: a text that is too long is the conversation only where it stands
+    there. A user, an id or a tool's name is no shorter in a shorter conversation."""
+    place = error.get("param")
+    if error.get("code") != TOO_LONG or not isinstance(place, str) or _CONVERSATION.fullmatch(place):
+        return codes
+    return {**codes, TOO_LONG: BadRequest}
+
+
+_CONVERSATION = re.compile(r"(messages|input|instructions)(\[\d+\])?(\.(content|output)\b.*|.*\.arguments)?")
 
 
 def _said(message: Any) -> str:
@@ -309,6 +349,6 @@ def error_written(error: SpineError, request_id: str) -> dict[str, Any]:
 
 def _code_written(error: SpineError) -> str | None:
     """Clients shorten a conversation on reading this very code, whatever the provider calls it."""
-    if isinstance(error, ContextLengthExceeded) and error.code != "string_above_max_length":
+    if isinstance(error, ContextLengthExceeded) and error.code != TOO_LONG:
         return ContextLengthExceeded.code
     return error.code

@@ -74,11 +74,12 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
             service_tier=tier_of(service_tier, None),
         )
     reasoning = _first(completion.get("reasoning_tokens"), usage, "reasoning_tokens")
+    written = _first(prompt.get("cache_write_tokens"), prompt, "cache_creation_input_tokens")  # the latter: Alibaba
     return TokenUsage(
         input_tokens=count_of(usage.get("prompt_tokens")),
         output_tokens=_output_of(usage, reasoning),
         cache_read_tokens=_first(prompt.get("cached_tokens"), usage, *_CACHED),
-        cache_write_tokens=_first(prompt.get("cache_write_tokens"), usage, "cache_creation_input_tokens"),
+        cache_write_tokens=_first(written, usage, "cache_creation_input_tokens"),
         reasoning_tokens=reasoning,
         audio_input_tokens=count_of(prompt.get("audio_tokens")),
         audio_output_tokens=count_of(completion.get("audio_tokens")),
@@ -212,6 +213,7 @@ class _Counted(msgspec.Struct):
     audio_tokens: _Count | None = None
     image_tokens: _Count | None = None
     video_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
 
 
 class _Counts(msgspec.Struct):
@@ -225,6 +227,7 @@ class _Counts(msgspec.Struct):
     service_tier: Any = None
     prompt_audio_seconds: Any = None
     citation_tokens: Any = None
+    num_search_queries: Any = None
     prompt_cache_hit_tokens: int | None = None
     cached_tokens: int | None = None
     num_cached_tokens: int | None = None
@@ -234,7 +237,7 @@ class _Counts(msgspec.Struct):
 
 _counts = msgspec.json.Decoder(_Counts)
 _NOTHING = _Counted()
-_NONE_OF_THEM = (None,) * 10
+_NONE_OF_THEM = (None,) * 11
 
 
 def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
@@ -251,13 +254,15 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
         counts.service_tier,
         counts.prompt_audio_seconds,
         counts.citation_tokens,
+        counts.num_search_queries,
         counts.prompt_cache_hit_tokens,
         counts.cached_tokens,
         counts.num_cached_tokens,
         counts.reasoning_tokens,
         counts.cache_creation_input_tokens,
     )
-    if others != _NONE_OF_THEM or prompt.image_tokens or prompt.video_tokens or completion.image_tokens:
+    seldom = prompt.image_tokens or prompt.video_tokens or prompt.cache_creation_input_tokens or completion.image_tokens
+    if others != _NONE_OF_THEM or seldom:
         return _usage_in(raw)
     if completion.reasoning_tokens and counts.total_tokens != counts.prompt_tokens + counts.completion_tokens:
         return _usage_in(raw)

@@ -47,11 +47,12 @@ def error_of(members: Any, status: int | None, headers: Mapping[str, str]) -> Pr
     error = _error_in(members)
     if not isinstance(error, dict):
         return failed(None, headers, message=str(error or "no message"), code=None, codes=ERROR_CODES)
+    known = chat.codes_for(error, ERROR_CODES)
     codes = [str(code) for code in (error.get("code"), error.get("type")) if isinstance(code, str)]
-    code = next((code for code in codes if code in ERROR_CODES), codes[0] if codes else None)
+    code = next((code for code in codes if code in known), codes[0] if codes else None)
     message = error.get("message")
     said = message if isinstance(message, str) else msgspec.json.encode(error).decode()
-    return failed(None, headers, message=said, code=code, codes=ERROR_CODES)
+    return failed(None, headers, message=said, code=code, codes=known)
 
 
 def _error_in(members: Any) -> Any:

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.media_types import sniffed
 from genai_spine.dialects.metadata import kept
-from genai_spine.dialects.openai_chat.messages import sniffed
 from genai_spine.dialects.openai_chat.schema import has_empty_arguments
 from genai_spine.dialects.openai_responses.grouping import Group, Piece, bare, call_item, grouped, reasoning_item
 from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, IN_MESSAGE, STATE
@@ -167,7 +168,7 @@ class HistoryWriter:
         if isinstance(part, Opaque):
             if part.dialect == DIALECT:
                 return part.raw
-            raise InvalidRequest(f"{path}: a {part.kind} part can only be said in {part.dialect}", param=path)
+            raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
         written = {**bare(kept(part.provider_metadata, DIALECT)), **self.bare_part(part, path)}
         if part.cache is not None and "prompt_cache_breakpoint" not in written:
             if self.quirks.cache_marks == "prompt_cache_breakpoint":

@@ -10,8 +10,10 @@ import msgspec
 from genai_spine.dialects import effort
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.openai_chat.schema import is_forced, user_written
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 
 Notify = Callable[[str, str, str | None], None]
@@ -19,25 +21,29 @@ Notify = Callable[[str, str, str | None], None]
 ENCRYPTED = "reasoning.encrypted_content"
 """What must be included in an answer that is not stored, so that its thoughts can come back."""
 
+LEAST_OUTPUT = 16
+"""Tokens: "Invalid 'max_output_tokens'… Expected a value >= 16" (github.com/earendil-works/pi/issues/6265, 2026-11)."""
+
 
 class OptionsWriter:
-    """Writes the options of one request; `takes_sampling` is what the model's card says of temperature."""
+    """Writes the options of one request, for the model of this card; as they were asked where there is none."""
 
     def __init__(
-        self, request: CompletionRequest, quirks: Quirks, notice: Notify, *, takes_sampling: bool = True
+        self, request: CompletionRequest, quirks: Quirks, notice: Notify, *, card: ModelCard | None = None
     ) -> None:
         self.request = request
         self.quirks = quirks
         self.notice = notice
-        self.takes_sampling = takes_sampling
+        self.card = card
+        self.capabilities = card.capabilities if card is not None else Capabilities()
         self.own = kept(request.extra, DIALECT)
         """The caller's own members of this dialect, those that have been written taken out."""
 
     def write(self, body: dict[str, Any]) -> None:
+        self.thinking(body)
         self.sampling(body)
         self.tools(body)
         self.text(body)
-        self.thinking(body)
         if self.own.get("store") is False:
             include = self.own.get("include")
             names = include if isinstance(include, list) else []
@@ -52,18 +58,19 @@ class OptionsWriter:
     def sampling(self, body: dict[str, Any]) -> None:
         request = self.request
         if request.max_tokens is not None:
-            body["max_output_tokens"] = request.max_tokens
+            body["max_output_tokens"] = self.max_tokens(request.max_tokens)
         temperature, highest = request.temperature, self.quirks.temperature_max
         if temperature is not None and highest is not None and temperature > highest:
             self.notice("changed", f"temperature {temperature} sent as {highest}", "temperature")
             temperature = highest
+        takes_sampling = effort.takes_sampling(self.capabilities, body.get("reasoning", {}).get("effort"))
         for name, value in (("temperature", temperature), ("top_p", request.top_p)):
-            if value is not None and not self.takes_sampling:
+            if value is not None and not takes_sampling:
                 self.notice("dropped", f"the model takes no {name}", name)
             elif value is not None:
                 body[name] = value
         if request.user is not None:
-            body["user"] = request.user
+            body["user"] = request.user if self.card is None else user_written(request.user, self.notice)
         # "Unknown parameter": none of them is a member of the service's schema (2026-11).
         for name, unsaid in (
             ("top_k", request.top_k),
@@ -76,6 +83,15 @@ class OptionsWriter:
         ):
             if unsaid is not None:
                 self.notice("dropped", f"the service takes no {name}", name)
+
+    def max_tokens(self, asked: int) -> int:
+        """No more than the model writes, nor less than the service takes; a 400 otherwise."""
+        if self.card is None or asked == 0:
+            return asked
+        taken = max(min(asked, self.card.max_output_tokens or asked), LEAST_OUTPUT)
+        if taken != asked:
+            self.notice("changed", f"max_tokens {asked} sent as {taken}", "max_tokens")
+        return taken
 
     def text(self, body: dict[str, Any]) -> None:
         """`text`: the format of the answer; what else the caller said of it (verbosity) stays."""
@@ -104,15 +120,11 @@ class OptionsWriter:
         if self.quirks.effort is None:
             self.notice("dropped", "the provider takes no word on how much to think", "thinking")
             return
+        # OpenRouter leaves out what a model does not know, and DeepSeek's think once they are asked.
+        if self.quirks.effort == "reasoning_effort" and effort.is_in_vain(self.capabilities, thinking, self.notice):
+            return
         written: dict[str, Any] = {}
-        level = thinking.effort
-        if thinking.enabled is False:
-            level = "none"
-        elif level is None and thinking.budget_tokens is not None:
-            level = effort.effort_of(thinking.budget_tokens)
-            self.notice("changed", f"{thinking.budget_tokens} tokens of thinking sent as effort {level}", "thinking")
-        elif level is None and thinking.enabled and not thinking.adaptive:
-            level = "medium"
+        level = effort.asked_of(self.capabilities, thinking, self.notice)
         if level is not None:
             written["effort"] = level
         more = self.own.get("reasoning")
@@ -131,6 +143,10 @@ class OptionsWriter:
             body["tools"] = tools
         elif request.tools:
             return  # none is left to choose from: the notices say so
+        elif self.card is not None and "prompt" not in body:  # a prompt that is kept there may bring tools
+            if chosen is not None or is_forced(request.tool_choice):
+                self.notice("dropped", "there are no tools to choose from", "tool_choice")
+            return
         if chosen is not None:
             body["tool_choice"] = chosen
         elif request.tool_choice is not None:

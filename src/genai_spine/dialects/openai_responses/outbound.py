@@ -67,8 +67,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
     body.update(history.state)
     if stream:
         body["stream"] = True
-    takes_sampling = target.card.capabilities.sampling is not False
-    OptionsWriter(request, target.quirks, notice, takes_sampling=takes_sampling).write(body)
+    OptionsWriter(request, target.quirks, notice, card=target.card).write(body)
     return Outgoing(path=PATH, body=json.encode(body), notices=tuple(notices))
 
 

@@ -1,0 +1,80 @@
+"""In which dialect a provider of several is asked: a caller of one of them in his, and his bytes; others' requests as
+the model wants it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from genai_spine.testing.fixtures import running_gateway, running_simulator
+from genai_spine.testing.simulator import Simulator
+
+KEY = "gw-key-0123456789"
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
+HI = {"role": "user", "content": "Hi"}
+TO_CHAT: dict[str, Any] = {
+    "model": "openai/gpt-5.6",
+    "messages": [HI],
+    "tools": [{"type": "function", "function": {"name": "look", "parameters": SCHEMA}}],
+    "seed": 7,
+    "x_unknown": {"kept": True},
+}
+TO_MESSAGES: dict[str, Any] = {
+    "model": "openai/gpt-5.6",
+    "max_tokens": 64_000,
+    "messages": [HI],
+    "tools": [{"name": "look", "input_schema": SCHEMA}],
+    "output_config": {"effort": "high"},
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Simulator, str]]:
+    with running_simulator() as simulator:
+        providers = {"openai": {"api_key": "k-of-upstream", "base_url": simulator.urls.openai}}
+        with running_gateway({"providers": providers, "server": {"api_keys": [KEY]}}) as gateway:
+            yield simulator, gateway.url
+
+
+def compact(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def ask(running: tuple[Simulator, str], path: str, body: dict[str, Any]) -> tuple[str, bytes, str]:
+    """Where the provider was asked, what it got, and what the caller reads."""
+    simulator, url = running
+    simulator.received.clear()
+    headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+    with urlopen(Request(url + path, compact(body), headers), timeout=10) as answer:
+        said = answer.read().decode()
+    (received,) = simulator.received
+    return received.path, received.body, said
+
+
+@pytest.mark.parametrize("has_tools", [False, True])
+def test_a_caller_of_chat_is_relayed_to_chat(running: tuple[Simulator, str], has_tools: bool) -> None:
+    body = TO_CHAT if has_tools else {name: value for name, value in TO_CHAT.items() if name != "tools"}
+    path, got, said = ask(running, "/v1/chat/completions", body)
+    assert path == "/v1/chat/completions"
+    assert got == compact({**body, "model": "gpt-5.6"})
+    assert json.loads(said)["object"] == "chat.completion"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_caller_with_tools_is_asked_for_in_responses(running: tuple[Simulator, str], stream: bool) -> None:
+    path, got, said = ask(running, "/v1/messages", {**TO_MESSAGES, "stream": stream})
+    sent = json.loads(got)
+    assert (path, sent["store"], sent["reasoning"]) == ("/v1/responses", False, {"effort": "high"})
+    assert sent["tools"] == [{"type": "function", "name": "look", "parameters": SCHEMA, "strict": False}]
+    assert '"tool_use"' in said
+    assert ("event: message_stop" in said) == stream
+
+
+def test_another_caller_without_tools_is_asked_for_in_chat(running: tuple[Simulator, str]) -> None:
+    body = {name: value for name, value in TO_MESSAGES.items() if name != "tools"}
+    path, got, _ = ask(running, "/v1/messages", body)
+    assert (path, json.loads(got)["reasoning_effort"]) == ("/v1/chat/completions", "high")
