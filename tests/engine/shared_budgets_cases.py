@@ -6,10 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from budgets_caller import NEED, SUBJECT
+
 from genai_spine.engine.costs.budgets import Budgets
+from genai_spine.ledger.spent import Spent
 
 CALLER = Path(__file__).with_name("budgets_caller.py")
 USD = 10**9
@@ -20,6 +25,26 @@ async def spent_of(budgets: Budgets) -> tuple[int, int]:
     await budgets.refresh()
     first = budgets.status()[0]
     return int(first.spent_usd * USD), int(first.reserved_usd * USD)
+
+
+async def assert_guests_change_nothing(open_budgets: Callable[[], Budgets]) -> None:
+    """One who only looks, and reads more in its ledger than the server counts, does not raise the sums."""
+    gateway, guest = open_budgets(), open_budgets()
+    spent = Spent()
+    for budget in guest.all:
+        spent.begin(budget, 0.0)
+        spent.add(budget, SUBJECT, 700_000_000, 20)
+    guest.remember(spent)
+    await guest.refresh(as_guest=True)
+    assert guest.status()[0].spent_usd == Decimal("0.7")  # nobody has counted there yet
+    (await gateway.reserve(SUBJECT, NEED)).settle(100_000_000, 10)
+    assert await spent_of(gateway) == (100_000_000, 0)
+    await guest.refresh(as_guest=True)
+    assert guest.status()[0].spent_usd == Decimal("0.1")
+    assert await spent_of(gateway) == (100_000_000, 0)
+    for budgets in (gateway, guest):
+        assert budgets.shared is not None
+        await budgets.shared.close()
 
 
 def callers(url: str, *calls: str, begin_in_s: float) -> list[dict[str, Any]]:

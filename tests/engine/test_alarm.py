@@ -44,6 +44,28 @@ def test_each_is_called_once_when_it_is_due_and_a_step_later_at_most(seed: int) 
     assert all(-CLOCK <= called[number] - due[number] <= alarm.STEP_S + CLOCK for number in due)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_there_is_one_timer_however_the_moments_follow_each_other(seed: int) -> None:
+    class Counted(Alarm):
+        rings = 0
+
+        def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+            self.rings += 1
+            super()._ring(loop)
+
+    loop, alarm, chance = VirtualLoop(), Counted(), random.Random(seed)
+
+    async def main() -> None:
+        for _ in range(500):  # a target that is late soon, and one that is late after a long while
+            alarm.set(loop, loop.time() + chance.choice((0.02, 2.0)), Caller(lambda: None))
+            await asyncio.sleep(0.03)
+        await asyncio.sleep(3.0)
+
+    loop.run(main())
+    assert len(alarm) == 0
+    assert 0 < alarm.rings <= 500, "each that is called needs one ring at most"
+
+
 def test_one_that_raises_does_not_keep_the_others_waiting() -> None:
     loop, alarm, called = VirtualLoop(), Alarm(), list[str]()
     loop.set_exception_handler(lambda loop, context: called.append(str(context["exception"])))

@@ -68,6 +68,15 @@ def test_tools_that_the_provider_runs_bring_input_and_searches() -> None:
     assert not own.searches and own.most_input < 2_000
 
 
+def test_a_prompt_that_the_provider_keeps_is_told() -> None:
+    assert asks("gemini", cachedContent="cachedContents/abc").has_kept_prompt
+    assert asks("gemini", cachedContent="cachedContents/abc", tools=[{"google_search": {}}]).has_kept_prompt
+    assert asks("openai_responses", previous_response_id="resp_1").has_kept_prompt
+    asked = CompletionRequest(messages="hello", extra={"gemini": {"cachedContent": "abc"}})  # type: ignore[arg-type, dict-item]  # accept.py
+    assert asks_of(asked).has_kept_prompt
+    assert not asks().has_kept_prompt and not asks("gemini").has_kept_prompt
+
+
 def test_a_tier_that_is_asked_for_is_told() -> None:
     assert asks(service_tier="priority").service == "priority"
     assert asks(service_tier=5).service is None

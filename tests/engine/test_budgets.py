@@ -17,7 +17,7 @@ from virtual_loop import VirtualLoop
 from genai_spine import ProviderManager, SimulatedProvider
 from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.model.card import Price
-from genai_spine.model.errors import BudgetExceeded
+from genai_spine.model.errors import BudgetExceeded, InvalidRequest
 from genai_spine.policy.budget import Budget, BudgetLevel, Subject
 from genai_spine.policy.budget_need import Asks, Need, need_of
 
@@ -307,9 +307,31 @@ def test_made_up_names_do_not_fill_the_memory(loop: VirtualLoop) -> None:
     assert len(budgets._tallies) <= 50_000 and len(budgets._by_subject) <= 10_000
 
 
+@pytest.mark.parametrize("limit", [float("nan"), Decimal("sNaN"), float("-inf"), float("inf"), -1, "a lot", True])
+async def test_a_limit_that_is_no_amount_is_refused(limit: Any) -> None:
+    async with ProviderManager([SimulatedProvider()]) as manager:
+        with pytest.raises(InvalidRequest, match="cost_limit: expected an amount in USD, 0 or more"):
+            await manager.complete("hi", cost_limit=limit)
+        answer = await manager.complete("hi", cost_limit=limit, raise_errors=False)
+        assert not answer.success and "cost_limit" in str(answer.error)
+
+
 async def test_a_program_sets_a_limit_for_one_call() -> None:
     async with ProviderManager([SimulatedProvider()]) as manager:
         assert (await manager.complete("hi", cost_limit=0)).notices == ()  # it costs nothing
         events = [event async for event in manager.stream("hi", cost_limit=0.5)]
         assert events[0].notices == ()
         assert manager.budgets.status() == []
+
+
+@pytest.mark.parametrize("options", [{}, {"tools": [{"name": "\udcff"}]}], ids=["text", "tool"])
+async def test_what_could_not_be_sent_costs_nothing(options: dict[str, Any]) -> None:
+    settings = {"providers": {"openai": {"api_key": "k"}}, "costs": {"daily_limit": 1.0}}
+    async with ProviderManager.from_settings(settings) as manager:
+        for _ in range(3):
+            with pytest.raises(InvalidRequest, match="stands for no character"):
+                await manager.complete("a\udcff", model="gpt-4o", max_tokens=1000, **options)
+            with pytest.raises(InvalidRequest, match="stands for no character"):
+                async for _ in manager.stream("a\udcff", model="gpt-4o", max_tokens=1000, **options):
+                    pass
+        assert {(each.spent_usd, each.reserved_usd) for each in manager.budgets.status()} == {(0, 0)}

@@ -18,6 +18,7 @@ from genai_spine import (
     ProviderManager,
     ProviderTimeout,
     RateLimitError,
+    RetryConfig,
     ServerError,
     Text,
     TokenUsage,
@@ -25,10 +26,18 @@ from genai_spine import (
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.traffic import LEAST_S
-from genai_spine.model.errors import APIConnectionError, ContentFiltered, ContextLengthExceeded, TargetClosed
+from genai_spine.model.errors import (
+    APIConnectionError,
+    ContentFiltered,
+    ContextLengthExceeded,
+    LimitReached,
+    TargetClosed,
+)
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.policy.route import Choice
 from genai_spine.providers.registry import settings_of
+from genai_spine.testing.fixtures import running_simulator
+from genai_spine.testing.simulator.script import Step, parse_fault
 
 USAGE = TokenUsage(input_tokens=3, output_tokens=2)
 
@@ -203,6 +212,34 @@ async def test_a_callers_own_haste_closes_a_target_to_nobody() -> None:
     assert breaker(manager, "a") == "closed"
 
 
+async def test_a_providers_own_patience_for_the_first_token_is_that_of_every_attempt() -> None:
+    with running_simulator() as broken, running_simulator() as slow:
+        tables = {
+            "a": {"type": "openai_compatible", "base_url": broken.urls.openai},
+            "b": {"type": "openai_compatible", "base_url": slow.urls.openai, "timeouts": {"first_token": 10}},
+        }
+        settings = {"providers": tables, "timeouts": {"first_token": 0.2}, "retry": {"max_retries": 0}}
+        async with ProviderManager.from_settings(settings) as manager:
+            for fallbacks in ((), ("b/m",)):
+                broken.run("status=503")
+                slow.run("stall=first; for_s=0.5")
+                stream = manager.text_stream("Hi", model="a/m" if fallbacks else "b/m", fallbacks=fallbacks)
+                assert "".join([text async for text in stream]) == "You said: Hi"
+
+
+async def test_what_a_call_waits_for_a_limit_is_of_its_time() -> None:
+    with running_simulator() as simulator:
+        simulator.run(*["stall=head; for_s=0.6"] * 2)
+        table = {"type": "openai_compatible", "base_url": simulator.urls.openai, "max_concurrency": 1}
+        settings = {"providers": {"a": table}, "timeouts": {"total": 1}, "limits": {"max_wait": 5}}
+        async with ProviderManager.from_settings(settings) as manager:
+            asked = [manager.complete("Hi", model="a/m") for _ in range(2)]
+            first, second = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(first, CompletionResponse)
+        assert isinstance(second, ProviderTimeout)
+        assert second.code == "total_timeout"
+
+
 # ---------------------------------------------------------------- again, or elsewhere
 
 
@@ -223,6 +260,47 @@ async def test_a_key_that_was_refused_is_followed_by_the_next_at_once() -> None:
     manager = manager_of(provider, retry={"max_retries": 0, "budget": 0})
     assert (await manager.complete("Hi")).content == "from a"
     assert provider.calls == 2
+
+
+async def test_the_retry_settings_of_a_program_hold_as_those_of_a_file_do() -> None:
+    first, second = Scripted("a", *[ServerError("down") for _ in range(9)]), Scripted("b")
+    first.script.append(ContextLengthExceeded("too long"))
+    manager = ProviderManager([first, second], retry=RetryConfig(budget=0, max_retries=2, on_context_length="error"))
+    for _ in range(9):
+        with pytest.raises(ServerError):
+            await manager.complete("Hi", model="a/m")
+    assert first.calls == 9
+    with pytest.raises(ContextLengthExceeded):
+        await manager.complete("Hi", model="a/m", fallbacks=("b/m",))
+    assert second.calls == 0
+
+
+async def test_a_call_is_one_request_of_its_callers_though_budgets_send_it_elsewhere() -> None:
+    with running_simulator() as simulator:
+        table = {"type": "openai_compatible", "base_url": simulator.urls.openai, "cost": {"input_cost_per_1m": 1}}
+        costs = {"limits": {"a_daily": 0.0000001}}
+        settings = {"providers": {"a": table, "b": table}, "limits": {"requests_per_min": 4}, "costs": costs}
+        async with ProviderManager.from_settings(settings) as manager:
+            for _ in range(4):
+                record = CallRecord(caller="alice")
+                response = await manager.complete("Hi", model="a/m", fallbacks=("b/m",), record=record)
+                assert response.provider == "b"
+            with pytest.raises(LimitReached):
+                await manager.complete("Hi", model="a/m", fallbacks=("b/m",), record=CallRecord(caller="alice"))
+
+
+async def test_each_key_is_tried_once_and_then_as_often_as_a_single_one() -> None:
+    with running_simulator() as busy, running_simulator() as free:
+        busy.run(Step(times="always", fault=parse_fault("status=429; retry_after=0")))
+        tables = {
+            "a": {"type": "openai_compatible", "base_url": busy.urls.openai, "api_keys": ["k1", "k2", "k3"]},
+            "b": {"type": "openai_compatible", "base_url": free.urls.openai, "api_key": "k"},
+        }
+        settings = {"providers": tables, "retry": {"max_retries": 2, "initial_delay": 0}}
+        async with ProviderManager.from_settings(settings) as manager:
+            response = await manager.complete("Hi", model="a/m", fallbacks=("b/m",), timeout=10)
+            assert response.provider == "b"
+            assert len(busy.received) == 3 + 2
 
 
 @pytest.mark.parametrize(("policy", "asked"), [("error", []), ("fallback", ["c"])])

@@ -18,7 +18,7 @@ from budgets_caller import BUDGETS, NEED, SUBJECT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer
-from shared_budgets_cases import USD, callers, spent_of
+from shared_budgets_cases import USD, assert_guests_change_nothing, callers, spent_of
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.engine.costs.postgres_line import PostgresLine
@@ -205,6 +205,10 @@ def test_one_that_keeps_a_call_waiting_is_away_until_it_answers(url: str) -> Non
         await close(budgets)
 
     asyncio.run(main())
+
+
+def test_a_guest_sees_the_sums_and_does_not_change_them(url: str) -> None:
+    asyncio.run(assert_guests_change_nothing(lambda: budgets_of(url)))
 
 
 def test_a_call_that_is_cancelled_while_the_server_decides_holds_nothing(url: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from budgets_caller import BUDGETS, NEED, SUBJECT
 from redis_server import RedisServer
-from shared_budgets_cases import USD, callers, spent_of
+from shared_budgets_cases import USD, assert_guests_change_nothing, callers, spent_of
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.engine.costs.shared_budgets import SharedBudgets
@@ -134,6 +134,10 @@ def test_levels_are_told_by_one_process_alone(server: RedisServer) -> None:
         assert [level.level for _, level in heard] == [0.8, 1.0]
 
     run(main())
+
+
+def test_a_guest_sees_the_sums_and_does_not_change_them(server: RedisServer) -> None:
+    run(assert_guests_change_nothing(lambda: budgets_of(server)))
 
 
 def test_a_call_that_is_cancelled_while_the_server_decides_holds_nothing(server: RedisServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genai_spine import ProviderManager
 from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.targets import Targets
 from genai_spine.model.errors import ServerError
@@ -62,3 +63,13 @@ def test_targets_that_nobody_asked_lately_are_not_told_of_nor_those_of_others_se
     process = Process()
     process.shared.hear({"other": [["unknown", "y", 30.0, None, None]]})
     assert process.shared.tell() == []
+
+
+def test_targets_that_are_not_ours_to_ask_are_not_heard_of() -> None:
+    """The other process may ask what runs elsewhere; this one is bound to what runs here."""
+    table = {"type": "openai_compatible", "base_url": "https://models.example/v1", "model": "m"}
+    settings = {"providers": {"far": table, "near": {"type": "ollama"}}, "routing": {"local_only": True}}
+    manager = ProviderManager.from_settings(settings)
+    shared = SharedTargets(manager.targets)
+    shared.hear({"other": [["far", "m", 30.0, None, None], ["near", "m", 30.0, None, None]]})
+    assert [target.choice.provider for target in manager.targets] == ["near"]

@@ -15,8 +15,9 @@ from genai_spine.model.content import Text
 from genai_spine.model.errors import ProviderTimeout, ServerError, SpineError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.response import TokenUsage
+from genai_spine.providers.agent import AgentProvider
 from genai_spine.providers.http_provider import HttpProvider
-from genai_spine.settings import Duration, ProviderSettings, TimeoutSettings
+from genai_spine.settings import AgentSettings, Duration, ProviderSettings, TimeoutSettings
 
 # ── the floor ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -33,11 +34,19 @@ def test_a_stream_at_the_floor_goes_on_for_ever() -> None:
 
 def test_a_stream_below_the_floor_is_broken_once_the_window_is_full() -> None:
     floor = Floor(2.0)
-    for _ in range(int(WINDOW_S) - 1):
+    for _ in range(int(WINDOW_S)):
         floor.add(tokens(1), 1.0)
     with pytest.raises(StreamBroken, match=r"too slow: 1\.0 tokens per second") as broken:
         floor.add(tokens(1), 1.0)
     assert broken.value.code == "too_slow"
+
+
+def test_the_wait_for_the_first_words_is_no_slowness() -> None:
+    floor = Floor(2.0)
+    floor.add([], WINDOW_S)
+    floor.add(tokens(1), 2 * WINDOW_S)
+    for _ in range(100):
+        floor.add(tokens(2), 1.0)
 
 
 def test_what_was_quick_before_the_window_does_not_count() -> None:
@@ -73,6 +82,12 @@ async def test_what_does_not_come_is_a_timeout_of_the_provider() -> None:
     assert (late.value.provider, late.value.model, late.value.fallback) == ("up", "m", True)
     assert provider.metrics.error_count == 1
     await asyncio.sleep(0)  # the task lives on: it is not cancelled
+
+
+async def test_an_agents_model_has_the_time_of_its_provider() -> None:
+    agent = AgentProvider(over_http(0.05), AgentSettings(model="m"))
+    with pytest.raises(ProviderTimeout, match=r"no first token within 0\.05 s"):
+        await first_event.first_of(saying(after_s=60), agent, "m")
 
 
 async def test_who_is_cancelled_meanwhile_is_cancelled() -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 import genai_spine
 from genai_spine import (
+    ConfigError,
     ManagerConfig,
     ProviderManager,
     ProviderNotFound,
@@ -118,3 +127,103 @@ def test_the_shortcuts_share_one_manager(monkeypatch: pytest.MonkeyPatch) -> Non
     assert collect(genai_spine.stream("Hi")).content == "You said: Hi"
     assert len(genai_spine.embed("a").embeddings) == 1
     manager.close()
+
+
+def test_who_could_not_start_never_goes_on_without_what_was_to_be_started(tmp_path: Path) -> None:
+    (tmp_path / "spine.db").write_bytes(b"no database" * 1000)
+    with SyncManager.from_settings({"providers": {"simulated": {}}, "ledger": ledger_in(tmp_path)}) as manager:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="is no ledger"):
+                manager.complete("Hi")
+        (tmp_path / "spine.db").unlink()
+        assert manager.complete("Hi").content == "You said: Hi"
+    assert calls_in(tmp_path) == 1
+
+
+def test_a_stream_that_outlives_its_manager_is_in_the_ledger_and_starts_nothing(tmp_path: Path) -> None:
+    with SyncManager.from_settings({"providers": {"simulated": {}}, "ledger": ledger_in(tmp_path)}) as manager:
+        stream = manager.stream("Hi", model="sim-long-100")
+        next(stream)
+    assert calls_in(tmp_path) == 1
+    with pytest.raises(RuntimeError):
+        next(stream)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("genai-spine")]
+
+
+USED = """
+    from genai_spine import SyncManager
+    manager = SyncManager.from_settings({"providers": {"simulated": {}}, "ledger": {"url": "sqlite:///spine.db"}})
+    print(manager.complete("Hi").content)
+"""
+SHORTCUT = """
+    import genai_spine
+    print(genai_spine.complete("Hi").content)
+"""
+FORKED = """
+    import os
+    child = os.fork()
+    if child == 0:
+        try:
+            manager.complete("Hi")
+        except RuntimeError as error:
+            print(error)
+    else:
+        assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("program", [USED, SHORTCUT], ids=["a manager", "the shortcut"])
+def test_a_program_that_closes_nothing_ends_and_its_calls_are_in_the_ledger(program: str, tmp_path: Path) -> None:
+    (tmp_path / "spine.toml").write_text('[providers.simulated]\n[ledger]\nurl = "sqlite:///spine.db"\n')
+    assert output_of(program, tmp_path) == "You said: Hi\n"
+    assert calls_in(tmp_path) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_after_a_fork_it_says_that_each_process_makes_its_own(tmp_path: Path) -> None:
+    assert "make one in each process" in output_of(USED + FORKED, tmp_path)
+    assert calls_in(tmp_path) == 1
+
+
+INTERRUPTED = """
+    import signal
+    import socket
+    from genai_spine import SyncManager
+
+    silent = socket.create_server(("127.0.0.1", 0))
+    mute = {"type": "openai_compatible", "base_url": f"http://127.0.0.1:{silent.getsockname()[1]}/v1"}
+    settings = {"providers": {"mute": mute}, "ledger": {"url": "sqlite:///spine.db"}}
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    with SyncManager.from_settings(settings) as manager:
+        for ask in (manager.complete, lambda request, model: next(manager.stream(request, model=model))):
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            try:
+                ask("Hi", model="m")
+            except KeyboardInterrupt:
+                print("interrupted")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timers")
+def test_who_interrupts_a_call_or_a_stream_ends_it(tmp_path: Path) -> None:
+    assert output_of(INTERRUPTED, tmp_path) == "interrupted\n" * 2
+    with closing(sqlite3.connect(tmp_path / "spine.db")) as database:
+        assert database.execute("SELECT status FROM call").fetchall() == [("left",), ("left",)]
+
+
+def ledger_in(directory: Path) -> dict[str, str]:
+    return {"url": f"sqlite:///{directory}/spine.db"}
+
+
+def calls_in(directory: Path) -> int:
+    with closing(sqlite3.connect(directory / "spine.db")) as database:
+        count: int = database.execute("SELECT count(*) FROM call").fetchone()[0]
+    return count
+
+
+def output_of(program: str, directory: Path) -> str:
+    command = [sys.executable, "-c", dedent(program)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GENAI_")}
+    ended = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, timeout=30, check=True)
+    assert ended.stderr == ""
+    return ended.stdout

@@ -253,6 +253,36 @@ def test_fault_59_without_keys_a_foreign_page_cannot_spend_anything(
         assert ask(gateway, dialect.path, body, {**PAGE, "origin": origin}).status == 200
 
 
+@pytest.mark.parametrize("host", ["evil.example.com:8100", "evil.example.com", "EVIL.COM.", "127.0.0.1.evil.example"])
+def test_fault_59_a_name_bound_anew_to_a_gateway_without_keys_reaches_nothing(
+    simulator: Simulator, gateway: RunningGateway, host: str
+) -> None:
+    for path, body in (("/v1/requests", None), ("/v1/models", None), (OPENAI.path, OPENAI.request("oa/sim-x"))):
+        error = refused(OPENAI, ask(gateway, path, body, {"host": host}), 403)
+        assert error["code"] == "host_not_allowed"
+        assert "server.api_keys" in error["message"] and "server.cors" in error["message"]
+    assert not simulator.received
+    assert ask(gateway, "/health/live", headers={"host": host}).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:8100", "127.0.0.1:8100", "[::1]:8100", "192.168.1.7", "gateway", "", "host.docker.internal:8100",
+        "spine.localhost", "mac.local", "box.lan", "box.home.arpa", "LOCALHOST.",
+    ],
+)  # fmt: skip
+def test_names_that_nobody_can_buy_reach_a_gateway_without_keys(gateway: RunningGateway, host: str) -> None:
+    assert ask(gateway, "/v1/models", headers={"host": host}).status == 200
+
+
+def test_a_gateway_with_keys_or_with_the_name_in_cors_answers_to_it(simulator: Simulator) -> None:
+    for server in ({"api_keys": ["gw-key-0123456789"]}, {"cors": ["https://llm.example.com"]}):
+        with running_gateway({**plain_settings(simulator), "server": server}) as gateway:
+            headers = {"host": "llm.example.com", "authorization": "Bearer gw-key-0123456789"}
+            assert ask(gateway, "/v1/models", headers=headers).status == 200
+
+
 def test_fault_59_pages_that_are_named_may_call_and_never_with_credentials(simulator: Simulator) -> None:
     settings: dict[str, Any] = {**plain_settings(simulator), "server": {"cors": ["https://app.example"]}}
     with running_gateway(settings) as gateway:
@@ -266,6 +296,11 @@ def test_fault_59_pages_that_are_named_may_call_and_never_with_credentials(simul
         assert preflight.header("access-control-allow-origin") == "https://app.example"
         assert preflight.header("access-control-allow-headers") == "authorization, x-stainless-os"
         assert "POST" in (preflight.header("access-control-allow-methods") or "")
+        deleting = {**asking, "access-control-request-method": "DELETE"}
+        preflight = ask(gateway, "/v1/streams/x", headers=deleting, method="OPTIONS")
+        assert "DELETE" in (preflight.header("access-control-allow-methods") or "")
+        exposed = (preflight.header("access-control-expose-headers") or "").split(", ")
+        assert {"x-spine-cache", "idempotent-replayed", "x-ratelimit-remaining-tokens"} <= set(exposed)
         for dialect in DIALECTS:
             for model, status in (("sim-x", 200), ("m+status=503", 503)):
                 for stream in (False, True):

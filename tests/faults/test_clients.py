@@ -118,6 +118,18 @@ def test_fault_27_who_leaves_is_logged_as_499(
         wait_until(lambda: any(" 499 " in record.getMessage() for record in caplog.records))
 
 
+def test_fault_27_who_leaves_inside_the_body_is_logged_as_499_and_as_no_fault(
+    gateway: RunningGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="genai_spine"):
+        caller = Caller(gateway)
+        caller.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 100\r\n\r\n{")
+        time.sleep(0.1)
+        caller.sock.close()
+        wait_until(lambda: any(" 499 " in record.getMessage() for record in caplog.records))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 FLOODS = {
     "oa": b'data: {"choices":[{"index":0,"delta":{"content":"fox"},"finish_reason":null}]}\n\n',
     "an": b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'

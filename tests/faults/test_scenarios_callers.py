@@ -186,6 +186,47 @@ def test_fault_69_who_left_is_told_of_as_such_and_pays_for_the_answer_of_both(
     assert calls == [("answered", 0, 0, 0), ("left", 1, cost, 0)]
 
 
+def test_fault_69_what_is_tried_again_after_the_first_caller_left_is_of_its_call_too(
+    simulators: dict[str, Simulator], tmp_path: Path
+) -> None:
+    settings = merged(SHARED, {"ledger": {"url": f"sqlite:///{tmp_path}/spine.db"}})
+    costs = {"a": {"cost": {"input_cost_per_1m": 1, "output_cost_per_1m": 2}}}
+    faults = ("stall=head; for_s=0.4; status=503",)
+    tagged = {"x-spine-tags": "night"}
+    with staged(simulators, {"a": faults}, settings, costs) as stage, ThreadPoolExecutor(1) as pool:
+        with Caller(stage.gateway) as first:
+            first.send("POST", OPENAI.path, OPENAI.request(LONG), tagged)
+            wait_until(lambda: bool(simulators["a"].received))
+            second = pool.submit(stage.ask, OPENAI, OPENAI.request(LONG), tagged)
+            time.sleep(0.1)
+        assert second.result().status == 200
+        stage.at_rest()
+        assert stage.calls() == {"a": 2}
+    with sqlite3.connect(tmp_path / "spine.db") as database:
+        calls = database.execute("SELECT status, attempts, cost_nanousd, tags FROM call ORDER BY status").fetchall()
+        [(cost,)] = database.execute("SELECT cost_nanousd FROM attempt WHERE status = 'answered'").fetchall()
+        [day] = database.execute("SELECT calls, attempts, cost_nanousd FROM daily WHERE name = 'night'").fetchall()
+    assert cost > 0
+    assert calls == [("answered", 0, 0, '["night"]'), ("left", 2, cost, '["night"]')]
+    assert day == (2, 2, cost)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {"x-spine-tags": "secret"}),
+        ({"x-spine-timeout": "5"}, {}),
+    ],
+)
+def test_fault_69_calls_on_other_terms_are_no_duplicates(
+    simulators: dict[str, Simulator], first: dict[str, str], second: dict[str, str]
+) -> None:
+    with staged(simulators, {"a": "stall=head; for_s=0.4"}, SHARED) as stage, ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda terms: stage.ask(OPENAI, OPENAI.request(MODEL), terms), (first, second)))
+        assert {answer.status for answer in answers} == {200}
+        assert stage.calls() == {"a": 2}
+
+
 @each_dialect
 def test_fault_69_duplicate_streams_are_each_asked_for(simulators: dict[str, Simulator], dialect: Dialect) -> None:
     with staged(simulators, {"a": "rate=300"}, SHARED) as stage, ThreadPoolExecutor(3) as pool:

@@ -95,6 +95,22 @@ def test_a_count_is_relayed_with_its_betas_and_its_errors_name_the_provider(
     assert answer.header("retry-after") == "3"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_another_claude_refuses_is_written_anew_with_its_betas(
+    simulator: Simulator, gateway: RunningGateway, stream: bool
+) -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "system", "content": "In French."}]
+    edits = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    body = {"messages": messages, "max_tokens": 9, "context_management": edits, "stream": stream}
+    sent = {"anthropic-beta": "context-management-2025-06-27"}
+    for model, roles in (("claude-opus-4-8", ["user", "system"]), ("claude-sonnet-4-5", ["user"])):
+        assert ask(gateway, "/v1/messages", {**body, "model": f"an/{model}"}, sent).status == 200
+        request = simulator.received[-1]
+        assert [message["role"] for message in request.json()["messages"]] == roles
+        assert request.json()["context_management"] == edits
+        assert request.header("anthropic-beta") == sent["anthropic-beta"]
+
+
 def test_embeddings_come_as_floats_and_as_base64(gateway: RunningGateway) -> None:
     for provider in ("oa", "ol"):
         body = {"model": f"{provider}/sim-embed", "input": ["one", "two"]}

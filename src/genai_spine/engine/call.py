@@ -56,7 +56,7 @@ async def call(
     told: SpineError | None = None
     targets = traffic.ready(decision, record)
     for place, target in enumerate(targets):
-        retries = 0
+        retries = changes = 0
         while True:
             try:
                 return await under_way.ask_in_time(targets, place)
@@ -66,11 +66,16 @@ async def call(
                     told = error
                 last = error
             is_last = place + 1 == len(targets)
-            wait_s = traffic.wait_before_retry_s(last, retries, target, record.ends_at_s, is_last=is_last)
+            # Each key once: where all are busy, the first may well be free again before the last was tried.
+            changes_key = last.has_another_key and changes < target.other_keys
+            wait_s = traffic.wait_before_retry_s(
+                last, retries, target, record.ends_at_s, is_last=is_last, changes_key=changes_key
+            )
             if wait_s is None:
                 break
             await asyncio.sleep(wait_s)
-            retries += not last.has_another_key
+            changes += changes_key
+            retries += not changes_key
         if not traffic.goes_on(last, decision, record.ends_at_s):
             break
         rest = targets[place + 1 :]
@@ -125,9 +130,10 @@ class _Call(Generic[T]):
         grant = None
         if traffic.limiter.concerns(target.choice, record.caller):
             at_once = traffic.limiter.at_once
-            grant = at_once(target.choice, record.caller, record.tokens, is_first=not record.attempts)
+            grant = at_once(target.choice, record.caller, record.tokens, is_first=not record.is_admitted)
             if grant is None:
                 grant = await traffic.room(target, record, is_last=is_last)
+            record.is_admitted = True
         reservation = None
         if traffic.spending.is_on or record.cost_limit is not None:
             reservation = await traffic.allowed(target, record, grant)
@@ -136,9 +142,10 @@ class _Call(Generic[T]):
             if traffic.must_write is not None:
                 traffic.must_write.check_begun(attempt, record)
             sending = self._send(target.choice, attempt)
-            if traffic.is_bounded(target, record, self._decision):
+            has_waited = grant is not None and grant.waited_s > 0
+            if traffic.is_bounded(target, record, self._decision, has_waited=has_waited):
                 is_stream = self._discard is not None
-                sending = traffic.within(sending, record.ends_at_s, self._decision, is_stream=is_stream)
+                sending = traffic.within(sending, target, record.ends_at_s, self._decision, is_stream=is_stream)
             answer = await sending
         except SpineError as error:
             attempt.settle(error=error)

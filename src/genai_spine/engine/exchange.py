@@ -175,20 +175,26 @@ class Exchange:
         """What it asks for that costs."""
         return asks_of_exchange(self)
 
-    def _is_relayed(self, provider: LLMProvider) -> bool:
-        return isinstance(provider, HttpProvider) and provider.relays(self.dialect, self.peek.members)
+    def _is_relayed(self, provider: LLMProvider, choice: Choice) -> bool:
+        return isinstance(provider, HttpProvider) and provider.relays(self.dialect, self.peek.members, choice.model)
+
+    def _asked_of(self, provider: LLMProvider) -> CompletionRequest:
+        """The request through the model, with what the caller's headers add where they are understood."""
+        if isinstance(provider, HttpProvider) and provider.dialect == self.dialect in codecs.PARTICULAR:
+            return codecs.particular(self.dialect).with_headers(self.request, self.headers)
+        return self.request
 
     def answer(
         self, provider: LLMProvider, choice: Choice, max_tokens: int | None = None
     ) -> Coroutine[Any, Any, Answered]:
         """`max_tokens` where the answer must be shorter than was asked for: each dialect has its own word for that, so
         it then goes through the model. Raises: ProviderError, InvalidRequest."""
-        if max_tokens is None and isinstance(provider, HttpProvider) and self._is_relayed(provider):
+        if max_tokens is None and isinstance(provider, HttpProvider) and self._is_relayed(provider, choice):
             return self._relay(provider, choice)
         return self._translate(provider, choice, max_tokens)
 
     async def _translate(self, provider: LLMProvider, choice: Choice, max_tokens: int | None) -> Answered:
-        request = self.request.aimed_at(choice.model, max_tokens=max_tokens)
+        request = self._asked_of(provider).aimed_at(choice.model, max_tokens=max_tokens)
         response = _identified(await provider.complete(request))
         return Answered(
             body=self.inbound.encode_response(response, self.request),
@@ -229,7 +235,8 @@ class Exchange:
         Raises: ProviderError, InvalidRequest; the attempt is left to who called.
         """
         is_capped = attempt.max_tokens is not None
-        if resume is None and not is_capped and isinstance(provider, HttpProvider) and self._is_relayed(provider):
+        is_relayed = resume is None and not is_capped and self._is_relayed(provider, choice)
+        if is_relayed and isinstance(provider, HttpProvider):
             chunks = relaying.stream(self, provider, choice, attempt)
             return Streaming(
                 first=await first_of(chunks, provider, choice.model),
@@ -240,7 +247,7 @@ class Exchange:
                 notices=provider.standing(choice.model).notices,
             )
         encoder = self.inbound.stream_encoder(self.request)
-        request = self.request.aimed_at(choice.model, stream=True, max_tokens=attempt.max_tokens)
+        request = self._asked_of(provider).aimed_at(choice.model, stream=True, max_tokens=attempt.max_tokens)
         stream = await event_stream.begin(provider, request, attempt, min_tokens_per_s=self.min_tokens_per_s)
         batches, said = stream.rest, list[Notice]()
         if resume is not None:

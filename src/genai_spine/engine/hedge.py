@@ -76,7 +76,7 @@ class Alarm:
     """Begins who is late, or up to `STEP_S` later: one timer for all who wait, since nearly all of them are over before
     it rings, and a timer each would cost more than the rest of the race. Who is over is left out now and then."""
 
-    __slots__ = ("_count", "_loop", "_most", "_rings_at", "_waiting")
+    __slots__ = ("_count", "_loop", "_most", "_rings_at", "_timer", "_waiting")
 
     STEP_S = 0.005
     MOST_OVER = 1000
@@ -86,6 +86,7 @@ class Alarm:
         self._waiting: list[tuple[float, int, Late]] = []
         self._most = self.MOST_OVER
         self._rings_at = inf
+        self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -94,7 +95,7 @@ class Alarm:
     def set(self, loop: asyncio.AbstractEventLoop, at_s: float, late: Late) -> None:
         """`at_s` is by the loop's clock."""
         if loop is not self._loop:  # another one, the first having ended
-            self._waiting, self._rings_at, self._loop = [], inf, loop
+            self._waiting, self._rings_at, self._timer, self._loop = [], inf, None, loop
         heappush(self._waiting, (at_s, next(self._count), late))
         if len(self._waiting) > self._most:
             self._waiting = [each for each in self._waiting if not each[2].is_over]
@@ -104,14 +105,15 @@ class Alarm:
             self._ring_at(loop, at_s)
 
     def _ring_at(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
-        self._rings_at = at_s
-        loop.call_at(at_s, self._ring, loop)
+        if self._timer is not None:
+            self._timer.cancel()  # each that rings sets the next: two would never become one again
+        self._rings_at, self._timer = at_s, loop.call_at(at_s, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:
             return
         waiting, now_s = self._waiting, loop.time()
-        self._rings_at = inf
+        self._rings_at, self._timer = inf, None
         try:
             while waiting and waiting[0][0] <= now_s:
                 heappop(waiting)[2].begin()

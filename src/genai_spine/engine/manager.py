@@ -42,6 +42,7 @@ from genai_spine.engine.targets import Targets
 from genai_spine.engine.traffic import Traffic
 from genai_spine.ledger.opening import alert_book, open_ledger
 from genai_spine.ledger.writer import Ledger
+from genai_spine.model import accept
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import SpineError
@@ -83,12 +84,13 @@ class ProviderManager:
         settings: Settings | None = None,
         retry: RetrySettings | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        settings = settings or Settings()
+        self.settings = settings if retry is None else msgspec.structs.replace(settings, retry=retry)
         given = providers if isinstance(providers, ProviderRegistry) else ProviderRegistry(providers)
         self.registry = LocalRegistry(given) if self.settings.routing.local_only else given
         self._fallbacks: list[str] = []
         self.limiter = Limiter(self.settings, state_of(self.settings))
-        self.traffic = Traffic(self.registry, self.settings, retry or self.settings.retry, self.limiter)
+        self.traffic = Traffic(self.registry, self.settings, self.settings.retry, self.limiter)
         SharedTargets(self.traffic.targets).join(self.limiter.state)
         self.router = Router(self.registry, self.settings, self.traffic.targets, fallbacks=self._fallbacks)
         self.traffic.keep = self.router.keep
@@ -182,7 +184,10 @@ class ProviderManager:
         ledger, self.ledger, self.traffic.write, self.traffic.must_write = self.ledger, None, None, None
         self.content = None
         if ledger is not None:
-            await asyncio.to_thread(ledger.close)  # it waits for the database
+            try:
+                await asyncio.to_thread(ledger.close)  # it waits for the database
+            except RuntimeError:  # the interpreter ends, and gives no more threads
+                ledger.close()
 
     # ------------------------------------------------------------ routing
 
@@ -298,7 +303,7 @@ class ProviderManager:
     ) -> EmbeddingResponse:
         """Vectors for a text, a list of texts or an `EmbeddingRequest`. Raises: SpineError."""
         if not isinstance(request, EmbeddingRequest):
-            request = EmbeddingRequest(input=request, **options)
+            request = accept.made(EmbeddingRequest, {"input": request, **options})
         wanted: EmbeddingRequest = request
 
         async def send(choice: Choice, attempt: Attempt) -> EmbeddingResponse:
@@ -325,7 +330,7 @@ class ProviderManager:
         `request` is the query or a `RerankRequest`. Raises: SpineError.
         """
         if not isinstance(request, RerankRequest):
-            request = RerankRequest(query=request, **options)
+            request = accept.made(RerankRequest, {"query": request, **options})
         wanted: RerankRequest = request
 
         async def send(choice: Choice, attempt: Attempt) -> RerankResponse:
@@ -379,10 +384,7 @@ class ProviderManager:
                 slot = self.cache.slot_of_exchange(exchange, record, decision)
                 if slot is not None and (kept := await cached_exchanges.answered(slot, exchange)) is not None:
                     return kept
-            if self._flights is None:
-                answer = await ask()
-            else:
-                answer = await self._shared(ask, exchange, record)
+            answer = await (ask() if self._flights is None else self._shared(ask, exchange, record))
         finally:
             self.traffic.close(record)
         if slot is not None:
@@ -396,9 +398,11 @@ class ProviderManager:
         assert self._flights is not None
 
         async def work() -> tuple[Answered, CallRecord]:
-            return await ask(), record
+            with self.traffic.lending(record):
+                return await ask(), record
 
-        answer, made = await self._flights.share((record.caller, *exchange.identity), work)
+        terms = (record.caller, record.timeout_s, record.about)
+        answer, made = await self._flights.share((*terms, *exchange.identity), work)
         if made is not record:
             record.follow(made)
             self.traffic.recent.add(record)

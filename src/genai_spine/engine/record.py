@@ -63,9 +63,9 @@ class CallRecord:
 
     __slots__ = (
         "about", "allowance", "answered_by", "asks", "attempts", "begun", "begun_s", "cache_terms", "cached", "caller",
-        "content", "cost_limit", "decision", "dialect", "ends_at_s", "is_accounted", "is_closed", "is_last_resort",
-        "is_shared", "is_stream", "may_be_cached", "notices", "outcome", "part", "parts", "passed_over", "priority",
-        "request_id", "timeout_s", "tokens",
+        "content", "cost_limit", "decision", "dialect", "ends_at_s", "is_accounted", "is_admitted", "is_closed",
+        "is_last_resort", "is_left", "is_lent", "is_shared", "is_stream", "may_be_cached", "notices", "outcome", "part",
+        "parts", "passed_over", "priority", "request_id", "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -107,7 +107,13 @@ class CallRecord:
         self.allowance: Tally | None = None
         self.is_accounted = True
         """Whether the ledger hears of it: what costs nothing, such as a count of tokens, it does not."""
+        self.is_admitted = False
+        """Whether it has been counted among its caller's requests."""
         self.is_closed = False
+        self.is_lent = False
+        """Whether it is the record of work whose answer others may wait for, too, and not its caller alone."""
+        self.is_left = False
+        """Whether its caller has left meanwhile."""
         self.is_shared = False
         """Whether another call's answer is this one's too: its attempts are that call's to pay."""
         self.cache_terms = NO_TERMS
@@ -145,7 +151,9 @@ class CallRecord:
             self.cached = part.cached if self.cached is None else self.cached.beside(part.cached)
 
     def done(self) -> None:
-        """The call is over: what could still tell its prompt is let go."""
+        """The call is over: what could still tell its prompt is let go, unless others wait for its answer."""
+        if self.is_lent:
+            return
         self.tokens, self.asks = _none, nothing
         self.about = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -19,9 +18,7 @@ _shared: list[SyncManager] = []
 def _manager() -> SyncManager:
     with _lock:
         if not _shared:
-            manager = SyncManager.from_settings()
-            atexit.register(manager.close)
-            _shared.append(manager)
+            _shared.append(SyncManager.from_settings())
         return _shared[0]
 
 

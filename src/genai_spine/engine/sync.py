@@ -6,19 +6,24 @@
         print(manager.complete("Why is the sky blue?", model="ollama/llama3.2").content)
 
 Every method of `ProviderManager` that is async is here under its name. Safe to call from any thread; not from
-within a running event loop's own callbacks, where it would block the loop: use `ProviderManager` there.
+within a running event loop's own callbacks, where it would block the loop: use `ProviderManager` there. Nor in a
+process that was forked after the first call, which has no copy of the loop: each makes its own.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
 
 from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager import ProviderManager
@@ -39,8 +44,8 @@ class SyncManager:
 
     def __init__(self, manager: ProviderManager) -> None:
         self.manager = manager
-        self._portals: AbstractContextManager[BlockingPortal] | None = None
-        self._portal: BlockingPortal | None = None
+        self._loop: _Loop | None = None
+        self._end: Callable[[], object] | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -57,14 +62,17 @@ class SyncManager:
     def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         return self._running().call(function, *args)
 
-    def _running(self) -> BlockingPortal:
-        """The background loop, which whichever thread comes first starts."""
+    def _running(self) -> _Loop:
+        """The background loop, which whichever thread comes first starts. Raises: ConfigError."""
+        if self._loop is not None:
+            return self._loop
         with self._lock:
-            if self._portal is None:
-                self._portals = start_blocking_portal(name="genai-spine")
-                self._portal = self._portals.__enter__()
-                self._portal.call(self.manager.start)
-            return self._portal
+            if self._loop is None:
+                loop = _Loop(self.manager)
+                # Who closes nothing loses no entry of the ledger: it ends with the program, or when it is dropped.
+                self._end = weakref.finalize(self, loop.close)
+                self._loop = loop
+            return self._loop
 
     def complete(self, request: Any = None, **options: Any) -> CompletionResponse:
         """As `ProviderManager.complete`."""
@@ -112,20 +120,98 @@ class SyncManager:
         async def following() -> T | None:
             return await anext(items, None)
 
+        loop = self._running()
+        loop.open.add(items)
         try:
-            while (item := self._run(following)) is not None:
+            while (item := loop.call(following)) is not None:
                 yield item
         finally:
-            self._run(items.aclose)  # type: ignore[attr-defined]  # an async generator
+            loop.leave(items)
 
     def close(self) -> None:
         """Close connections and the background loop. The facade may be used again afterwards."""
         with self._lock:
-            portals, portal = self._portals, self._portal
-            self._portals = self._portal = None
-        if portals is not None and portal is not None:
-            portal.call(self.manager.close)
-            portals.__exit__(None, None, None)
+            end, self._end, self._loop = self._end, None, None
+        if end is not None:
+            end()
+
+
+class _Loop:
+    """An event loop in a thread of its own, with the manager started in it. Raises: ConfigError."""
+
+    def __init__(self, manager: ProviderManager) -> None:
+        self._manager = manager
+        self._process = os.getpid()
+        self.open: set[AsyncIterator[Any]] = set()
+        """Streams that are read from it."""
+        begun: Future[BlockingPortal] = Future()
+        self._thread = threading.Thread(target=_serve, args=(begun,), name="genai-spine", daemon=True)
+        self._thread.start()
+        self._portal = begun.result()
+        try:
+            self.call(manager.start)
+        except BaseException:  # it has not begun, and the next call is to hear the same
+            self.close()
+            raise
+
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """What the function brings in the loop. Raises: RuntimeError where that is over, or of another process."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "a SyncManager that was used before a fork is of no use after it: make one in each process"
+            )
+        future = self._portal.start_task_soon(function, *args)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # who is interrupted while he waits, by Ctrl-C, pays for nothing that he does not get
+            raise
+
+    def leave(self, items: AsyncIterator[Any]) -> None:
+        """End a stream, unless `close` has."""
+        if items in self.open:
+            self.open.discard(items)
+            self.call(_end, items)
+
+    def close(self) -> None:
+        """End the manager and then the loop; in a process that was forked, where there is none, nothing."""
+        if os.getpid() != self._process:
+            return
+        if threading.current_thread() is self._thread:  # where a facade happened to be collected
+            threading.Thread(target=self.close).start()
+            return
+        try:
+            self.call(self._close)
+        finally:
+            self._portal.call(self._portal.stop)
+            self._thread.join()
+
+    async def _close(self) -> None:
+        while self.open:  # so that the ledger still hears of them
+            with suppress(RuntimeError):  # another thread reads it at this moment
+                await self.open.pop().aclose()  # type: ignore[attr-defined]  # an async generator
+        await self._manager.close()
+
+
+async def _end(items: Any) -> None:
+    """End an async generator, also one whose reader was interrupted and is on its way out of it."""
+    while items.ag_running:  # noqa: ASYNC110  # nothing tells when it is out
+        await anyio.sleep(0.001)
+    await items.aclose()
+
+
+def _serve(begun: Future[BlockingPortal]) -> None:
+    async def serve() -> None:
+        async with BlockingPortal() as portal:
+            begun.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        if begun.done():
+            raise
+        begun.set_exception(error)
 
 
 class SyncLocalModels:

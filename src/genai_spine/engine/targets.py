@@ -11,6 +11,7 @@ from genai_spine.policy.pace import Pace
 from genai_spine.policy.retry import RetryBudget
 from genai_spine.policy.route import Choice
 from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.keys import KeyPool
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import ProviderRegistry
 from genai_spine.settings import Settings
@@ -19,6 +20,8 @@ Ear = Callable[[str, list[tuple[bytes, bytes]]], None]
 
 _MOST = 10_000
 """Callers may name models of their own making: beyond so many, what has least to tell is forgotten."""
+_MOST_KEYS = 32
+"""Of a provider that tells of another key and not how many there are, being somebody else's."""
 
 
 class Target:
@@ -40,6 +43,12 @@ class Target:
     def keeps_time(self) -> bool:
         """Whether the provider keeps the timeouts of its settings by itself, as ours do."""
         return isinstance(self.provider, HttpProvider)
+
+    @property
+    def other_keys(self) -> int:
+        """How many keys its provider has beside the one that it was asked with."""
+        keys = getattr(self.provider, "keys", None)
+        return len(keys) - 1 if isinstance(keys, KeyPool) else _MOST_KEYS
 
     @property
     def context_window(self) -> int | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from genai_spine.engine.attempt import Attempt
@@ -90,7 +91,7 @@ class Traffic:
                 record.priority,
                 # Where nobody else can be asked, what a provider asks for is waited for as before a retry.
                 patience_s=self.retry.max_delay if is_last else 0.0,
-                is_first=not record.attempts,
+                is_first=not record.is_admitted,
             )
         except LimitReached as error:
             record.pass_over(target.choice, error)
@@ -142,8 +143,23 @@ class Traffic:
                 self.under_way.add(attempt)
         return attempt
 
+    @contextmanager
+    def lending(self, record: CallRecord) -> Iterator[None]:
+        """Others may wait for the same answer: the record is closed once the work is done, though its caller leave."""
+        record.is_lent = True
+        try:
+            yield
+        finally:
+            record.is_lent = False
+            if record.is_left:
+                self.close(record)
+                record.done()
+
     def close(self, record: CallRecord) -> None:
-        """The call is over, and every attempt of it settled."""
+        """The call is over, and every attempt of it settled; or its caller has left the answer to others."""
+        if record.is_lent:
+            record.is_left, record.outcome = True, "left"
+            return
         if self.write is not None and record.is_accounted and not record.is_closed:
             record.is_closed = True
             accounts.close(record, self.write)
@@ -151,18 +167,26 @@ class Traffic:
     # ------------------------------------------------------------ again, elsewhere, or not at all
 
     def wait_before_retry_s(
-        self, error: SpineError, retries: int, target: Target, ends_at_s: float, *, is_last: bool
+        self,
+        error: SpineError,
+        retries: int,
+        target: Target,
+        ends_at_s: float,
+        *,
+        is_last: bool,
+        changes_key: bool = False,
     ) -> float | None:
-        """Seconds until the same target is asked again; None where it is not.
+        """Seconds until the same target is asked again; None where it is not. With another key that is at once, and
+        no retry.
 
         One that was silent until a timeout is likely to be so again: where another can be asked, that is quicker.
         """
         if error.type is ErrorType.TIMEOUT and not is_last and self.retry.enable_fallback:
             return None
-        wait_s = 0.0 if error.has_another_key else delay_s(error, retries, self.retry, random.random())
+        wait_s = 0.0 if changes_key else delay_s(error, retries, self.retry, random.random())
         if wait_s is None or time.monotonic() + wait_s + LEAST_S >= ends_at_s:
             return None
-        return wait_s if error.has_another_key or target.retries.withdraw(time.monotonic()) else None
+        return wait_s if changes_key or target.retries.withdraw(time.monotonic()) else None
 
     def goes_on(self, error: SpineError, decision: Decision, ends_at_s: float) -> bool:
         """Whether the next target is asked after this failure."""
@@ -204,20 +228,26 @@ class Traffic:
             total_s = own.total if own is not None and own.total is not None else self.settings.timeouts.total
         return time.monotonic() + total_s
 
-    def is_bounded(self, target: Target, record: CallRecord, decision: Decision) -> bool:
-        """Whether this attempt needs bounds beyond those that its provider keeps by itself."""
+    def is_bounded(self, target: Target, record: CallRecord, decision: Decision, *, has_waited: bool) -> bool:
+        """Whether this attempt needs bounds beyond those that its provider keeps by itself, from now on.
+
+        `has_waited`: for room under the limits, which is of the call's time.
+        """
         return (
             len(record.attempts) > 1
+            or has_waited
             or record.timeout_s is not None
             or decision.timeouts is not None
             or not target.keeps_time
         )
 
-    async def within(self, sending: Awaitable[T], ends_at_s: float, decision: Decision, *, is_stream: bool) -> T:
+    async def within(
+        self, sending: Awaitable[T], target: Target, ends_at_s: float, decision: Decision, *, is_stream: bool
+    ) -> T:
         """`sending`, within what is left of the call and the route's own timeouts. Raises: ProviderTimeout."""
         left_s = max(0.0, ends_at_s - time.monotonic())
         bound_s = left_s
-        if is_stream:  # what comes after its beginning is the provider's to keep
+        if is_stream and not target.keeps_time:  # what comes after its beginning is the provider's to keep all the same
             own = decision.timeouts
             first_s = own.first_token if own is not None else None
             bound_s = min(left_s, self.settings.timeouts.first_token if first_s is None else first_s)

@@ -44,6 +44,8 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     searches: int = 0
     service: str | None = None
     """The tier that is asked for: `priority`, `flex` …"""
+    has_kept_prompt: bool = False
+    """Whether it names a prompt that the provider keeps: then it may be as long as the model's context window."""
 
 
 _NOTHING = Asks()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -141,10 +141,22 @@ class Export(msgspec.Struct, kw_only=True):
     measures: tuple[Measure, ...]
     cells: dict[tuple[date, str], Cell] = {}
     """By day (UTC) and the model as the file names it; "" where it names none."""
-    since: date = date.max
-    until: date = date.min
+    spans: list[tuple[date, date]] = []
+    """The first and the last day of each file."""
     notes: list[str] = []
     """What the reader should know of it: unknown columns, pages that are missing."""
+
+    @property
+    def since(self) -> date:
+        return min(first for first, _ in self.spans)
+
+    @property
+    def until(self) -> date:
+        return max(last for _, last in self.spans)
+
+    def tells_of(self, day: date) -> bool:
+        """Whether a day is one of a file's, though nothing may have been used on it."""
+        return any(first <= day <= last for first, last in self.spans)
 
     @property
     def names_models(self) -> bool:
@@ -168,12 +180,17 @@ def _summed(rows: list[dict[str, Any]], notes: list[str]) -> Export:
     if not rows:
         raise InvalidRequest(f"there is nothing in it: {EXPECTED}")
     shape = _shape_of(told or rows)
-    export = Export(name=shape.name, provider=shape.provider, measures=_told(shape, told), notes=notes)
+    days = [_day(row, shape.day) for row in rows]
+    export = Export(
+        name=shape.name,
+        provider=shape.provider,
+        measures=_told(shape, told),
+        spans=[(min(days), max(days))],
+        notes=notes,
+    )
     others: dict[str, int] = {}
     unknown: set[str] = set()
-    for row in rows:
-        day = _day(row, shape.day)
-        export.since, export.until = min(export.since, day), max(export.until, day)
+    for row, day in zip(rows, days, strict=True):
         kind = row.get("object")
         if isinstance(kind, str) and "usage" in kind and kind not in _COMPARED:
             others[kind] = others.get(kind, 0) + 1
@@ -249,9 +266,21 @@ def merged(exports: Sequence[Export]) -> list[Export]:
             known.batch_tokens += cell.batch_tokens
             for measure, number in cell.sums.items():
                 known.sums[measure] = known.sums.get(measure, Decimal(0)) + number
-        whole.since, whole.until = min(whole.since, export.since), max(whole.until, export.until)
+        whole.spans += export.spans
         whole.notes = list(dict.fromkeys((*whole.notes, *export.notes)))
+    for whole in found.values():
+        whole.notes += [f"{first} to {last} is in none of the files, and not compared" for first, last in _holes(whole)]
     return list(found.values())
+
+
+def _holes(export: Export) -> Iterator[tuple[date, date]]:
+    """The days between files."""
+    spans = sorted(export.spans)
+    known = spans[0][1]
+    for first, last in spans[1:]:
+        if (first - known).days > 1:
+            yield known + timedelta(1), first - timedelta(1)
+        known = max(known, last)
 
 
 # ---------------------------------------------------------------- the rows of a file

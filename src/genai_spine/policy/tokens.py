@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from genai_spine.catalog.names import plain
+from genai_spine.model import accept
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -208,7 +209,7 @@ def _tool_texts(tool: Tool | ProviderTool) -> tuple[str, ...]:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return accept.encoded(value).decode()
 
 
 def _text_tokens(text: str, family: str) -> float:

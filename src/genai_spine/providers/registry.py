@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
@@ -29,6 +30,8 @@ from genai_spine.settings import (
 )
 from genai_spine.settings.build import build
 from genai_spine.settings.explain import Problem, dotted
+
+logger = logging.getLogger(__name__)
 
 
 def build_provider(id: str, settings: ProviderSettings, timeouts: TimeoutSettings | None = None) -> LLMProvider:
@@ -74,14 +77,14 @@ class ProviderRegistry:
     """Providers by id."""
 
     def __init__(self, providers: Mapping[str, LLMProvider] | Iterable[LLMProvider] = ()) -> None:
-        named = (
-            cast("Mapping[str, LLMProvider]", providers)
-            if isinstance(providers, Mapping)
-            else {provider.name: provider for provider in providers}
-        )
+        """Raises: ConfigError, as `register` does."""
         self._providers: dict[str, LLMProvider] = {}
-        for provider_id, provider in named.items():
-            self.register(provider_id, provider)
+        if isinstance(providers, Mapping):
+            for provider_id, provider in cast("Mapping[str, LLMProvider]", providers).items():
+                self.register(provider_id, provider)
+        else:
+            for provider in providers:
+                self.register(provider.name, provider)
 
     @classmethod
     def from_config(
@@ -121,7 +124,7 @@ class ProviderRegistry:
         if not provider_id or "/" in provider_id:
             raise ConfigError(f"{provider_id!r} cannot be a provider's id: no slash, not empty")
         if self._providers.get(provider_id, provider) is not provider:
-            raise ConfigError(f'a provider "{provider_id}" is registered already')
+            raise ConfigError(f'a provider "{provider_id}" is registered already: give each a name of its own')
         provider.name = provider_id
         self._providers[provider_id] = provider
 
@@ -186,7 +189,10 @@ class ProviderRegistry:
 
     async def close(self) -> None:
         for provider in self._providers.values():
-            await provider.close()
+            try:
+                await provider.close()
+            except Exception:  # somebody else's may fail: the rest is to be closed all the same
+                logger.exception("%s could not be closed", provider.name)
 
 
 def settings_of(config: Settings | ProvidersSettings | Mapping[str, Any]) -> Settings:

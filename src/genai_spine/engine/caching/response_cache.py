@@ -24,7 +24,9 @@ from genai_spine.engine.caching.cache_stores import Store, open_store
 from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import Cached, CallRecord, RecentCalls
 from genai_spine.engine.routing.decision import Decision
+from genai_spine.model import accept
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
+from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.model.fold import Collector
 from genai_spine.model.request import CompletionRequest
@@ -105,11 +107,11 @@ class ResponseCache:
         if not (wants or request.temperature == 0 or request.seed is not None):
             return None
         plain = msgspec.structs.replace(request, provider=None, provider_hint=None, fallbacks=(), cost_limit=None)
-        return self._slot(record, decision, _PROGRAM, msgspec.json.encode(plain))
+        return self._slot(record, decision, _PROGRAM, accept.encoded(plain))
 
     def slot_of_embedding(self, request: EmbeddingRequest, record: CallRecord, decision: Decision) -> Slot | None:
         plain = msgspec.structs.replace(request, provider=None, provider_hint=None)
-        return self._slot(record, decision, _VECTORS, msgspec.json.encode(plain))
+        return self._slot(record, decision, _VECTORS, accept.encoded(plain))
 
     def _slot(
         self,
@@ -294,6 +296,8 @@ class Slot:
 
 def record_of(timeout_s: float | None, cache_control: str | None) -> CallRecord:
     """The record of a program's own call, which may say as much of caching as a header does."""
+    if timeout_s is not None and not isinstance(timeout_s, int | float):
+        raise InvalidRequest(f"timeout: expected a number of seconds, got {type(timeout_s).__name__}", param="timeout")
     record = CallRecord(timeout_s=timeout_s)
     if cache_control is not None:
         record.cache_terms = terms_of(cache_control)

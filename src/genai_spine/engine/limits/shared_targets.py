@@ -14,7 +14,7 @@ from typing import Any
 from genai_spine.engine.limits.state import State
 from genai_spine.engine.targets import Target, Targets
 from genai_spine.model.errors import ProviderNotFound
-from genai_spine.policy.route import Choice
+from genai_spine.policy.route import Choice, NotLocal
 
 RECENT_S = 60.0
 """Only of targets that were asked so lately anything is told."""
@@ -51,7 +51,7 @@ class SharedTargets:
             for provider, model, open_s, first_s, tokens_per_s in targets:
                 try:
                     target = self._targets.of(Choice(provider=provider, model=model))
-                except ProviderNotFound:
+                except (ProviderNotFound, NotLocal):
                     continue  # the other process has settings of its own
                 target.pace.heard(first_s, tokens_per_s)
                 if open_s and target.breaker.state(now_s) == "closed":

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
 from genai_spine.model.errors import ProviderTimeout, StreamBroken
+from genai_spine.providers.agent import AgentProvider
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.overrides import in_force
 from genai_spine.providers.provider import LLMProvider
@@ -75,7 +76,8 @@ async def first_of(pieces: AsyncGenerator[T, None], provider: LLMProvider, model
     begun = time.perf_counter()
     task = asyncio.current_task()
     waiting = None
-    limit_s = in_force(provider.timeouts).first_byte_s if isinstance(provider, HttpProvider) else None
+    behind = provider.provider if isinstance(provider, AgentProvider) else provider
+    limit_s = in_force(behind.timeouts).first_byte_s if isinstance(behind, HttpProvider) else None
     if limit_s is not None and task is not None:
         waiting = _waiting_in(task.get_loop())
         waiting.add(task, limit_s)

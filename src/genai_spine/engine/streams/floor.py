@@ -1,6 +1,7 @@
 """The least speed of a stream: `streams.min_tokens_per_s`, over 30 seconds.
 
-Only the time that is spent waiting for the provider counts, so that a slow reader makes no provider slow. Tokens are
+Only the time that is spent waiting for the provider counts, from its first words on, so that a slow reader makes no
+provider slow. Tokens are
 estimated from the letters of text, thoughts and arguments. Silence is not measured here: that is the idle timeout's.
 """
 
@@ -32,6 +33,10 @@ class Floor:
     def add(self, events: Iterable[StreamEvent], waited_s: float) -> None:
         """What came after so long a wait. Raises: StreamBroken where the stream has become too slow."""
         letters = sum([len(event.text) for event in events if type(event) is PartDelta])
+        if not self._pieces:  # how long it may take to say something is for the first token's timeout
+            if not letters:
+                return
+            waited_s = 0.0
         now_s = self._waited_s = self._waited_s + waited_s
         self._pieces.append((now_s, letters))
         self._letters += letters

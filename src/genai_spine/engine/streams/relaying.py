@@ -78,7 +78,7 @@ async def stream(
                 async for data in chunks:
                     out = feed(data)
                     if meter is not None:
-                        meter.add_bytes(out)
+                        meter.add_bytes(out, dialect)
                     if not has_begun:
                         held += out
                         out = b""
