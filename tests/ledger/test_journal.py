@@ -130,7 +130,7 @@ def test_what_a_later_version_adds_to_an_entry_is_passed_over() -> None:
 
 
 def test_what_an_earlier_version_did_not_say_yet_has_its_default() -> None:
-    array = msgspec.msgpack.decode(msgspec.msgpack.encode(ended("a", call_s=5.0)))
+    array = msgspec.msgpack.decode(msgspec.msgpack.encode(ended("a", taken_nanousd=5)))
     assert journals._decode(msgspec.msgpack.encode(array[:-1])) == ended("a")
 
 

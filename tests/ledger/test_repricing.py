@@ -29,7 +29,7 @@ from genai_spine.model.response import TokenUsage, UsageDetails
 from genai_spine.testing.fixtures import wait_until
 
 WORKER = Path(__file__).with_name("paced_worker.py")
-SUMS = ("cost_nanousd", "unpriced", "most_nanousd", "unbounded")
+SUMS = ("cost_nanousd", "unpriced", "most_nanousd", "unbounded", "taken_nanousd")
 
 
 @pytest.fixture
@@ -67,19 +67,20 @@ def assert_days_agree(database: Database) -> None:
     with database.transaction():
         rows = database.query(
             "SELECT begun_at, attempt.provider, attempt.model, attempt.agent, caller, route, tags, "
-            "attempt.cost_nanousd, most_nanousd FROM attempt JOIN call ON call.id = attempt.call"
+            "attempt.cost_nanousd, most_nanousd, taken_nanousd FROM attempt JOIN call ON call.id = attempt.call"
         )
         daily = database.query(f"SELECT kind, caller, day, name, {', '.join(SUMS)} FROM daily")
         calls = dict(database.query("SELECT id, cost_nanousd FROM call"))
         of_calls = database.query("SELECT call, sum(cost_nanousd) FROM attempt GROUP BY call")
     wanted: dict[Any, list[int]] = {}
-    for at, provider, model, agent, caller, route, tags, cost, most in rows:
+    for at, provider, model, agent, caller, route, tags, cost, most, taken in rows:
         names = json.loads(tags) if tags else ()
         for key in tables.keys_of((int(at // 86_400), caller, provider, model, agent, route, tuple(names))):
-            sums = wanted.setdefault(key, [0, 0, 0, 0])
+            sums = wanted.setdefault(key, [0] * len(SUMS))
             known = cost is not None
+            taken = 0 if known else (most if taken is None else taken) or 0
             for index, number in enumerate(
-                (cost or 0, not known, 0 if known else most or 0, not known and most is None)
+                (cost or 0, not known, 0 if known else most or 0, not known and most is None, taken)
             ):
                 sums[index] += number
     found = {row[:4]: list(row[4:]) for row in daily}
@@ -99,7 +100,7 @@ def test_unknown_costs_become_known_in_the_call_and_its_days(database: SqliteDat
     assert database.query("SELECT DISTINCT cost_nanousd, price_since, price_source FROM attempt") == [
         (40, "2026-11-01", "list")
     ]
-    assert database.query(f"SELECT {', '.join(SUMS)} FROM daily WHERE kind = 'all' AND caller = ''") == [(80, 0, 0, 0)]
+    assert database.query(f"SELECT {', '.join(SUMS)} FROM daily WHERE kind = 'all' AND caller = ''") == [(80, *[0] * 4)]
     assert database.query(
         "SELECT call, cost_nanousd, price_source, new_cost_nanousd, unpriced_change FROM repricings ORDER BY call"
     ) == [("a", None, None, 40, -1), ("b", 5, None, 40, 0)]
@@ -211,7 +212,11 @@ def test_days_are_the_sums_of_attempts_and_each_run_can_be_undone(
         id, at, costs = f"c{number}", day * 86_400.0 + number, [cost for *_, cost, _ in tries]
         for index, (provider, agent, cost, most) in enumerate(tries):
             whose: dict[str, Any] = {"provider": provider, "agent": agent, "caller": caller, "tags": tags}
-            entries += [begun(id, at, index, most_nanousd=most, **whose), ended(id, cost, index)]
+            taken = None if cost is not None or index or most is None else most // 3
+            entries += [
+                begun(id, at, index, most_nanousd=most, **whose),
+                ended(id, cost, index, taken_nanousd=taken),
+            ]
         known = [cost for cost in costs if cost is not None]
         entries.append(
             Call(

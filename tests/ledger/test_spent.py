@@ -87,6 +87,9 @@ def spent_on(ledger: Reader, **members: Any) -> dict[str, int]:
         ({"window": "day", "agent": "writer"}, {"": 320}),
         ({"window": "day", "agent": "writer", "provider": "acme"}, {"": 300}),  # no roll-up tells that
         ({"window": "day", "tag": "blue", "key": "alice"}, {"": 1}),
+        ({"window": "day", "tag": "*"}, {"": 1}),  # of two tags that fit: once
+        ({"window": "day", "tag": "[br]*", "each": "key"}, {"alice": 1}),
+        ({"window": "day", "tag": "*", "each": "tag"}, {"blue": 1, "red": 1}),
         ({"window": "day", "zone": "Europe/Vienna", "key": "alice"}, {"": 4_301}),
     ],
 )
@@ -119,6 +122,27 @@ def test_what_was_under_way_when_a_process_was_killed_counts_with_all_that_was_s
     part = Budget(name="part", window="day", limit_tokens=1, is_hard=True, agent="writer", provider="openai")
     spent = read_spent(reader, (whole, part), NOW)  # the latter is told by no roll-up
     assert [spent.of(budget, "", at("2026-11-19")) for budget in (whole, part)] == [(1_500, 180)] * 2
+    reader.close()
+
+
+def test_what_broke_counts_with_what_budgets_took_for_spent(tmp_path: Path) -> None:
+    of = {"provider": "openai", "model": "gpt-4o", "agent": "writer"}
+    entries: list[Entry] = []
+    for number, taken in enumerate((30, 0, None)):  # of the last they took nothing: it counts with the most
+        id = f"{number}-1"
+        entries += [
+            Begun(id=id, call=f"{number}", at=NOON, most_nanousd=700, **of),  # type: ignore[arg-type]
+            Ended(id=id, at=NOON, status="left", duration_s=1.0, most_nanousd=800, taken_nanousd=taken, call_s=1.0),
+        ]
+    database = SqliteDatabase(tmp_path / "spine.db")
+    database.enter(Matching().take(entries))
+    database.close()
+    reader = SqliteReader(tmp_path / "spine.db")
+    whole = Budget(name="whole", window="day", limit_tokens=1)
+    part = Budget(name="part", window="day", limit_tokens=1, agent="writer", provider="openai")
+    spent = read_spent(reader, (whole, part), NOW)  # the latter is told by no roll-up
+    assert [spent.of(budget, "", at("2026-11-19")) for budget in (whole, part)] == [(830, 0)] * 2
+    assert reader.query("SELECT most_nanousd FROM daily WHERE kind = 'all'") == [(2_400,)]  # for people
     reader.close()
 
 

@@ -402,6 +402,17 @@ def test_several_pages_are_one_account() -> None:
         merged([read_export(openai_usage(OPENAI)), read_export(openai_usage(OPENAI))])
 
 
+def test_days_between_files_are_told_and_not_compared() -> None:
+    late, early = (
+        read_export(table([{"usage_date_utc": f"2026-11-{day:02}", "cost_usd": 1, "model": "opus"} for day in each]))
+        for each in ((10, 12), (1, 3))
+    )
+    [whole] = merged([late, early])
+    assert (whole.since, whole.until) == (date(2026, 11, 1), date(2026, 11, 12))
+    assert [day for day in range(1, 14) if whole.tells_of(date(2026, 11, day))] == [1, 2, 3, 10, 11, 12]
+    assert whole.notes == ["2026-11-04 to 2026-11-09 is in none of the files, and not compared"]
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -31,10 +31,10 @@ class DailyCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DaySum(NamedTuple):
-    """Of one day: known costs, what those that are not known may be at most, and tokens in and out."""
+    """Of one day: known costs, what budgets take those for that are not known, and tokens in and out."""
 
     cost_nanousd: int
-    most_nanousd: int
+    taken_nanousd: int
     tokens: int
 
 
@@ -78,7 +78,8 @@ def days_by(reader: Reader, by: str | None, since: date, caller: str | None = No
 
 def days_of(reader: Reader, budget: Budget, since: date) -> dict[str, Days] | None:
     """The days of what a budget is for, by whose it is: "" where everybody shares it. None where the roll-ups do not
-    tell: they know of two things at a time, of which one is the key. Raises: the driver's errors."""
+    tell: they know of two things at a time, of which one is the key. What has two tags that a pattern fits is in the
+    sums of both, and twice in these. Raises: the driver's errors."""
     kinds = kinds_of(budget)
     if kinds is None:
         return None
@@ -94,12 +95,12 @@ def _rows(reader: Reader, kind: str, since: date, caller: str | None) -> Iterato
     """Caller, name, day and its sums. `caller` "" is for all callers together, None for each of them."""
     whose = "caller <> ''" if caller is None else "caller = ?"
     rows = reader.query(
-        f"SELECT caller, name, day, cost_nanousd, most_nanousd, input_tokens + output_tokens FROM daily "
+        f"SELECT caller, name, day, cost_nanousd, taken_nanousd, input_tokens + output_tokens FROM daily "
         f"WHERE kind = ? AND {whose} AND day >= ?",
         (kind, *(() if caller is None else (caller,)), since.isoformat()),
     )
-    for found, name, day, cost, most, tokens in rows:
-        yield found, name, day, DaySum(int(cost), int(most), int(tokens))
+    for found, name, day, cost, taken, tokens in rows:
+        yield found, name, day, DaySum(int(cost), int(taken), int(tokens))
 
 
 def _added(days: Iterable[tuple[str, DaySum]]) -> Days:

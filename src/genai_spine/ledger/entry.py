@@ -88,6 +88,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True,
     call_s: float | None = None
     """How long the whole call took, where it is over with this attempt, which was its only one: no `Call` is written
     then, since all that it would tell is here and in the beginning."""
+    taken_nanousd: int | None = None
+    """What budgets take for spent where the cost is None, as far as they are told apart: what was set aside, or what
+    was counted where that is more. None: as much as it may have cost at most."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, gc=False):

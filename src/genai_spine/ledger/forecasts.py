@@ -83,7 +83,7 @@ def budget_forecasts(reader: Reader, budgets: tuple[Budget, ...], now: datetime)
             own = None if days is None else days.get(whose, {})
             name = f"{budget.name}[{whose}]" if whose else budget.name
             if (limit := budget.limit_nanousd) is not None:
-                yield _of("budget", name, budget.window, last, own, nanousd, now, _bounded, limit)
+                yield _of("budget", name, budget.window, last, own, nanousd, now, _counted, limit)
             if (limit := budget.limit_tokens) is not None:
                 yield _of("budget", name, budget.window, last, own, tokens, now, _tokens, limit, "tokens")
 
@@ -92,9 +92,9 @@ def _known(day: DaySum) -> int:
     return day.cost_nanousd
 
 
-def _bounded(day: DaySum) -> int:
-    """As a budget counts: what is not known, at most."""
-    return day.cost_nanousd + day.most_nanousd
+def _counted(day: DaySum) -> int:
+    """As a budget counts: what is not known, for what it took it."""
+    return day.cost_nanousd + day.taken_nanousd
 
 
 def _tokens(day: DaySum) -> int:

@@ -75,6 +75,12 @@ def journal_of(settings: LedgerSettings, environ: Mapping[str, str] = os.environ
     return None if settings.url is None else _journal_of(settings, settings.url.reveal(), environ)
 
 
+def check_url(settings: LedgerSettings) -> None:
+    """Raises: ConfigError for a URL that is no ledger's, or whose extra is not installed. Opens nothing."""
+    if settings.url is not None:
+        _opener(settings.url.reveal())
+
+
 def alert_book(settings: LedgerSettings) -> AlertBook | None:
     """What is remembered of alerts beside the ledger; None where no ledger is set. Raises: ConfigError."""
     return None if settings.url is None else AlertBook(_opener(settings.url.reveal()))

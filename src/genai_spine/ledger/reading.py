@@ -26,7 +26,9 @@ BY = {
 }  # fmt: skip
 """What usage can be summed by, with the kind of its roll-ups. A key goes by the name that the gateway gives it."""
 MOST_LISTED = 1000
-_OTHER_RATES = frozenset(("cost_nanousd", "unpriced", "most_nanousd", "unbounded", "saved_nanousd", "uncounted_tokens"))
+_OTHER_RATES = frozenset(
+    ("cost_nanousd", "unpriced", "most_nanousd", "unbounded", "saved_nanousd", "uncounted_tokens", "taken_nanousd")
+)
 
 
 class Reader(Protocol):

@@ -44,7 +44,8 @@ FORGET_CALL = (
 )
 MEND_DAY = (
     "UPDATE daily SET cost_nanousd = cost_nanousd + ?, unpriced = unpriced + ?, most_nanousd = most_nanousd + ?, "
-    "unbounded = unbounded + ? WHERE kind = ? AND caller = ? AND day = ? AND name = coalesce("
+    "unbounded = unbounded + ?, taken_nanousd = taken_nanousd + ? "
+    "WHERE kind = ? AND caller = ? AND day = ? AND name = coalesce("
     "(SELECT d.name FROM daily AS d WHERE d.kind = ? AND d.caller = ? AND d.day = ? AND d.name = ?), ?)"
 )
 """A name that has no row of its own was added to the others'."""
@@ -151,8 +152,9 @@ def _write(database: Database, run: str, at: float, changes: list[Change]) -> No
             # An attempt that was not to be charged is not among those that its call counts.
             unpriced = max(unknown, -left.get(row.call, row.unpriced))
         left[row.call] = left.get(row.call, row.unpriced) + unpriced
-        most = (unknown * (row.most_nanousd or 0), unknown * (row.most_nanousd is None))
-        _add(days.setdefault(_whose(row), [0, 0, 0, 0]), (by, unknown, *most))
+        taken = row.most_nanousd if row.taken_nanousd is None else row.taken_nanousd
+        most = (unknown * (row.most_nanousd or 0), unknown * (row.most_nanousd is None), unknown * (taken or 0))
+        _add(days.setdefault(_whose(row), [0] * 5), (by, unknown, *most))
         kept.append((run, row.call, row.id, at, *old, *new, unpriced))
     forgotten = sorted({row.call for row, new, _ in changes if new.nanousd is None})
     first, last = changes[0].row, changes[-1].row
@@ -173,7 +175,7 @@ def _by_key(days: dict[Whose, list[int]]) -> dict[Key, list[int]]:
     by_key: dict[Key, list[int]] = {}
     for whose, sums in days.items():
         for key in keys_of(whose):
-            _add(by_key.setdefault(key, [0, 0, 0, 0]), sums)
+            _add(by_key.setdefault(key, [0] * 5), sums)
     return by_key
 
 

@@ -40,6 +40,7 @@ class Counted(NamedTuple):
     is_estimated: int
     cost_nanousd: int | None
     most_nanousd: int | None
+    taken_nanousd: int | None
     price_since: str | None
     price_source: str | None
     service: str | None

@@ -2,9 +2,9 @@
 
 Whole days (UTC) come from the roll-ups, as far as their sums can tell a budget's part: by one of provider, model,
 key, agent and tag, and by one of these of each key. The rest, such as the hours that a day in another zone begins
-before UTC's, or what one agent used of one provider, comes from the attempts themselves, as far as they are kept. An
-attempt whose cost is not known counts with what it may have cost at most, and one whose tokens are not with what was
-set aside for it.
+before UTC's, what one agent used of one provider, or a pattern of tags, comes from the attempts themselves, as far as
+they are kept. An attempt whose cost or tokens are not known counts with what budgets took for spent when it ended, and
+one of which they took nothing, or whose end nobody saw, with what it may have cost at most.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import msgspec
 
 from genai_spine.ledger.reading import Reader
 from genai_spine.policy.budget import Budget, Span, Subject, span_of
+from genai_spine.settings.budget_checks import is_pattern
 
 KINDS = {"provider": "provider", "model": "model", "key": "caller", "agent": "agent", "tag": "tag"}
-_SUMS = "sum(cost_nanousd) + sum(most_nanousd), sum(input_tokens + output_tokens + uncounted_tokens)"
+_SUMS = "sum(cost_nanousd) + sum(taken_nanousd), sum(input_tokens + output_tokens + uncounted_tokens)"
 _ATTEMPTS = (
-    "SELECT a.provider, a.model, c.caller, c.agent, c.tags, sum(coalesce(a.cost_nanousd, a.most_nanousd, 0)), "
+    "SELECT a.provider, a.model, c.caller, c.agent, c.tags, "
+    "sum(coalesce(a.cost_nanousd, a.taken_nanousd, a.most_nanousd, 0)), "
     "sum(coalesce(a.input_tokens, 0) + coalesce(a.output_tokens, 0) + coalesce(a.uncounted_tokens, 0)) "
     "FROM attempt a JOIN call c ON c.id = a.call "
     "WHERE c.ended_at >= ? AND a.begun_at >= ? AND a.begun_at < ? "
@@ -67,7 +69,7 @@ def read_spent(reader: Reader, budgets: tuple[Budget, ...], now_s: float) -> Spe
 
 def _parts(reader: Reader, budget: Budget, span: Span) -> Iterator[tuple[Subject, int, int]]:
     kinds = kinds_of(budget)
-    if kinds is None:
+    if kinds is None or _fits_many_tags(budget):
         yield from _of_attempts(reader, span)
         return
     first = datetime.fromtimestamp(span.starts_s, UTC)
@@ -76,6 +78,11 @@ def _parts(reader: Reader, budget: Budget, span: Span) -> Iterator[tuple[Subject
         first_day += timedelta(days=1)
         yield from _of_attempts(reader, Span(span.starts_s, _begin_of(first_day)))
     yield from _of_days(reader, budget, kinds, first_day)
+
+
+def _fits_many_tags(budget: Budget) -> bool:
+    """Whether an attempt may be in the sums of several tags, and is to count once."""
+    return budget.tag is not None and budget.each != "tag" and is_pattern(budget.tag)
 
 
 def kinds_of(budget: Budget) -> frozenset[str] | None:

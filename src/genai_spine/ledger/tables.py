@@ -86,6 +86,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX content_at ON content (at)",
     ),
+    (
+        "ALTER TABLE attempt ADD COLUMN taken_nanousd BIGINT",
+        "ALTER TABLE daily ADD COLUMN taken_nanousd BIGINT NOT NULL DEFAULT 0",
+        "UPDATE daily SET taken_nanousd = most_nanousd",
+    ),
 )
 """Each is run once, in order, in one transaction with the others that are missing. What has been released is
 never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows lie in the order of their key."""
@@ -93,16 +98,17 @@ never changed: a new one comes after it. `WITHOUT ROWID` is SQLite's alone: rows
 SUMS = (
     "calls", "failed", "attempts", "failed_attempts", "input_tokens", "output_tokens", "cache_read_tokens",
     "cache_write_tokens", "reasoning_tokens", "cost_nanousd", "unpriced", "most_nanousd", "unbounded",
-    "cached_calls", "saved_nanousd", "uncounted_tokens",
+    "cached_calls", "saved_nanousd", "uncounted_tokens", "taken_nanousd",
 )  # fmt: skip
-"""Of `unpriced` attempts the cost is not known: it is `most_nanousd` at most, but for the `unbounded` ones."""
+"""Of `unpriced` attempts the cost is not known: it is `most_nanousd` at most, but for the `unbounded` ones, and budgets
+take it for `taken_nanousd`."""
 
 ATTEMPT = (
     "id", "call", "begun_at", "provider", "model", "answered_model", "dialect", "is_stream", "is_hedge", "status",
     "duration_s", "first_s", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
     "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "is_estimated",
     "cost_nanousd", "most_nanousd", "price_since", "price_source", "error_type", "status_code", "service", "agent",
-    "more", "uncounted_tokens",
+    "more", "uncounted_tokens", "taken_nanousd",
 )  # fmt: skip
 """The columns in the order of `attempt_row`."""
 CALL = (
@@ -152,6 +158,7 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         *_counts(tokens), int(tokens.is_estimated), _money(ended.cost_nanousd),
         _money(attempt.most_nanousd), ended.price_since, ended.price_source, ended.error_type, ended.status_code,
         _text(ended.service), _text(begun.agent), _text(tokens.more), _count(ended.uncounted_tokens),
+        _money(ended.taken_nanousd),
     )  # fmt: skip
 
 
@@ -205,6 +212,8 @@ class RollUps:
             part[10] += 1
             part[11] += most or 0
             part[12] += most is None
+            taken = _money(ended.taken_nanousd)
+            part[16] += (most if taken is None else taken) or 0
 
     def take(self) -> list[tuple[Any, ...]]:
         """The rows to add, in an order that all writers keep to."""

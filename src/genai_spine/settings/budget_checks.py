@@ -1,18 +1,27 @@
-"""What can be wrong with budgets that are written well: no such time zone, workers that do not count together."""
+"""What can be wrong with budgets that are written well: no such time zone, a name that is taken, workers that do not
+count together, calls that are deleted while they still count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from genai_spine.settings.explain import Problem
+from genai_spine.settings.budgets import MOST_USD
+from genai_spine.settings.explain import Problem, did_you_mean
 
 if TYPE_CHECKING:
+    from genai_spine.settings.budgets import BudgetSettings
     from genai_spine.settings.tree import CostsSettings, Settings
 
 WINDOWS = {"_daily": "day", "_monthly": "month"}
 """The endings of `costs.limits`, and their windows."""
+BY_PROVIDER = "by_provider"
+"""The name of what counts each provider's costs (`costs.track_by_provider`)."""
+COST_LIMIT = "cost_limit"
+"""The name of the limit that a request sets for itself."""
+_LONGEST_DAYS = {"day": 1, "week": 7, "month": 31, "total": inf}
 
 
 def has_budgets(costs: CostsSettings) -> bool:
@@ -42,17 +51,53 @@ def problems(settings: Settings) -> Iterator[Problem]:
     for name, limit in costs.limits.items():
         if not name.endswith(tuple(WINDOWS)):
             yield Problem(("costs", "limits", name), "expected <provider>_daily or <provider>_monthly")
-        elif not limit >= 0:
-            yield Problem(("costs", "limits", name), "expected an amount in USD, 0 or more")
+        elif not 0 <= limit <= MOST_USD:
+            yield Problem(("costs", "limits", name), f"expected an amount in USD, from 0 to {MOST_USD:,.0f}")
+    taken = _names_beside(costs)
     for name, budget in costs.budgets.items():
         if budget.limit_usd is None and budget.limit_tokens is None:
             yield Problem(("costs", "budgets", name), "limits nothing: set limit_usd or limit_tokens")
+        if name in taken:
+            yield Problem(("costs", "budgets", name), "another budget has this name: take another")
+        if (costs.mode if budget.mode is None else budget.mode) == "hard" and _is_forgotten(budget, settings):
+            yield Problem(("costs", "budgets", name), _FORGOTTEN)
     if has_budgets(costs) and settings.server.workers > 1 and counted_at(settings) is None:
         yield Problem(
             ("server", "workers"),
             "each worker would spend a whole budget of its own: set state.url (Redis), or a ledger.url of PostgreSQL, "
             "so that they count together",
         )
+
+
+def _names_beside(costs: CostsSettings) -> set[str]:
+    """The names of the budgets that are not in `costs.budgets`."""
+    names = {COST_LIMIT, *costs.limits}
+    if costs.track_by_provider:
+        names.add(BY_PROVIDER)
+    return names | {name for name in ("daily_limit", "monthly_budget") if getattr(costs, name) is not None}
+
+
+def _is_forgotten(budget: BudgetSettings, settings: Settings) -> bool:
+    """Whether what it is for is told by calls alone (ledger/spent.py), and those are deleted in its window."""
+    kept_days = settings.ledger.retention_days
+    if kept_days is None or kept_days >= _LONGEST_DAYS[budget.window]:
+        return False
+    parts = {name for name in _PARTS if getattr(budget, name) is not None or budget.each == name}
+    fits_many_tags = budget.tag is not None and budget.each != "tag" and is_pattern(budget.tag)
+    return fits_many_tags or (len(parts) > 1 and parts != {"provider", "model"})
+
+
+_PARTS = ("provider", "model", "agent", "tag")
+"""Of which the sums of days, all callers' and each caller's, tell one at a time; a model's name has its provider's."""
+_FORGOTTEN = (
+    "a restart would forget what was spent: the sums of days do not tell it, and calls are kept for less than its "
+    "window (ledger.retention_days)"
+)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it may fit more than one name."""
+    return any(mark in text for mark in "*?[")
 
 
 def _no_zone() -> Problem:
@@ -67,5 +112,12 @@ def warnings(settings: Settings) -> Iterator[str]:
         provider = name.rpartition("_")[0]
         if settings.providers.find(provider) is None:
             yield f"costs.limits.{name}: no provider {provider!r} is configured, so this limits nothing"
+    for name, budget in costs.budgets.items():
+        wanted = budget.provider
+        if wanted is not None and not is_pattern(wanted) and settings.providers.find(wanted) is None:
+            known = did_you_mean(wanted, settings.providers.by_id)
+            yield f"costs.budgets.{name}: no provider {wanted!r} is configured, so this limits nothing{known}"
+        if _is_forgotten(budget, settings):
+            yield f"costs.budgets.{name}: {_FORGOTTEN}"
     if settings.ledger.url is None:
         yield "costs: without ledger.url a restart forgets what was spent, and every budget begins anew"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, NoReturn
 
 import msgspec
@@ -52,6 +53,8 @@ def kind_of(value: Any) -> str:
             return "nothing"
         case bool():
             return "true or false"
+        case float() if not isfinite(value):
+            return "one that is infinite or NaN"
         case int() | float():
             return "a number"
         case str():

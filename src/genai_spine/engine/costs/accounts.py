@@ -92,7 +92,8 @@ class Account:
         attempt.cost_usd = cost_usd = priced.cost_usd if _may_cost(attempt) else Decimal(0)
         attempt.cost_nanousd = cost_nanousd = nanousd(cost_usd)
         status = status_of(attempt)
-        is_answer = status == "answered" and not record.is_closed  # a hedge may have been as quick
+        # A hedge may have been as quick, and the caller may have left the answer to others.
+        is_answer = status == "answered" and not record.is_closed and not record.is_left
         is_all = is_answer and len(record.attempts) == 1
         ended = Ended(
             id=self.id,
@@ -110,6 +111,7 @@ class Account:
             most_nanousd=self._bound(attempt, self._asks, usage) if cost_nanousd is None else None,
             uncounted_tokens=_uncounted(attempt, usage) if attempt.reservation is not None else None,
             call_s=time.monotonic() - record.begun_s if is_all else None,
+            taken_nanousd=_taken(attempt, usage) if cost_nanousd is None else None,
         )
         self._asks = nothing
         if is_answer:
@@ -201,6 +203,16 @@ def _uncounted(attempt: Attempt, usage: TokenUsage | None) -> int | None:
         return None
     counted = 0 if usage is None else (usage.input_tokens or 0) + (usage.output_tokens or 0)
     return max(0, attempt.reservation.held_tokens - counted)
+
+
+def _taken(attempt: Attempt, usage: TokenUsage | None) -> int | None:
+    """As `spending.settle` takes it for spent."""
+    if attempt.reservation is None or (held := attempt.reservation.held_nanousd) is None:
+        return None
+    if usage is None:
+        return held
+    counted = attempt.target.provider.priced(attempt.target.choice.model or "", usage).cost_usd
+    return max(held, nanousd(counted) or 0)
 
 
 def _may_cost(attempt: Attempt) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from genai_spine.engine.routing.request_facts import expected, input_tokens
+from genai_spine.model import accept
 from genai_spine.model.embedding import EmbeddingRequest
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool
@@ -37,6 +38,9 @@ _SEARCHES_PER_DOCUMENTS = 100
 """Documents in what Cohere charges as one search."""
 _MARKS = (*(mark for marks in MARKS.values() for mark in marks), b"_search", b"_fetch", b"google", b"mcp", b"plugins")
 """Without one of these words in it a body of no dialect holds media or tools of the provider's."""
+_KEPT = ("cachedContent", "cached_content", "previous_response_id", "conversation")
+"""Gemini's and OpenAI's names for what the provider keeps of a prompt, which counts as input like the rest."""
+_KEPT_BYTES = tuple(f'"{name}"'.encode() for name in _KEPT)
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 _count = msgspec.json.Decoder(int | None)
@@ -59,7 +63,8 @@ def asks_of_exchange(exchange: Exchange) -> Asks:
     body, members = exchange.body, exchange.peek.members
     if not exchange.is_plain() and any(mark in body for mark in _MARKS):
         with suppress(InvalidRequest):  # who answers will say what is wrong with it
-            return asks_of(exchange.request)
+            asks = asks_of(exchange.request)
+            return msgspec.structs.replace(asks, has_kept_prompt=True) if _names_kept(members) else asks
     try:
         max_tokens, answers = _limits(members)
     except msgspec.DecodeError:
@@ -70,7 +75,12 @@ def asks_of_exchange(exchange: Exchange) -> Asks:
         max_tokens=max_tokens,
         answers=answers,
         service=_service(members),
+        has_kept_prompt=_names_kept(members),
     )
+
+
+def _names_kept(members: Mapping[str, Any]) -> bool:
+    return any(name in members for name in _KEPT)
 
 
 def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
@@ -107,7 +117,7 @@ def asks_of(request: CompletionRequest) -> Asks:
     media = media_count(request)
     hosted = sum(isinstance(tool, ProviderTool) for tool in request.tools)
     length = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts_of(request))
-    length += len(msgspec.json.encode((request.tools, request.output_schema, request.extra)))
+    length += len(accept.encoded((request.tools, request.output_schema, request.extra)))
     added = _ADDED if request.tools or media else _ADDED_TO_CHAT
     most = length + added + 20 * len(request.messages) + _MOST_OF_MEDIA * media + _PER_HOSTED_TOOL * hosted
     return Asks(
@@ -117,6 +127,7 @@ def asks_of(request: CompletionRequest) -> Asks:
         answers=max(1, request.n or 1),
         has_media=bool(media),
         searches=_SEARCHES * bool(hosted),
+        has_kept_prompt=any(name in bytes(raw) for raw in (request.extra or {}).values() for name in _KEPT_BYTES),
     )
 
 

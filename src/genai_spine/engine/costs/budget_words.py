@@ -11,9 +11,7 @@ from genai_spine.ledger.reading import usd
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Subject, Tally, Unfitting, moment
 from genai_spine.policy.budget_need import LEAST_ANSWER, Amount, Need
-
-COST_LIMIT = "cost_limit"
-"""The name of the limit that a request sets for itself."""
+from genai_spine.settings.budget_checks import COST_LIMIT
 
 
 class BudgetStatus(msgspec.Struct, frozen=True, kw_only=True):

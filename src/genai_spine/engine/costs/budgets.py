@@ -24,6 +24,7 @@ from genai_spine.engine.costs.budget_words import BudgetStatus as BudgetStatus
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel, Fitting, Span, Subject, Tally, Unfitting, fit, span_of
 from genai_spine.policy.budget_need import Amount, Lengths, Need
+from genai_spine.settings.budget_checks import COST_LIMIT
 
 if TYPE_CHECKING:
     from genai_spine.engine.costs.shared_budgets import SharedBudgets
@@ -64,6 +65,12 @@ class Reservation:
         if need.tariff is None and not need.is_free:
             return None
         return need.most(need.most_output if self.max_tokens is None else self.max_tokens).nanousd
+
+    @property
+    def held_nanousd(self) -> int | None:
+        """How much is set aside, in the budget that wants the most; None where there is but the request's own limit."""
+        held = zip(self.tallies, self.amounts, strict=True)
+        return max([amount.nanousd for tally, amount in held if tally.budget.name != COST_LIMIT], default=None)
 
     @property
     def held_tokens(self) -> int:
@@ -172,7 +179,7 @@ class Budgets:
         return await self._wait(outcome, subject, need, own, longest_s)
 
     def _refusal(self, refused: Unfitting, subject: Subject, need: Need) -> BudgetExceeded:
-        if refused.why == "exhausted" and refused.tally.budget.name != budget_words.COST_LIMIT:
+        if refused.why == "exhausted" and refused.tally.budget.name != COST_LIMIT:
             for level in refused.tally.refused():
                 self._told_of(refused.tally.level(level))
         return budget_words.exceeded(refused, subject, need, self._clock())
@@ -343,11 +350,12 @@ class Budgets:
                     found.append(budget_words.status_of(tally))
         return found
 
-    async def refresh(self) -> None:
-        """Ask the server that counts for all processes how the sums stand, where there is one."""
+    async def refresh(self, *, as_guest: bool = False) -> None:
+        """Ask the server that counts for all processes how the sums stand, where there is one; a guest, which spends
+        nothing, tells it nothing either."""
         if self.shared is not None:
             self.status()
-            await self.shared.look(list(self._tallies.values()))
+            await self.shared.look(list(self._tallies.values()), as_guest=as_guest)
 
     def why_not(self, subject: Subject) -> str | None:
         """Why nothing more may be spent on this, where a budget is used up."""
@@ -359,9 +367,9 @@ class Budgets:
     # ------------------------------------------------------------ levels
 
     def tell(self, tallies: Sequence[Tally]) -> None:
-        """Those who are to know of levels that were reached."""
+        """Those who are to know of levels that were reached, but for a request's own limit: that is its caller's."""
         for tally in tallies:
-            if tally.reaches_level:
+            if tally.reaches_level and tally.budget.name != COST_LIMIT:
                 for level in tally.levels_reached():
                     self._told_of(tally.level(level))
 

@@ -18,13 +18,12 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genai_spine.engine.costs.budget_words import COST_LIMIT
 from genai_spine.engine.limits.redis_line import RedisLine
 from genai_spine.engine.limits.redis_state import PREFIX
 from genai_spine.engine.limits.server_line import Command, ServerLine
 from genai_spine.policy.budget import BudgetLevel, Fitting, Subject, Tally, Unfitting, fit
 from genai_spine.policy.budget_need import Amount, Need
-from genai_spine.settings.budget_checks import is_postgres
+from genai_spine.settings.budget_checks import COST_LIMIT, is_postgres
 
 if TYPE_CHECKING:
     from genai_spine.engine.costs.budgets import Budgets, Reservation
@@ -35,6 +34,8 @@ _KEPT_S = 86_400.0
 _MOST_TRIES = 10
 _MOST_AT_ONCE = 100
 """Tallies in one look."""
+_GUEST = "guest"
+"""The name of every process that only looks."""
 _NUMBERS = 4
 """That the server tells of each budget: spent and held, in nano-dollars and tokens."""
 
@@ -71,12 +72,17 @@ class SharedBudgets:
     async def close(self) -> None:
         await self._line.close()
 
-    async def look(self, tallies: Sequence[Tally]) -> None:
-        """Let these tallies know how the server's sums stand."""
+    async def look(self, tallies: Sequence[Tally], *, as_guest: bool = False) -> None:
+        """Let these tallies know how the server's sums stand.
+
+        What a process knows raises the sums. A guest only looks: it tells of nothing, and keeps what it knows itself
+        of sums that are still to begin.
+        """
         for begin in range(0, len(tallies), _MOST_AT_ONCE):
             some = tallies[begin : begin + _MOST_AT_ONCE]
-            if (answer := await self._ask("look", "", some, (Amount(0, 0),) * len(some))) is not None:
-                self._hear(some, answer[1:], _NUMBERS)
+            nothing = (Amount(0, 0),) * len(some)
+            if (answer := await self._ask("look", "", some, nothing, as_guest=as_guest)) is not None:
+                self._hear(some, answer[1:], _NUMBERS, keeps_own=as_guest)
 
     # ------------------------------------------------------------ taking
 
@@ -105,10 +111,12 @@ class SharedBudgets:
             fitting, is_fresh = fit(tallies, need), True
         return Unfitting(tallies[0], "reserved")
 
-    async def _ask(self, action: str, id: str, tallies: Sequence[Tally], amounts: Sequence[Amount]) -> list[str] | None:
+    async def _ask(
+        self, action: str, id: str, tallies: Sequence[Tally], amounts: Sequence[Amount], *, as_guest: bool = False
+    ) -> list[str] | None:
         if self._line.is_away:
             return None
-        args: list[Any] = [action, id, self._lease_us, self._process]
+        args: list[Any] = [action, id, self._lease_us, _GUEST if as_guest else self._process]
         alone = {tally: self._alone.pop(tally) for tally in tallies if tally in self._alone} if self._alone else {}
         for tally, amount in zip(tallies, amounts, strict=False):
             budget, more = tally.budget, alone.get(tally, Amount(0, 0))
@@ -117,8 +125,8 @@ class SharedBudgets:
                 -1 if budget.limit_tokens is None else budget.limit_tokens,
                 amount.nanousd,
                 amount.tokens,
-                tally.spent_nanousd + tally.reserved_nanousd,
-                tally.spent_tokens + tally.reserved_tokens,
+                0 if as_guest else tally.spent_nanousd + tally.reserved_nanousd,
+                0 if as_guest else tally.spent_tokens + tally.reserved_tokens,
                 more.nanousd,
                 more.tokens,
                 _forgotten_ms(tally),
@@ -184,11 +192,12 @@ class SharedBudgets:
 
         self._line.send(Command(self._keys(tallies), args, undo=heard))
 
-    def _hear(self, tallies: Sequence[Tally], answer: Sequence[str], width: int) -> None:
-        """How the server's sums stand."""
+    def _hear(self, tallies: Sequence[Tally], answer: Sequence[str], width: int, *, keeps_own: bool = False) -> None:
+        """How the server's sums stand; `keeps_own`: of which it knows nothing, what this process knows stays."""
         for index, tally in enumerate(tallies):
             numbers = [int(number) for number in answer[width * index : width * index + _NUMBERS]]
-            tally.spent_nanousd, tally.spent_tokens, tally.reserved_nanousd, tally.reserved_tokens = numbers
+            if any(numbers) or not keeps_own:
+                tally.spent_nanousd, tally.spent_tokens, tally.reserved_nanousd, tally.reserved_tokens = numbers
 
     def _add_alone(self, tally: Tally, amount: Amount) -> None:
         if tally.budget.name != COST_LIMIT:

@@ -14,7 +14,9 @@ from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING
 
-from genai_spine.engine.costs.budget_words import COST_LIMIT, named
+import msgspec
+
+from genai_spine.engine.costs.budget_words import named
 from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.ledger.opening import NoLedgerYet, open_reader
 from genai_spine.ledger.spent import read_spent
@@ -26,7 +28,7 @@ from genai_spine.policy.budget_need import Asks, Need, need_of
 from genai_spine.policy.cost import NANO_PER_USD, nanousd
 from genai_spine.policy.route import Choice
 from genai_spine.settings import Settings
-from genai_spine.settings.budget_checks import WINDOWS, counted_at, has_budgets
+from genai_spine.settings.budget_checks import BY_PROVIDER, COST_LIMIT, WINDOWS, counted_at, has_budgets
 from genai_spine.settings.budgets import MOST_USD
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ logger = logging.getLogger(__name__)
 _UNREADABLE = "what was spent of the budgets cannot be read from the ledger (ledger.url)"
 LETTERS_PER_TOKEN = 4
 _MOST_MODELS = 10_000
-BY_PROVIDER = "by_provider"
-"""Counts what each provider costs a day (`costs.track_by_provider`), and limits nothing."""
+_LARGEST_WINDOW = 2**21
+"""Tokens; of the models of a service that keeps prompts."""
 
 
 class Spending:
@@ -106,6 +108,9 @@ class Spending:
         standing = provider.standing(choice.model)
         learned = self.budgets.lengths.p95((choice.provider, choice.model or ""))
         limit = self._limit_of(target)
+        if asks.has_kept_prompt:
+            window = provider.card(choice.model).context_window or _LARGEST_WINDOW
+            asks = msgspec.structs.replace(asks, most_input=max(asks.most_input, window))
         need = need_of(asks, standing.price, limit, learned, self._total_s)
         if asks.service is not None and (price := standing.services.get(asks.service)) is not None:
             # What is asked for may not be how it is served: the dearer of the two is set aside.
@@ -229,8 +234,8 @@ def notice_of(reservation: Reservation) -> Notice | None:
 class Meter:
     """Reads along while an answer streams: one that is longer than what was set aside for it needs more, or is cut.
 
-    Tokens are estimated by letters. Of a hard budget the most was set aside, so only a provider that does not keep to
-    `max_tokens` gets there, and the estimate must not cut one that does.
+    Tokens are estimated by letters. Where the most was set aside, as always of a hard budget, only a provider that does
+    not keep to `max_tokens` gets there, and the estimate must not cut one that does.
     """
 
     __slots__ = ("_letters", "_per_step", "_reservation", "_step")
@@ -238,7 +243,9 @@ class Meter:
     def __init__(self, reservation: Reservation) -> None:
         self._reservation = reservation
         self._step = max(1, reservation.output_tokens)
-        slack = 4 if any(tally.budget.is_hard for tally in reservation.tallies) else 1
+        need = reservation.need
+        is_most = reservation.output_tokens >= need.most_output and not need.is_unbounded
+        slack = 4 if is_most or any(tally.budget.is_hard for tally in reservation.tallies) else 1
         self._per_step = self._step * LETTERS_PER_TOKEN * slack
         self._letters = self._per_step
 
@@ -249,16 +256,18 @@ class Meter:
             self._reservation.grow(self._step)
             self._letters += self._per_step
 
-    def add_bytes(self, data: bytes) -> None:
-        """A piece of a stream in whatever dialect. Raises: as `add`."""
-        self.add(sum(map(len, _SAID.findall(data))))
+    def add_bytes(self, data: bytes, dialect: str) -> None:
+        """A piece of a stream. Raises: as `add`."""
+        self.add(sum(map(len, _SAID_IN.get(dialect, _SAID).findall(data))))
 
 
 _SAID = re.compile(
     rb'"(?:content|text|delta|thinking|partial_json|arguments|response|reasoning|reasoning_content)"\s*:\s*'
     rb'"((?:[^"\\]|\\.)*)"'
 )
-"""The texts of an answer's pieces, in any dialect."""
+"""The texts of an answer's pieces, in most dialects."""
+_SAID_IN = {"openai_responses": re.compile(rb'"delta"\s*:\s*"((?:[^"\\]|\\.)*)"')}
+"""In one that says every piece again, at the end of its part, of its item and of the whole."""
 
 
 async def metered(
