@@ -80,6 +80,8 @@ def test_pictures_and_files_are_seen(configured: Place) -> None:
     [
         (["--image", "no.png"], "No such file"),
         (["--image", "spine.toml"], "no PNG"),
+        (["--image", "page.png"], "no PNG"),
+        (["--image", "empty.heic"], "no PNG"),
         (["--file", "dot"], "--image"),
         (["--file", "home"], "Is a directory"),
         (["--schema", "{"], "no JSON"),
@@ -91,6 +93,8 @@ def test_pictures_and_files_are_seen(configured: Place) -> None:
 def test_what_cannot_be_read_is_one_line(configured: Place, options: list[str], word: str) -> None:
     (configured.path / "dot").write_bytes(PNG)
     configured.write("[1]", "list.json")
+    configured.write("<html>", "page.png")
+    configured.write("", "empty.heic")
     result = configured.run("chat", *options, "look")
     assert result.code == 1
     assert len(result.err.splitlines()) == 1

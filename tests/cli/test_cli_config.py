@@ -4,6 +4,7 @@ import json
 import tomllib
 
 import jsonschema
+import pytest
 import yaml
 from spine_process import CANARY, Place
 
@@ -17,6 +18,7 @@ api_key = "${OPENAI_API_KEY}"
 [providers.fast]
 type = "groq"
 api_key = "gsk"
+model = "openai/gpt-oss-120b"
 """
 BAD = """
 [server]
@@ -70,7 +72,7 @@ def test_success_as_json(place: Place) -> None:
 
 
 def test_warnings_do_not_fail(place: Place) -> None:
-    place.write('[costs]\ndaily_limit = 10\n[providers.gemini]\napi_key = "x"\n')
+    place.write('[costs]\ndaily_limit = 10\n[providers.gemini]\napi_key = "x"\nmodel = "m"\n')
     result = place.run("config", "check", GENAI_OPENIA_API_KEY="x")
     assert result.code == 0
     assert result.err.count("warning: ") == 2
@@ -108,12 +110,16 @@ def test_show_has_no_secret_and_can_be_loaded_again(place: Place) -> None:
 
 def test_what_keeps_a_provider_from_being_asked_is_one_line_each(place: Place) -> None:
     lacking = {
-        "gemini": ("", "has no key: set GEMINI_API_KEY or GOOGLE_API_KEY"),
+        "gemini": ('model = "m"', "has no key: set GEMINI_API_KEY or GOOGLE_API_KEY"),
         "azure": ("", "needs resource, a part of its address: set AZURE_OPENAI_ENDPOINT or providers.azure.resource"),
         "vertex_anthropic": ('project = "p"', "needs location, a part of its address: set CLOUD_ML_REGION"),
         "vertex": (
             'project = "p"\ncredentials_file = "no-such.json"',
             "has no credentials: credentials file no-such.json: No such file or directory",
+        ),
+        "openai": (
+            'api_key = "k"\nmodel = "m"\nca_file = "no-such.pem"',
+            "cannot read the CA file 'no-such.pem': No such file or directory",
         ),
     }
     place.write("\n".join(f"[providers.{id}]\n{line}" for id, (line, _) in lacking.items()))
@@ -134,6 +140,56 @@ def test_what_only_making_a_provider_finds_is_a_problem(place: Place) -> None:
     assert result.err.startswith("Error: providers.gemini.safety_settings: expected a table such as")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[server]\nhost = "0.0.0.0"', 'will not listen on "0.0.0.0" without a key (server.api_keys)'),
+        ('[ledger]\nurl = "mysql://x"', "ledger.url has the scheme 'mysql'"),
+        ('[cache]\nurl = "file.db"', "cache.url has the scheme 'file.db'"),
+        ('[state]\nurl = "redis//x"', "state.url: "),
+        ('[providers."a/b"]\ntype = "simulated"', "spine.toml:2: providers.a/b: cannot be a provider's id"),
+        ('[providers.""]\ntype = "simulated"', "spine.toml:2: providers.: cannot be a provider's id"),
+    ],
+    ids=["exposed", "ledger", "cache", "state", "slash", "nameless"],
+)
+def test_what_keeps_the_gateway_from_starting_is_a_problem(place: Place, text: str, words: str) -> None:
+    place.write(f"[providers.simulated]\n{text}\n")
+    result = place.run("config", "check")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"Error: {words}")
+    assert result.err.count("Error: ") == 1
+    told = json.loads(place.run("config", "check", "--json").out)
+    assert (told["ok"], len(told["problems"])) == (False, 1)
+
+
+def test_a_default_model_that_is_retired_is_a_warning(place: Place) -> None:
+    place.write(
+        '[providers.anthropic]\napi_key = "k"\n[providers.named]\ntype = "anthropic"\nmodel = "m"\napi_key = "k"\n'
+    )
+    told = "claude-3-5-sonnet-20241022 was retired on 2025-10-28: set providers.anthropic.model"
+    result = place.run("config", "check")
+    assert result.code == 0
+    assert result.err == f"warning: providers.anthropic: for requests that name no model: {told}\n"
+    listed = place.run("providers")
+    assert "claude-3-5-sonnet-20241022 (retired)" in listed.out
+    assert listed.err == f"warning: anthropic: {told}\n"
+
+
+def test_a_check_opens_and_writes_nothing(place: Place) -> None:
+    place.write('[providers.simulated]\n[ledger]\nurl = "sqlite:///l.db"\n[cache]\nurl = "sqlite:///c.db"\n')
+    before = sorted(place.path.iterdir())
+    assert place.run("config", "check").code == 0
+    assert sorted(place.path.iterdir()) == before
+
+
+def test_one_file_is_checked_or_shown(place: Place) -> None:
+    place.write(GOOD)
+    for command in ("check", "show"):
+        result = place.run("config", command, "-c", "other.toml", "spine.toml", OPENAI_API_KEY="k")
+        assert result.code == 2
+        assert "name one file: spine.toml, or --config other.toml" in result.err
+
+
 def test_the_file_may_be_named_as_everywhere_else(place: Place) -> None:
     place.write(GOOD, "other.toml")
     assert "settings from other.toml" in place.run("config", "check", "-c", "other.toml", OPENAI_API_KEY="k").out
@@ -141,13 +197,15 @@ def test_the_file_may_be_named_as_everywhere_else(place: Place) -> None:
 
 
 def test_a_safety_setting_that_gemini_is_not_known_to_have_is_a_warning(place: Place) -> None:
-    place.write('[providers.gemini]\napi_key = "k"\nsafety_settings = { HARM_CATEGORY_RUDE = "BLOCK_NONE" }')
+    place.write(
+        '[providers.gemini]\napi_key = "k"\nmodel = "m"\nsafety_settings = { HARM_CATEGORY_RUDE = "BLOCK_NONE" }'
+    )
     told = place.run("config", "check").err.splitlines()
     assert len(told) == 1
     assert told[0].startswith("warning: providers.gemini.safety_settings: Gemini is not known to have")
     assert '"HARM_CATEGORY_RUDE", but HARM_CATEGORY_' in told[0]
     listed = '[{ category = "HARM_CATEGORY_HARASSMENT", threshold = "BLOCK_SOME" }]'
-    place.write(f'[providers.gemini]\napi_key = "k"\nsafety_settings = {listed}')
+    place.write(f'[providers.gemini]\napi_key = "k"\nmodel = "m"\nsafety_settings = {listed}')
     result = place.run("config", "check")
     assert result.code == 0, "Google may know more than we do"
     assert 'have "BLOCK_SOME", but BLOCK_LOW_AND_ABOVE, ' in result.err

@@ -95,6 +95,12 @@ def test_what_is_to_be_forgotten_is_and_what_it_cost_stays(ledger: Place) -> Non
     assert json.loads(ledger.run("logs", "req_1", "--json").out)["attempts"][0]["cost_usd"] == "0.000000003"
 
 
+def test_a_slip_is_not_taken_for_a_deletion(ledger: Place) -> None:
+    slip = ledger.run("logs", "--forget", "req_11")
+    assert (slip.code, slip.out) == (1, "")
+    assert slip.err == "Error: no call req_11 is in the ledger: `spine logs` lists the last ones\n"
+
+
 @pytest.mark.parametrize("option", ["--content", "--forget"])
 def test_both_are_of_one_call(ledger: Place, option: str) -> None:
     refused = ledger.run("logs", option)

@@ -161,6 +161,17 @@ def test_what_the_traffic_would_have_cost_elsewhere(ledger: Place) -> None:
     assert rows[0]["attempts"] == "4"
 
 
+def test_a_spreadsheet_gets_amounts_and_no_formula(here: Here) -> None:
+    database = SqliteDatabase(here.place.path / "spine.db")
+    for number, model in enumerate(("=1+1", "m\r=HYPERLINK(A1)", "-1+A2")):
+        database.enter(Matching().take(entries_of(f"req_f{number}", provider="mine", model=model, cost=9_000_000)))
+    database.close()
+    told = here.run("reprice", "--provider", "mine", "--csv").stdout
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(told, newline=""))}
+    assert set(rows) == {"tune", "'=1+1", "m\ufffd=HYPERLINK(A1)", "'-1+A2"}
+    assert {row["difference_usd"] for row in rows.values()} == {"-0.0078"}
+
+
 def test_a_model_to_compare_with_that_there_is_none_is_told(here: Here) -> None:
     for model, code, said in (
         ("gpt-4o", 2, "PROVIDER/MODEL"),

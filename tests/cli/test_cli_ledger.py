@@ -74,6 +74,14 @@ def test_usage_as_csv_gives_a_spreadsheet_no_formula(ledger: Place) -> None:
     assert {row["cost_usd"] for row in rows} == {"0.0015"}
 
 
+@pytest.mark.parametrize("command", ["usage", "usage --forecast", "costs whatif --model openai/gpt-5"])
+def test_figures_come_in_one_form(ledger: Place, command: str) -> None:
+    for options in (("--json", "--csv"), ("--csv", "--json")):
+        refused = ledger.run(*command.split(), *options)
+        assert (refused.code, refused.out) == (2, "")
+        assert "--json or --csv: one at a time" in refused.err
+
+
 def test_logs_lists_the_last_calls_and_shows_one_with_its_arithmetic(ledger: Place) -> None:
     listed = ledger.run("logs")
     assert [line.split()[2] for line in listed.out.splitlines()[1:]] == ["req_1", "req_2", "req_3"]

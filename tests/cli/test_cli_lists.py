@@ -129,6 +129,14 @@ def test_a_terminal_gets_a_table_with_colour_and_no_color_takes_it_away(place: P
         assert "\x1b" not in terminal.screen
 
 
+def test_a_narrow_terminal_breaks_lines_and_not_words(place: Place) -> None:
+    place.write('[providers.anthropic]\napi_key = "k"\nmodel = "m"\n')
+    with place.terminal("providers", COLUMNS="40") as terminal:
+        assert terminal.wait() == 0
+        for word in ("anthropic", "configured", "https://api.", "default model"):
+            assert word in terminal.screen
+
+
 def test_a_hostile_name_in_a_list_is_neutralised(place: Place) -> None:
     place.write('[providers.openai]\napi_key = "k"\nmodels = ["\\u001b]0;evil\\u0007"]\n')
     result = place.run("models")

@@ -181,10 +181,11 @@ def test_a_reader_who_has_left_is_no_error(place: Place) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
-def test_a_full_disk_is_one_line(place: Place) -> None:
+@pytest.mark.parametrize("arguments", [("config", "schema"), ("--help",), ("--version",)], ids=" ".join)
+def test_a_full_disk_is_one_line(place: Place, arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*SPINE, "config", "schema"],
+            [*SPINE, *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             cwd=place.path,
@@ -194,6 +195,19 @@ def test_a_full_disk_is_one_line(place: Place) -> None:
     assert done.returncode == 1
     assert b"No space left" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["--help", "config show", "providers --all", "chat --provider simulated hi"])
+def test_a_closed_output_is_no_fault(place: Place, command: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{' '.join(SPINE)} {command} >&-"],
+        capture_output=True,
+        cwd=place.path,
+        env=place.environ(),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert b"Error" not in done.stderr
 
 
 def test_closed_streams_and_no_home_are_survived(configured: Place) -> None:

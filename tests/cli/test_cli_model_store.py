@@ -58,9 +58,11 @@ def test_update_show_ps_copy_and_delete(configured: Place, simulator: Simulator)
     assert configured.run("models", "copy", "sim-echo", "mine").code == 0
     assert configured.run("models", "delete", "mine").code == 0
     assert simulator.received[-1].method == "DELETE"
-    missing = configured.run("models", "show", "no-such")
-    assert missing.code == 1
-    assert "not found" in missing.err
+    for command in ("show", "delete"):
+        missing = configured.run("models", command, "no-such")
+        assert missing.code == 1
+        assert "not found" in missing.err
+        assert missing.err.endswith("`spine models` lists the models there are\n")
 
 
 def test_the_list_is_still_what_models_alone_gives(configured: Place) -> None:

@@ -89,6 +89,9 @@ class PathApp:
             case "/silent":
                 await read_body(receive)
                 await asyncio.sleep(60)
+            case "/unhurried":
+                await asyncio.sleep(0.6)
+                await answer(send, 200, b"")
             case "/refuse":
                 await answer(send, 413, b"too large")
             case "/stream":

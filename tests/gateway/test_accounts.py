@@ -99,6 +99,7 @@ def test_each_key_sees_its_own(tmp_path: Path) -> None:
         ("/v1/usage?from=2026-01-01", "from"),
         ("/v1/requests?limit=0", "limit"),
         ("/v1/requests?limit=9999", "limit"),
+        ("/v1/requests?limit=000000001" + "0" * 5_000, "limit"),
         ("/v1/requests?before=x:y", "before"),
     ],
 )

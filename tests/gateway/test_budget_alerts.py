@@ -40,8 +40,9 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-def chat(running: RunningGateway) -> int:
-    body = json.dumps({"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5})
+def chat(running: RunningGateway, **more: Any) -> int:
+    said = [{"role": "user", "content": "hi"}]
+    body = json.dumps({"model": "openai/gpt-4o", "messages": said, "max_tokens": 5, **more})
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(f"{running.url}/v1/chat/completions", body.encode(), headers)
     try:
@@ -67,3 +68,21 @@ def test_the_webhook_hears_of_each_level_once_also_after_a_restart(tmp_path: Pat
         told = sorted((each["type"], each["data"]["budget"], each["data"]["limit_usd"]) for each in heard)
     assert len(statuses) >= 2
     assert told == [("budget.limit", "daily_limit", "0.0004"), ("budget.threshold", "daily_limit", "0.0004")]
+
+
+def test_a_callers_own_limit_is_none_of_the_operators_business(tmp_path: Path) -> None:
+    with running_simulator() as simulator, receiver() as (url, heard):
+        settings = {
+            "providers": {
+                "up": {
+                    "type": "openai_compatible",
+                    "base_url": simulator.urls.openai,
+                    "cost": {"input_cost_per_1m": 10, "output_cost_per_1m": 50},
+                }
+            },
+            "ledger": {"url": f"sqlite:///{tmp_path}/spine.db"},
+            "costs": {"budgets": {"all": {"limit_usd": 0.006}}, "alerts": {"webhook": url}},
+        }
+        with running_gateway(settings) as running:  # the answer costs more than 0.8 of both limits
+            assert chat(running, model="up/sim-long-100", max_tokens=100, cost_limit=0.006) == 200
+    assert {each["data"]["budget"] for each in heard} == {"all"}

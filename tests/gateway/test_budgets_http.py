@@ -195,6 +195,17 @@ def test_a_hard_budget_caps_the_answer_and_says_so(simulator: Simulator) -> None
             assert Decimal("0.003") < Decimal(stand(running, "daily_limit")["spent_usd"]) <= Decimal("0.005")
 
 
+def test_a_hard_budget_has_room_for_a_prompt_that_the_provider_keeps_or_refuses_it(simulator: Simulator) -> None:
+    given = settings(simulator, {"daily_limit": 1, "mode": "hard"})
+    given["providers"]["gemini"] = {"api_key": "unused", "base_url": simulator.urls.gemini}
+    with running_gateway(given) as running:
+        path = "/v1beta/models/gemini%2Fgemini-2.5-pro:generateContent"
+        body = {**CALLS["gemini"][1], "generationConfig": {"maxOutputTokens": 100}}
+        assert post(running, path, body).status == 200
+        refused = post(running, path, {**body, "cachedContent": "cachedContents/abc"})
+        assert refused.status == 402 and "has not enough left for a call that may need" in refused.text
+
+
 def test_an_answer_that_fits_is_relayed_as_it_was_asked_for(simulator: Simulator) -> None:
     with running_gateway(settings(simulator, {"daily_limit": 9, "mode": "hard"})) as running:
         told = chat(running, max_tokens=500, something_new={"a": 1})
@@ -278,6 +289,26 @@ def test_a_stream_is_cut_with_an_error_where_the_rest_of_it_would_not_fit(
         assert Decimal("0.01") < Decimal(stand(running, "daily_limit")["spent_usd"]) < Decimal("0.04")
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}),
+        ("/v1/responses", {"input": "hello", "max_output_tokens": 100}),
+    ],
+)
+@pytest.mark.parametrize("mode", ["expected", "hard"])
+def test_a_stream_that_keeps_to_its_limit_is_never_cut(
+    simulator: Simulator, mode: str, path: str, asked: dict[str, Any]
+) -> None:
+    given = settings(simulator, {"daily_limit": 0.008, "mode": mode})
+    given["providers"]["up"] = {**given["providers"]["up"], "type": "openai", "api_key": "sk-unused"}  # a relay
+    with running_gateway(given) as running:
+        told = post(running, path, {"model": "up/sim-long-100", "stream": True, **asked})
+        assert told.status == 200 and "budget" not in told.text, told.text[-900:]
+        wait_until(lambda: stand(running, "daily_limit")["reserved_usd"] == "0")
+        assert stand(running, "daily_limit")["spent_usd"] == str(COST)
+
+
 def test_a_stream_that_is_longer_than_expected_goes_on_where_there_is_room(simulator: Simulator) -> None:
     with running_gateway(settings(simulator, {"daily_limit": 5})) as running:
         told = chat(running, "up/sim-long-2500", stream=True)
@@ -318,6 +349,13 @@ def test_cost_limit_caps_the_answer_or_leaves_the_target_out(simulator: Simulato
         assert unknown.status == 402 and "the price of odd/x is not known" in unknown.text
         plain = chat(running, cost_limit=1, max_tokens=200)
         assert plain.status == 200 and "x-spine-notices" not in plain.headers
+
+
+@pytest.mark.parametrize("limit", ["NaN", "sNaN", "-Infinity", -1])
+def test_a_cost_limit_that_is_no_amount_is_refused(simulator: Simulator, limit: Any) -> None:
+    with running_gateway(settings(simulator, {})) as running:
+        told = post(running, "/v1/summarize", {"model": "up/x", "content": "some words", "cost_limit": limit})
+        assert told.status == 400 and "cost_limit: expected an amount in USD, 0 or more" in told.text
 
 
 def test_cost_limit_is_for_all_attempts_of_the_call(simulator: Simulator) -> None:
@@ -409,6 +447,22 @@ def test_a_hard_budget_has_spent_as_much_after_a_restart(simulator: Simulator, t
         assert Decimal(stand(running, "daily_limit")["spent_usd"]) <= 1
 
 
+def test_an_expected_budget_has_spent_as_much_after_a_restart(simulator: Simulator, tmp_path: Path) -> None:
+    budgets = {"both": {"limit_usd": 9, "window": "total", "provider": "up", "tag": "blue"}}  # no roll-up tells it
+    costs = {"daily_limit": 10, "budgets": budgets}
+    given = settings(simulator, costs, ledger={"url": f"sqlite:///{tmp_path / 'spine.db'}"})
+    with running_gateway(given) as running:
+        simulator.run("stall=20; for_s=20")
+        leave(running, max_tokens=64_000)  # it may have cost 3 USD
+        simulator.run("reset=mid-head")
+        assert chat(running, max_tokens=64_000, headers={"x-spine-tags": "blue"}).status == 502
+        wait_until(lambda: stand(running, "daily_limit")["reserved_usd"] == "0")
+        spent = {name: stand(running, name)["spent_usd"] for name in ("daily_limit", "both")}
+        assert Decimal("0.1") < Decimal(spent["daily_limit"]) < 1
+    with running_gateway(given) as running:
+        assert {name: stand(running, name)["spent_usd"] for name in spent} == spent
+
+
 def test_a_hard_budget_whose_ledger_cannot_be_read_does_not_start(simulator: Simulator, tmp_path: Path) -> None:
     path = tmp_path / "spine.db"
     hard, soft = (
@@ -428,6 +482,13 @@ def test_a_hard_budget_whose_ledger_cannot_be_read_does_not_start(simulator: Sim
         assert chat(running, max_tokens=100).status == 200
 
 
+TWO = {"limit_usd": 1, "provider": "sim", "agent": "a"}
+FORGETFUL: dict[str, Any] = {
+    "costs": {"budgets": {"x": {**TWO, "mode": "hard"}}},
+    "ledger": {"url": "sqlite:///spine.db", "retention_days": 30},
+}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -435,6 +496,19 @@ def test_a_hard_budget_whose_ledger_cannot_be_read_does_not_start(simulator: Sim
         ({"costs": {"budgets": {"x": {}}}}, "costs.budgets.x: limits nothing"),
         ({"costs": {"daily_limit": 1}, "server": {"workers": 2}}, "server.workers: each worker would spend a whole"),
         ({"costs": {"limits": {"openai_weekly": 1.0}}}, "expected <provider>_daily or <provider>_monthly"),
+        ({"costs": {"limits": {"openai_daily": 1e11}}}, "expected an amount in USD, from 0 to 9,000,000"),
+        ({"costs": {"daily_limit": float("nan")}}, "expected a number, got one that is infinite or NaN"),
+        *(
+            ({"costs": {"budgets": {name: {"limit_usd": 1}}, **costs}}, f"{name}: another budget has this name")
+            for name, costs in (
+                ("cost_limit", {}),
+                ("by_provider", {}),
+                ("daily_limit", {"daily_limit": 1}),
+                ("monthly_budget", {"monthly_budget": 1}),
+                ("sim_daily", {"limits": {"sim_daily": 1}}),
+            )
+        ),
+        (FORGETFUL, "costs.budgets.x: a restart would forget what was spent"),
     ],
 )
 def test_settings_that_cannot_hold_are_refused(given: dict[str, Any], said: str) -> None:

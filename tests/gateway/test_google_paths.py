@@ -79,6 +79,49 @@ def test_a_stream_that_breaks_ends_with_an_error(url: str) -> None:
     assert (last["error"]["code"], last["error"]["status"]) == (500, "INTERNAL")
 
 
+@pytest.mark.parametrize("query", ["", "?alt=json", "?$alt=json;enum-encoding=int"])
+@pytest.mark.parametrize("model", ["gemini/sim-echo", "anthropic/sim-echo"])
+def test_without_alt_sse_a_stream_is_an_array(url: str, model: str, query: str) -> None:
+    _, head, chunks = ask(f"{url}/v1beta/models/{model}:streamGenerateContent{query}", HI)
+    assert head["content-type"].startswith("application/json")
+    assert "".join(map(text_of, chunks)) == "You said: Hi"
+    assert len(chunks) == 4
+    assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
+
+
+def test_an_array_comes_element_by_element(url: str) -> None:
+    path = f"{url}/v1beta/models/gemini/sim-long-50+stall=6:streamGenerateContent"
+    with urlopen(Request(path, json.dumps(HI).encode(), {"x-goog-api-key": KEY}), timeout=10) as answer:
+        first = answer.readline()
+    assert first.startswith(b'[{"candidates"') and first.endswith(b"}\n")
+
+
+def test_errors_without_alt_sse_stand_in_an_array(url: str) -> None:
+    _, _, said = ask(f"{url}/v1beta/models/gemini/sim-long-50+error_at=6:streamGenerateContent", HI)
+    assert (said[0]["candidates"][0]["content"]["role"], said[-1]["error"]["code"]) == ("model", 500)
+    status, _, said = ask(f"{url}/v1beta/models/gemini/sim-echo+status=429:streamGenerateContent", HI)
+    assert (status, [each["error"]["status"] for each in said]) == (429, ["RESOURCE_EXHAUSTED"])
+
+
+def test_an_array_that_is_asked_for_again_is_the_same(url: str, running: tuple[Simulator, str]) -> None:
+    path = f"{url}/v1beta/models/gemini/sim-echo:streamGenerateContent"
+    answers = [ask(path, HI, idempotency_key="again")[2] for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert len(running[0].received) == 1
+
+
+@pytest.mark.parametrize("query", ["", "?alt=sse"])
+def test_the_simulators_stream_is_an_array_unless_asked_otherwise(running: tuple[Simulator, str], query: str) -> None:
+    base = running[0].urls.gemini
+    _, head, said = ask(f"{base}/models/sim-echo:streamGenerateContent{query}", HI)
+    if query:
+        assert head["content-type"].startswith("text/event-stream")
+    else:
+        assert "".join(map(text_of, said)) == "You said: Hi"
+        _, _, said = ask(f"{base}/models/sim-long-50+error_at=6:streamGenerateContent", HI)
+        assert said[-1]["error"]["code"] == 500
+
+
 def test_the_key_may_stand_in_the_query_of_these_paths_only(url: str) -> None:
     path = f"{url}/v1beta/models/gemini/sim-echo:generateContent"
     assert ask(f"{path}?key={KEY}", HI, x_goog_api_key="")[0] == 200
@@ -159,7 +202,7 @@ def test_where_google_answers_the_callers_bytes_go_through(
     simulator, _ = running
     method = "streamGenerateContent" if stream else "generateContent"
     body = {**HI, "aMemberOfTomorrow": {"exact": 0.10}}
-    status, _, said = ask(f"{url}/v1beta/models/gemini/sim-echo:{method}", body)
+    status, _, said = ask(f"{url}/v1beta/models/gemini/sim-echo:{method}{'?alt=sse' if stream else ''}", body)
     assert status == 200 and b"You" in (said if stream else json.dumps(said).encode())
     (received,) = simulator.received
     assert received.path.endswith(f"/models/sim-echo:{method}")

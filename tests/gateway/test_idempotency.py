@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from genai_spine.gateway import idempotency
+from genai_spine.gateway.idempotency import Idempotency
 from genai_spine.testing.fixtures import RunningGateway, running_gateway, running_simulator
 from genai_spine.testing.simulator import Simulator
 
@@ -116,3 +119,29 @@ def test_the_oldest_go_when_there_is_no_room(
     assert "idempotent-replayed" not in ask(gateway, "k0").headers
     assert ask(gateway, "k19").headers["idempotent-replayed"] == "true"
     assert len(simulator.received) == before + 1
+
+
+@pytest.mark.parametrize(("constant", "value"), [("MOST_BYTES", 2000), ("KEEP_S", 0.0)])
+async def test_one_that_is_still_under_way_keeps_no_other_from_going(
+    monkeypatch: pytest.MonkeyPatch, constant: str, value: float
+) -> None:
+    monkeypatch.setattr(idempotency, constant, value)
+    answers, has_begun, may_end = Idempotency(), asyncio.Event(), asyncio.Event()
+
+    async def ask(key: bytes) -> bool:
+        """Whether it was answered before."""
+        async with answers.once((None, "/", key), b"body") as once:
+            if key == b"slow":
+                has_begun.set()
+                await may_end.wait()
+            once.add(bytes(1000))
+            once.keep(b"", [])
+            return once.kept is not None
+
+    slow = asyncio.create_task(ask(b"slow"))
+    await has_begun.wait()
+    for number in range(5):
+        assert await ask(b"k%d" % number) is False
+    assert await ask(b"k0") is False
+    may_end.set()
+    assert await slow is False

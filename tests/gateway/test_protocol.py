@@ -382,6 +382,14 @@ def test_an_upgrade_is_ignored_and_the_body_is_read(server: Served, size: int) -
         assert read_response(sock).endswith(b"ok")
 
 
+def test_any_number_of_upgrades_may_come_at_once(server: Served) -> None:
+    raw = b"GET /plain HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    last = b"GET /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with server.connect() as sock:
+        sock.sendall(raw * 600 + last)
+        assert read_until_closed(sock).count(b"HTTP/1.1 200 OK") == 601
+
+
 def test_a_websocket_handshake_is_an_ordinary_get(server: Served) -> None:
     raw = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     assert status_of(server.ask(raw)) == 404
@@ -512,6 +520,27 @@ def test_fault_29_the_head_of_a_later_request_is_timed_too() -> None:
         time.sleep(0.5)  # idle is allowed
         sock.sendall(b"GET /plain HTTP/1.1\r\n")
         assert status_of(read_until_closed(sock)) == 408
+
+
+@pytest.mark.parametrize("size", [0, 70_000])
+def test_fault_29_a_head_that_begins_where_another_request_ends_is_timed_too(size: int) -> None:
+    with served(header_timeout=0.3, idle_timeout=30) as server, server.connect() as sock:
+        sock.sendall(b"POST /echo HTTP/1.1\r\nHost: local")
+        time.sleep(0.05)
+        sock.sendall(b"host\r\nContent-Length: %d\r\n\r\n%b" % (size, b"a" * size) + b"GET /plain HT")
+        response = read_until_closed(sock)
+        assert status_of(response) == 200
+        assert b"HTTP/1.1 408 " in response
+
+
+def test_fault_29_a_head_that_began_while_another_request_was_answered_is_timed_too() -> None:
+    with served(header_timeout=0.2, idle_timeout=30) as server, server.connect() as sock:
+        sock.sendall(GET % b"/unhurried")
+        time.sleep(0.05)
+        sock.sendall(b"GET /plain HT")
+        response = read_until_closed(sock)
+        assert status_of(response) == 200
+        assert b"HTTP/1.1 408 " in response
 
 
 def test_an_idle_connection_is_closed_at_idle_timeout() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from server_peers import GET, PathApp, eventually, read_response, read_until_closed, served, status_of
 
-from genai_spine.gateway.server import open_sockets
+from genai_spine.gateway.server import open_sockets, serve
 from genai_spine.model.errors import ConfigError
 from genai_spine.settings.tree import Secret, ServerSettings
 
@@ -89,6 +90,17 @@ def test_the_lifespan_begins_before_and_ends_after_serving() -> None:
         assert app.lifespan == ["lifespan.startup"]
     assert app.lifespan == ["lifespan.startup", "lifespan.shutdown"]
     assert app.draining
+
+
+async def test_serving_that_is_cancelled_ends_the_application_too() -> None:
+    app, is_ready = PathApp(), asyncio.Event()
+    settings = ServerSettings(host="127.0.0.1", port=0)
+    serving = asyncio.create_task(serve(lambda: app, settings, ready=lambda host, port: is_ready.set()))
+    await is_ready.wait()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert app.lifespan == ["lifespan.startup", "lifespan.shutdown"]
 
 
 def test_an_application_without_lifespan_is_served() -> None:

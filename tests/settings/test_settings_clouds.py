@@ -85,6 +85,37 @@ def test_variables_may_stand_in_dotenv(load: Any) -> None:
     assert (vertex.project, vertex.credentials_file) == ("p", "key.json")
 
 
+def test_aws_keys_may_stand_in_dotenv(load: Any) -> None:
+    dotenv = "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=s\nAWS_SESSION_TOKEN=t\n"
+    bedrock = load("[providers.bedrock]\n", dotenv=dotenv).providers["bedrock"]
+    assert bedrock.access_key_id == "a"
+    assert (bedrock.secret_access_key.reveal(), bedrock.session_token.reveal()) == ("s", "t")
+
+
+def test_an_aws_profile_may_stand_in_dotenv_and_comes_after_keys_and_a_web_identity(load: Any) -> None:
+    dotenv = "AWS_PROFILE=work\n"
+    for environ, profile in (
+        ({}, "work"),
+        (AWS_KEYS, None),
+        ({"AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token"}, None),
+    ):
+        assert load("[providers.bedrock]\n", environ, dotenv=dotenv).providers["bedrock"].profile == profile
+
+
+@pytest.mark.parametrize(
+    ("own", "dotenv"),
+    [
+        ('profile = "work"', "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=s\n"),
+        ('access_key_id = "own"\nsecret_access_key = "own"', "AWS_SESSION_TOKEN=t\n"),
+        ("", "AWS_ACCESS_KEY_ID=a\nAWS_SESSION_TOKEN=t\n"),
+    ],
+)
+def test_aws_keys_of_two_sources_are_not_mixed(load: Any, own: str, dotenv: str) -> None:
+    given = load(f"[providers.bedrock]\n{own}\n", dotenv=dotenv).providers["bedrock"]
+    assert given.session_token is None
+    assert given.access_key_id == ("own" if "own" in own else None)
+
+
 def test_an_address_from_a_variable_is_checked_too(refusal: Any) -> None:
     message = refusal("[providers.azure]\n", {"AZURE_OPENAI_ENDPOINT": "ours.openai.azure.com"})
     assert "base_url: expected a URL such as https://api.example.com/v1" in message

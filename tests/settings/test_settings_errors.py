@@ -79,7 +79,19 @@ MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" 
             "[providers.openai]\nheaders = []\n",
             "spine.toml:2: providers.openai.headers: expected a table, got a list",
         ),
-        ("[hedge]\nbudget = nan\n", "spine.toml:2: hedge.budget: expected a number, got a number"),
+        (
+            "[providers.openai]\nheaders = { 'bad name' = 'x' }\n",
+            "spine.toml:2: providers.openai.headers.bad name: not a header name: b'bad name'",
+        ),
+        (
+            '[providers.openai.headers]\nx = "a\\r\\nb"\n',
+            "spine.toml:2: providers.openai.headers.x: header 'x' has a control character in its value",
+        ),
+        (
+            "[providers.'a/b']\ntype = 'openai'\n",
+            "spine.toml:1: providers.a/b: cannot be a provider's id: no slash, not empty",
+        ),
+        ("[hedge]\nbudget = nan\n", "spine.toml:2: hedge.budget: expected a number, got one that is infinite or NaN"),
         (
             "[timeouts]\ntotal = '5 minutes'\n",
             'spine.toml:2: timeouts.total: expected a duration such as 30, "30s", "5m" or "250ms", got text',

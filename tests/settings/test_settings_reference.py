@@ -72,6 +72,20 @@ def test_the_reference_has_every_key_with_type_default_and_words() -> None:
             ],
         ),
         ("[costs]\ndaily_limit = 10\n[ledger]\nurl = 'sqlite:///spine.db'\n", []),
+        (
+            "[ledger]\nurl = 'sqlite:///x.db'\nretention_days = 30\n[costs.budgets.x]\nlimit_usd = 1\ntag = 'team-*'\n"
+            "[costs.budgets.y]\nlimit_usd = 1\nwindow = 'week'\ntag = 'team-*'\n"
+            "[costs.budgets.z]\nlimit_usd = 1\ntag = 'blue'\nkey = 'alice'\n",
+            [
+                "costs.budgets.x: a restart would forget what was spent: the sums of days do not tell it, and calls "
+                "are kept for less than its window (ledger.retention_days)"
+            ],
+        ),
+        (
+            "[ledger]\nurl = 'sqlite:///x.db'\n[providers.openai]\n[costs.budgets.x]\nlimit_usd = 1\n"
+            "provider = 'opnai'\n[costs.budgets.y]\nlimit_usd = 1\nprovider = 'open*'\n",
+            ["costs.budgets.x: no provider 'opnai' is configured, so this limits nothing; did you mean \"openai\"?"],
+        ),
         ("[providers.ollama]\nauto_pull = true\n", []),
         (
             "[providers.ollama.cost]\ninput_cost_per_1k = 1\n",

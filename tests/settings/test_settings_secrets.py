@@ -108,6 +108,14 @@ def test_no_variable_is_quoted(refusal: Any) -> None:
     assert CANARY not in refusal(environ=environ)
 
 
+def test_white_space_around_a_key_is_no_part_of_it(load: Any) -> None:
+    text = '[server]\napi_keys = ["${OURS}"]\n[providers.openai]\napi_key = "${KEY}"\n'
+    settings = load(text, {"KEY": "sk-1\n", "OURS": "ours\r\n", "GENAI_GROQ_API_KEY": " sk-2\n"})
+    assert settings.providers["openai"].api_key.reveal() == "sk-1"
+    assert settings.providers["groq"].api_key.reveal() == "sk-2"
+    assert [key.reveal() for key in settings.server.api_keys] == ["ours"]
+
+
 def test_a_secret_compares_and_travels_between_processes() -> None:
     secret = Secret(CANARY)
     assert secret == Secret(CANARY)

@@ -30,6 +30,19 @@ def test_sources_are_merged_key_by_key(load: Any) -> None:
     assert (settings.server.host, settings.server.port) == ("::1", 9)
 
 
+def test_a_name_in_a_table_of_arguments_may_have_dots(load: Any) -> None:
+    llama = {"type": "openai_compatible", "base_url": "http://x/v1", "deployments": {"gpt-4": "a", "gpt-4.1": "b"}}
+    overrides = {
+        "providers": {"llama3.2": llama},
+        "routes": {"gpt-4.1": {"targets": ["llama3.2/m"]}},
+        "server.keys": {"alice.smith": {"key": "one-key", "content": None}},
+    }
+    settings = load(overrides=overrides)
+    assert settings.providers["llama3.2"].deployments == {"gpt-4": "a", "gpt-4.1": "b"}
+    assert settings.routes["gpt-4.1"].targets[0].target == "llama3.2/m"
+    assert settings.server.keys["alice.smith"].key.reveal() == "one-key"
+
+
 def test_an_argument_that_is_none_is_no_argument(load: Any) -> None:
     assert load("[server]\nport = 1\n", overrides={"server.port": None, "server": {"host": None}}).server.port == 1
 
@@ -66,6 +79,38 @@ def test_every_key_has_a_variable(load: Any, variable: str, text: str, read: Any
     assert read(load(environ={variable: text}))
 
 
+def test_an_empty_variable_hides_none_of_dotenv(load: Any) -> None:
+    settings = load(environ={"OPENAI_API_KEY": ""}, dotenv="OPENAI_API_KEY=sk-1\n")
+    assert settings.providers["openai"].api_key.reveal() == "sk-1"
+
+
+def test_a_variable_means_the_name_that_stands_in_the_file(load: Any) -> None:
+    text = (
+        '[providers.openai]\n[agents.Reviewer]\nprovider = "openai"\n[routes."gpt-4.1"]\ntargets = ["openai/a"]\n'
+        '[server.keys.Alice]\nkey = "alices-key"\n'
+    )
+    environ = {
+        "GENAI_AGENTS__REVIEWER__MODEL": "m",
+        "GENAI_ROUTES__GPT_4_1__TARGETS": "openai/b",
+        "GENAI_SERVER__KEYS__ALICE__KEY": "another-key",
+        "GENAI_SERVER__KEYS__BOB__KEY": "bobs-key",
+    }
+    settings = load(text, environ)
+    assert {id: agent.model for id, agent in settings.agents.items()} == {"Reviewer": "m"}
+    assert {name: route.targets[0].target for name, route in settings.routes.items()} == {"gpt-4.1": "openai/b"}
+    keys = {name: key.key.reveal() for name, key in settings.server.keys.items()}
+    assert keys == {"Alice": "another-key", "bob": "bobs-key"}
+
+
+def test_a_variable_adds_to_the_table_of_another(load: Any, refusal: Any) -> None:
+    environ = {"GENAI_SERVER__KEYS": '{"alice": {"key": "alices-key"}}', "GENAI_SERVER__KEYS__BOB__KEY": "bobs-key"}
+    keys = load(environ=environ).server.keys
+    assert {name: key.key.reveal() for name, key in keys.items()} == {"alice": "alices-key", "bob": "bobs-key"}
+    assert "GENAI_SERVER__KEYS: server.keys: expected a table" in refusal(
+        environ={"GENAI_SERVER__KEYS": "alice", "GENAI_SERVER__KEYS__BOB__KEY": "bobs-key"}
+    )
+
+
 def test_an_empty_variable_sets_nothing(load: Any) -> None:
     assert load(environ={"GENAI_SERVER_PORT": "", "GENAI_OPENAI_API_KEY": " "}).server.port == 8100
 
@@ -93,6 +138,12 @@ def test_a_variable_that_sets_nothing_is_a_warning(load: Any) -> None:
         'GENAI_OPNAI_API_KEY: sets nothing: no setting of that name; did you mean "GENAI_OPENAI_API_KEY"?',
         'GENAI_SERVER_PROT: sets nothing: no setting of that name; did you mean "GENAI_SERVER_PORT"?',
     ]
+
+
+def test_a_line_of_dotenv_that_cannot_be_read_is_told(load: Any) -> None:
+    settings = load(dotenv="# keys\nOPENAI_API_KEY: sk-1\n\nMISTRAL_API_KEY=k\nALONE\n")
+    assert warnings_of(settings) == [".env:2: sets nothing: expected NAME=value"]
+    assert "mistral" in settings.providers
 
 
 def test_a_dotenv_file_is_read_as_it_stands(load: Any) -> None:

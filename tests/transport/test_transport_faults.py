@@ -61,6 +61,31 @@ async def test_fault_02_a_name_that_does_not_exist_says_so(transport):
     assert caught.value.fallback
 
 
+async def test_fault_02_a_name_that_is_not_answered_for_is_asked_for_once(own):
+    """The system's lookup takes one of few threads, and no timeout gives it back."""
+    asked, answer = [], asyncio.Event()
+
+    async def resolve(host, port):
+        asked.append(host)
+        await answer.wait()
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    transport = own(resolve=resolve)
+    async with serve(answering(ok())) as peer:
+        for _ in range(2):
+            late = [transport.send(peer.request(host="dead.test", timeouts=short(connect_s=0.1))) for _ in range(4)]
+            failures = await within(asyncio.gather(*late, return_exceptions=True))
+            assert {getattr(failure, "code", None) for failure in failures} == {"connect_timeout"}
+        waiting = [asyncio.create_task(transport.send(peer.request(host="dead.test"))) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        answer.set()
+        for task in waiting:
+            assert await (await within(task)).read() == b"fine"
+        assert asked == ["dead.test"]
+        await within(transport.send(peer.request(host="other.test")))
+    assert asked == ["dead.test", "other.test"]
+
+
 async def test_fault_02_a_dead_ipv6_address_falls_to_ipv4(own):
     async def resolve(host, port):
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
 import struct
 
 import pytest
@@ -13,7 +14,9 @@ from transport_peers import answering, ok, serve, short, within
 
 from genai_spine.model.errors import APIConnectionError, ConfigError, ProviderTimeout
 from genai_spine.providers.aiohttp_transport import AiohttpTransport
+from genai_spine.providers.connect import transport_for
 from genai_spine.providers.proxies import Proxies, load_proxies, parse_proxy
+from genai_spine.settings import ProviderSettings, Secret
 from genai_spine.wire.http import parse_url
 
 AUTH = "Basic " + base64.b64encode(b"us er:p@ss").decode()
@@ -60,8 +63,6 @@ def ca_file(authority, tmp_path):
 
 @pytest.fixture
 def tls(authority):
-    import ssl
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("api.test").configure_cert(context)
     return context
@@ -180,6 +181,18 @@ async def test_the_aiohttp_transport_speaks_socks5():
         response = await within(transport.send(peer.request(host="api.test")))
         assert await response.read() == b"fine"
         assert asked == [(b"api.test", peer.port)]
+        await transport.close()
+
+
+async def test_an_https_proxy_is_spoken_to_in_tls(authority, ca_file):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    async with serve(answering(ok()), ssl=tls) as proxy:
+        proxied = ProviderSettings(proxy=Secret(f"https://localhost:{proxy.port}"), ca_file=ca_file)
+        transport = transport_for(proxied)
+        response = await within(transport.send(await _any_request()))
+        assert await response.read() == b"fine"
+        assert proxy.heads[0].startswith(b"GET http://api.test/ HTTP/1.1\r\n")
         await transport.close()
 
 

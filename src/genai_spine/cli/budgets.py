@@ -44,7 +44,7 @@ async def _status(settings: Settings) -> list[BudgetStatus]:
     if settings.ledger.url is not None:
         spending.remember(settings)
     try:
-        await spending.budgets.refresh()
+        await spending.budgets.refresh(as_guest=True)
         return spending.budgets.status()
     finally:
         await spending.close()

@@ -139,18 +139,26 @@ def _image(name: str) -> Part:
     if name.startswith(("https://", "http://")):
         return Image(url=name)
     data = read_file(name)
-    media_type = _picture_type(data) or mimetypes.guess_type(name)[0] or ""
-    if not media_type.startswith("image/"):
+    media_type = _picture_type(data) or (_named_type(name) if data else None)
+    if media_type is None:
         raise InvalidRequest(f"{name}: no PNG, JPEG, GIF or WebP picture; --file takes text and PDFs")
     return Image(data=base64.b64encode(data).decode(), media_type=media_type)
 
 
+_FIRST_BYTES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+
+
 def _picture_type(data: bytes) -> str | None:
     """By its first bytes, since a file's name may lie."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    known = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
-    return next((kind for magic, kind in known.items() if data.startswith(magic)), None)
+    if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
+        return None
+    return next((kind for first, kind in _FIRST_BYTES.items() if data.startswith(first)), None)
+
+
+def _named_type(name: str) -> str | None:
+    """By its name, such as HEIC: a picture of a kind whose first bytes are not known here."""
+    kind = mimetypes.guess_type(name)[0] or ""
+    return kind if kind.startswith("image/") and kind not in _FIRST_BYTES.values() else None
 
 
 def _document(name: str) -> Part:

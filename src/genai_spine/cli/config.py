@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import yaml
 
 from genai_spine.cli.output import Output
-from genai_spine.cli.sources import config_option, lacking, load
+from genai_spine.cli.sources import config_option, lacking, load, retired_default
+from genai_spine.engine.manager import ProviderManager
+from genai_spine.gateway.server import addresses_of
+from genai_spine.ledger.opening import check_url
 from genai_spine.model.errors import ConfigError
 from genai_spine.providers.presence import is_unasked_ollama
 from genai_spine.providers.registry import build_provider
@@ -35,19 +40,17 @@ def check(output: Output, file: Path | None, config: Path | None, is_json: bool)
     A key or a part of an address that is missing is a warning: it may be set where the settings are used.
     """
     try:
-        settings = load(output, file or config)
-        if unbuildable := list(_unbuildable(settings)):
-            raise ConfigError("\n".join(unbuildable))
+        settings = load(output, _named(file, config))
     except ConfigError as error:
-        problems = error.message.splitlines()
-        if is_json:
-            output.json({"ok": False, "problems": problems, "warnings": []})
-        for problem in problems if not is_json else ():
-            output.fail_with(problem)
-        raise click.exceptions.Exit(1) from None
+        _fail(output, error.message.splitlines(), is_json)
+    if unusable := list(dict.fromkeys(_unusable(settings))):  # a manager says again what its provider said
+        _fail(output, unusable, is_json)
     warnings = warnings_of(settings)
     ids = settings.providers.by_id
     warnings += [f"providers.{id} {lack}" for id in ids if (lack := lacking(settings, id)) is not None]
+    for id in ids:
+        if (words := retired_default(settings, id)) is not None:
+            warnings.append(f"providers.{id}: for requests that name no model: {words}: set providers.{id}.model")
     providers = {id: table.type for id, table in settings.providers.by_id.items()}
     sources = list(_sources(settings))
     if is_json:
@@ -87,20 +90,41 @@ def schema_(output: Output) -> None:
 @click.pass_obj
 def show(output: Output, file: Path | None, config: Path | None, is_json: bool) -> None:
     """All settings in force, defaults included; secrets as ***."""
-    settings = redacted(load(output, file or config))
+    settings = redacted(load(output, _named(file, config)))
     if is_json:
         output.json(settings)
     else:
         output.line(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip())
 
 
-def _unbuildable(settings: Settings) -> Iterator[str]:
-    """What only making a provider finds: an extra that is not installed, a value in a form that it does not know."""
-    for id, table in settings.providers.by_id.items():
+def _named(file: Path | None, config: Path | None) -> Path | None:
+    if file is not None and config is not None:
+        raise click.UsageError(f"name one file: {file}, or --config {config}")
+    return file or config
+
+
+def _unusable(settings: Settings) -> Iterator[str]:
+    """What only making the parts finds: an extra that is not installed, a value in a form that a part does not know,
+    and what else keeps `spine serve` from starting. Nothing is opened; a host is looked up where no key guards it."""
+    steps: list[Callable[[], object]] = [
+        partial(build_provider, id, table, settings.timeouts) for id, table in settings.providers.by_id.items()
+    ]
+    steps += [partial(ProviderManager.from_settings, settings), partial(check_url, settings.ledger)]
+    if not any(settings.server.all_keys):
+        steps.append(partial(addresses_of, settings.server))
+    for step in steps:
         try:
-            build_provider(id, table, settings.timeouts)
+            step()
         except ConfigError as error:
             yield error.message
+
+
+def _fail(output: Output, problems: list[str], is_json: bool) -> NoReturn:
+    if is_json:
+        output.json({"ok": False, "problems": problems, "warnings": []})
+    for problem in problems if not is_json else ():
+        output.fail_with(problem)
+    raise click.exceptions.Exit(1)
 
 
 def _sources(settings: Settings) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -15,7 +16,9 @@ from genai_spine.ledger.reading import day_of, usd
 from genai_spine.model.errors import InvalidRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
-_FORMULAS = ("=", "+", "-", "@", "\t")
+_FORMULAS = ("=", "+", "-", "@")
+_AMOUNT = re.compile(r"-[0-9]+(\.[0-9]+)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
@@ -26,6 +29,13 @@ def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date |
         raise click.BadParameter(error.message) from error
 
 
+def one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Raises: UsageError where both are asked for."""
+    if value and (ctx.params.get("is_json") or ctx.params.get("is_csv")):
+        raise click.UsageError("--json or --csv: one at a time")
+    return value
+
+
 def days(command: F) -> F:
     """`--since` and `--until`."""
     command = click.option("--until", callback=day, metavar="DATE", help="To this day, itself included.")(command)
@@ -34,12 +44,12 @@ def days(command: F) -> F:
 
 def forms(command: F) -> F:
     """`--json` and `--csv`."""
-    command = click.option("--csv", "is_csv", is_flag=True, help="For spreadsheets.")(command)
-    return click.option("--json", "is_json", is_flag=True, help="For programs.")(command)
+    command = click.option("--csv", "is_csv", is_flag=True, callback=one_form, help="For spreadsheets.")(command)
+    return click.option("--json", "is_json", is_flag=True, callback=one_form, help="For programs.")(command)
 
 
 def write_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A text that a spreadsheet would take for a formula is one: names are made up by callers."""
+    """No text is one that a spreadsheet takes for a formula, or for a line's end: names are made up by callers."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -49,7 +59,10 @@ def write_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
-    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULAS else value
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub("\ufffd", value)
+    return f"'{text}" if text.startswith(_FORMULAS) and not _AMOUNT.fullmatch(text) else text
 
 
 def in_usd(nanousd: int) -> Decimal:

@@ -129,17 +129,19 @@ def _amount_of(call: LoggedCall) -> str:
 
 
 def _forget(output: Output, settings: Settings, id: str) -> None:
+    """Raises: SpineError where the ledger has no such call: nobody is to take a slip for a deletion."""
     with database_of(settings.ledger) as database:
-        is_gone = forget_content(database, id)
-    output.line(f"what was said in {id} is deleted" if is_gone else f"{id}: {why_none(settings.ledger.content)}")
+        if forget_content(database, id):
+            output.line(f"what was said in {id} is deleted")
+            return
+    with reader_of(settings.ledger) as reader:
+        _find(reader, id)
+    output.line(f"{id}: {why_none(settings.ledger.content)}")
 
 
 def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: bool, has_content: bool) -> None:
     """Raises: SpineError."""
-    found = find_call(reader, id)
-    if found is None:
-        raise SpineError(f"no call {id} is in the ledger: `spine logs` lists the last ones")
-    told_of = run(_detail(settings, *found))
+    told_of = run(_detail(settings, *_find(reader, id)))
     content = find_content(reader, id) if has_content else None
     if has_content and is_json:
         told_of["content"] = None if content is None else told_content(content)
@@ -159,6 +161,13 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
             output.line(f"{'price':12} {price}")
     if has_content:
         _show_content(output, content, settings.ledger.content)
+
+
+def _find(reader: Reader, id: str) -> tuple[LoggedCall, tuple[LoggedAttempt, ...]]:
+    """Raises: SpineError."""
+    if (found := find_call(reader, id)) is None:
+        raise SpineError(f"no call {id} is in the ledger: `spine logs` lists the last ones")
+    return found
 
 
 def _show_content(output: Output, content: Content | None, level: ContentLevel) -> None:

@@ -100,6 +100,8 @@ def spine(ctx: click.Context, verbose: bool) -> None:
 
 def main() -> None:
     """The entry point; leaves by SystemExit."""
+    if sys.stdout is None:  # closed by whoever started us: what is said goes nowhere
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # it is the process's
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # Whatever a model says can be printed, on whatever terminal.
@@ -108,6 +110,10 @@ def main() -> None:
         spine.main(prog_name="spine")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OSError as error:  # of the output's disk: help is said before any command is invoked
+        Output().fail_unexpectedly(error)
+        _discard_output()
+        sys.exit(1)
 
 
 def _output_of(ctx: click.Context) -> Output:

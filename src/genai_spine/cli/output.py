@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SHORTEST_SECRET = 8
 """Shorter ones would strike out ordinary words."""
 
+NARROWEST = 12
+"""Letters of a column that are still read as words."""
+
 _HARMLESS: dict[int, str | None] = {
     **{code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)},
     0x0D: None,
@@ -135,9 +138,9 @@ class Output:
         return f"{error.message.rstrip(' .')}: {mend}" if mend else error.message
 
     def _mend(self, error: ProviderError) -> str:
-        name = error.provider or "the provider"
         if error.status_code == 404:
-            return f"`spine models --provider {name}` lists the models there are"
+            of = f" --provider {error.provider}" if error.provider else ""
+            return f"`spine models{of}` lists the models there are"
         if error.type is ErrorType.AUTHENTICATION and self.settings is not None and error.provider:
             from genai_spine.cli.sources import key_source  # noqa: PLC0415  # after an error only
 
@@ -175,17 +178,23 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
     from rich.text import Text  # noqa: PLC0415  # the same
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    console = Console(file=sys.stdout, highlight=False)
+    # Where there is no room even for narrow columns, the terminal breaks the lines: else there is a letter on each.
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    least = [widths[0], *(min(width, NARROWEST) for width in widths[1:])]
+    console.width = max(console.width, sum(least) + 2 * len(least))
     for index, column in enumerate(columns):
         table.add_column(
             column,
             justify="right" if column in right else "left",
             style="cyan" if index == 0 else "",
+            min_width=least[index],
             no_wrap=index == 0,
             overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    console.print(table)
 
 
 class _Formatter(logging.Formatter):

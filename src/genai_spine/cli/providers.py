@@ -14,7 +14,7 @@ from genai_spine.catalog.rows import ProviderRow, find_row, load_rows
 from genai_spine.cli.loop import run
 from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.running import ask_gateway
-from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found
+from genai_spine.cli.sources import config_option, has_key, key_source, load, nothing_found, retired_default
 from genai_spine.providers.address import known_of
 from genai_spine.providers.keys import keys_of
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
@@ -36,6 +36,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 0
     """How many there are, used in turn."""
     default_model: str | None
+    retired: str | None = None
+    """That the default model is: since when, and what succeeds it."""
     docs: str | None = None
     note: str | None = None
 
@@ -82,9 +84,12 @@ def _print(output: Output, listed: list[Listed], is_all: bool) -> None:
         if is_all:
             row.append("; ".join(part for part in (provider.note, provider.docs) if part))
         else:
-            row += [provider.base_url or "–", provider.default_model or "–"]
+            row += [provider.base_url or "–", (provider.default_model or "–") + (" (retired)" * bool(provider.retired))]
         rows.append(row)
     output.table(columns, rows)
+    for provider in listed:
+        if provider.retired is not None:
+            output.warn(f"{provider.id}: {provider.retired}: set providers.{provider.id}.model")
 
 
 def _tell_running(output: Output, answer: Any, is_json: bool) -> None:
@@ -134,6 +139,7 @@ def _configured(settings: Settings) -> Iterator[Listed]:
             key_from=key_source(settings, id) if row is None or row.auth != "none" else None,
             keys=len(keys_of(provider)),
             default_model=provider.model or (row.default_model if row is not None else None),
+            retired=retired_default(settings, id),
             docs=row.docs if row is not None else None,
             note=row.note if row is not None else None,
         )

@@ -103,9 +103,10 @@ def _ours(reader: Reader, export: Export, ids: frozenset[str]) -> dict[Key, Ours
     ours: dict[Key, Ours] = {}
     for row in attempts(reader, which, alone=True):
         is_refused = row.cost_nanousd == 0 and not row.is_answered  # which is on no bill
-        if row.provider in ids and not is_refused:
+        day = day_of(row.begun_at)
+        if row.provider in ids and not is_refused and export.tells_of(day):
             model, cost, most = row.answered_model or row.model, row.cost_nanousd, row.most_nanousd
-            count(ours, day_of(row.begun_at), model, row.usage(), cost, most, is_whole=row.is_answered)
+            count(ours, day, model, row.usage(), cost, most, is_whole=row.is_answered)
     return ours
 
 

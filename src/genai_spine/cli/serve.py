@@ -12,7 +12,15 @@ import click
 
 from genai_spine import __version__
 from genai_spine.cli.output import Output
-from genai_spine.cli.sources import config_option, lacking, load, nothing_found, secrets_in, simulated_only
+from genai_spine.cli.sources import (
+    config_option,
+    lacking,
+    load,
+    nothing_found,
+    retired_default,
+    secrets_in,
+    simulated_only,
+)
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.app import Gateway
 from genai_spine.gateway.server import run
@@ -158,6 +166,8 @@ def _provider_lines(settings: Settings, probe: OllamaProbe) -> Iterator[str]:
             said.append(known_of(provider.row, table, provider.dialect, provider.name))
         if is_unasked_ollama(settings, provider.name):
             said.append("running" if probe.answers else "does not answer")
+        if (words := retired_default(settings, provider.name)) is not None:
+            said.append(f"RETIRED: {words}")
         if (lack := lacking(settings, provider.name)) is not None:
             said.append(f"CANNOT BE ASKED: {lack}")
         if provider.name == manager.default_provider:

@@ -7,6 +7,8 @@ Ollama runs is asked here, since one that does not would be the first to be aske
 from __future__ import annotations
 
 import os
+import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from typing import Any
 import click
 import msgspec
 
+from genai_spine.catalog.cards import card_of
 from genai_spine.catalog.rows import find_row, load_rows
 from genai_spine.cli.output import Output
 from genai_spine.model.errors import ConfigError
 from genai_spine.policy import custom_strategies
+from genai_spine.policy.standing import standing_of
 from genai_spine.providers import plugins
 from genai_spine.providers.address import base_url_of
 from genai_spine.providers.presence import OLLAMA_URL, OllamaProbe, with_providers, without_absent_ollama
@@ -100,8 +104,8 @@ def has_key(provider: ProviderSettings) -> bool:
 
 
 def lacking(settings: Settings, id: str) -> str | None:
-    """What keeps every request to a provider from being written: a part of its address, its key, or the file of its
-    credentials. What takes the network is not asked for."""
+    """What keeps every request to a provider from being sent: a part of its address, its key, or the file of its
+    credentials or authorities. What takes the network is not asked for."""
     table = settings.providers.by_id[id]
     row = find_row(table.type)
     if row is None:
@@ -120,7 +124,23 @@ def lacking(settings: Settings, id: str) -> str | None:
             token_form(Path(table.credentials_file), f"credentials file {table.credentials_file}")
         except ConfigError as error:
             return f"has no credentials: {error.message}"
+    if table.ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=table.ca_file)
+        except OSError as error:
+            return f"cannot read the CA file {table.ca_file!r}: {error.strerror or error}"
     return None
+
+
+def retired_default(settings: Settings, id: str) -> str | None:
+    """That the model for requests which name none is retired, as the catalog knows it."""
+    table = settings.providers.by_id[id]
+    row = find_row(table.type)
+    model = table.model or (row.default_model if row is not None else None)
+    if row is None or model is None:
+        return None
+    card = card_of(row.id, id, table.custom_models.get(model, model))
+    return next((notice.message for notice in standing_of(card, time.time()).notices), None)
 
 
 def secrets_in(settings: Settings) -> set[str]:

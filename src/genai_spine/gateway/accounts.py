@@ -172,6 +172,6 @@ def _query(request: Request, known: set[str]) -> dict[str, str]:
 
 def _limit(text: str) -> int:
     """Raises: InvalidRequest."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _MOST:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and 1 <= int(text) <= _MOST):
         raise InvalidRequest(f"limit is a number from 1 to {_MOST}", param="limit")
     return int(text)

@@ -110,7 +110,7 @@ class Gateway:
         self.settings = settings or manager.settings
         server = self.settings.server
         self.keys = Keys.of(server)
-        self.origins = Origins(server.cors, is_open=not self.keys)
+        self.origins = Origins(server.cors, is_open=not self.keys, host=server.host)
         self.discretion = Discretion(manager.registry, self.settings)
         self.idempotency = Idempotency()
         self.draining = False
@@ -178,7 +178,7 @@ class Gateway:
             if dialect == "anthropic_messages":
                 request.extra_headers = [*request.extra_headers, (b"request-id", request.id.encode())]
             if not route.is_open:
-                if is_from_page:
+                if self.origins.is_open:
                     self.origins.check(request.headers)
                 query = request.scope["query_string"] if dialect == "gemini" else b""
                 record.caller = self.keys.check(request.headers, query)
@@ -186,6 +186,8 @@ class Gateway:
             if isinstance(request, KeptRequest):
                 request.keep_for(self.manager.content, record)
             await route.handler(self, request, record)
+        except CallerGone:
+            raise  # there is nobody to answer
         except SpineError as error:
             await self._refuse(request, error, record)
         except Exception:

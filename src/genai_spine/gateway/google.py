@@ -1,6 +1,7 @@
 """Google's paths, `/v1beta/models/{model}:{method}`: the model, the method and whether to stream stand in the URL.
 
-What the URL says is put into the body, and all that follows is as for every other dialect.
+What the URL says is put into the body, and all that follows is as for every other dialect; but for a stream that is
+asked for without `alt=sse`, which is a JSON array.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genai_spine.dialects.gemini import inbound
+from genai_spine.dialects.gemini.json_array import JsonArray, wants_array
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.chat import chat
 from genai_spine.gateway.listing import embed_body, method_of, reply_counted
@@ -35,6 +37,8 @@ async def method(gateway: Gateway, request: Request, record: CallRecord) -> None
         raise InvalidRequest(
             f"{request.path[:200]}: methods of a model are {offered}", status_code=404, code="not_found"
         )
+    if name == "streamGenerateContent" and wants_array(request.scope["query_string"].decode("latin-1")):
+        request.framing = JsonArray()
     body = inbound.addressed(await gateway.body_of(request), model, stream=_CHATS.get(name, False))
     if name in _CHATS:
         await chat(gateway, request, record, "gemini", streams_unasked=False, body=body)

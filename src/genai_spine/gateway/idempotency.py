@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -81,7 +80,8 @@ class Idempotency:
     """The answers of one gateway, by key."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._under_way: dict[Key, _Entry] = {}
+        self._done: dict[Key, _Entry] = {}  # the oldest first
         self._size = 0
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ class Idempotency:
                     raise _refused(message, 409, "idempotent_answer_gone")
                 yield Once(entry.answer)
                 return
-        entry = self._entries[key] = _Entry(fingerprint)
+        entry = self._under_way[key] = _Entry(fingerprint)
         once = Once()
         try:
             yield once
@@ -109,26 +109,24 @@ class Idempotency:
 
     def _find(self, key: Key) -> _Entry | None:
         now_s = time.monotonic()
-        while self._entries:
-            oldest = next(iter(self._entries))
-            entry = self._entries[oldest]
-            if not entry.done.is_set() or (now_s < entry.until_s and self._size <= MOST_BYTES):
+        while self._done:
+            oldest, entry = next(iter(self._done.items()))
+            if now_s < entry.until_s and self._size <= MOST_BYTES:
                 break
             self._forget(oldest)
-        return self._entries.get(key)
+        return self._under_way.get(key) or self._done.get(key)
 
     def _settle(self, key: Key, entry: _Entry, answer: Answer | None) -> None:
         entry.answer = answer
         entry.until_s = time.monotonic() + KEEP_S
         entry.done.set()
-        if answer is None:
-            del self._entries[key]  # it failed: the next one is asked
-        else:
-            self._entries.move_to_end(key)
+        del self._under_way[key]
+        if answer is not None:  # else it failed: the next one is asked
+            self._done[key] = entry
             self._size += len(answer.body or b"")
 
     def _forget(self, key: Key) -> None:
-        answer = self._entries.pop(key).answer
+        answer = self._done.pop(key).answer
         self._size -= len(answer.body or b"") if answer is not None else 0
 
 

@@ -91,7 +91,7 @@ async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -
         if (
             isinstance(provider, HttpProvider)
             and provider.counting_dialect == anthropic.DIALECT
-            and provider.relays(anthropic.DIALECT, peek.members)
+            and provider.relays(anthropic.DIALECT, peek.members, model)
             and (counted := await _count_relayed(provider, model, peek, forwarded)) is not None
         ):
             return counted, "provider"

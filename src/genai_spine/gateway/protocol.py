@@ -59,7 +59,7 @@ class _Refused(Exception):
 class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_chunked_bytes", "_client", "_exchange", "_has_begun", "_head_bytes",
-        "_headers", "_is_chunked", "_is_deaf", "_is_fresh", "_is_lingering", "_is_read_paused",
+        "_headers", "_is_chunked", "_is_deaf", "_is_fresh", "_is_head_new", "_is_lingering", "_is_read_paused",
         "_known_host", "_parser", "_pipeline", "_reading", "_refusal", "_segment_bytes", "_server",
         "_starting", "_taken", "_url", "connections", "idle_since", "input_deadline", "ip",
         "is_write_paused", "output_deadline", "transport",
@@ -84,6 +84,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_fresh = True
         # The head that is being read
         self._has_begun = False
+        self._is_head_new = False
         self._head_bytes = 0
         self._segment_bytes = 0
         self._url = b""
@@ -130,20 +131,20 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf or self._parser is None:
             return
-        had_begun = self._has_begun
-        self._segment_bytes = len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._read_without_upgrade(data[upgrade.args[0] :])
-            return
-        except HttpParserError as error:
-            self._fail(error)
-            return
+        while True:
+            self._segment_bytes = len(data)
+            try:
+                self._parser.feed_data(data)
+                break
+            except HttpParserUpgrade as upgrade:
+                data = self._without_upgrade(self._parser, data[upgrade.args[0] :])
+            except HttpParserError as error:
+                self._fail(error)
+                return
         if self._starting is not None and self._exchange is not None:
             self._start(self._exchange, self._starting)
         if self._has_begun:
-            self._expect_rest_of_head(len(data), had_begun)
+            self._expect_rest_of_head(len(data))
         elif self._reading is not None and self._is_chunked:
             self._bound_chunks(self._reading, len(data))
 
@@ -162,7 +163,7 @@ class HttpConnection(asyncio.Protocol):
     # The parser's calls
 
     def on_message_begin(self) -> None:
-        self._has_begun = True
+        self._has_begun = self._is_head_new = True
         self._head_bytes = 0
         self._url = b""
         self._headers = []
@@ -178,7 +179,11 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        if parser is None or parser.should_upgrade():
+        if parser is None:
+            return
+        if parser.should_upgrade():
+            if parser.get_method() == b"CONNECT":
+                raise _Refused(405, "method_not_allowed", "this is a gateway for LLMs, not an HTTP proxy")
             return
         version = parser.get_http_version()
         is_http10 = version == "1.0"
@@ -296,34 +301,31 @@ class HttpConnection(asyncio.Protocol):
         elif self._refusal is not None:
             self._refuse(self._refusal)
         else:
-            if not self._has_begun:
-                self.idle_since = self.connections.loop.time()
-                self.input_deadline = self.idle_since + self.connections.limits.idle_timeout_s
+            now, limits = self.connections.loop.time(), self.connections.limits
+            if self._has_begun:  # a head that came in part while it was not its turn
+                self.input_deadline = now + limits.header_timeout_s
+            else:
+                self.idle_since, self.input_deadline = now, now + limits.idle_timeout_s
             self.resume_reading()
 
-    def _read_without_upgrade(self, rest: bytes) -> None:
-        """An upgrade that is not done is an ordinary request (RFC 9110 §7.8): read it again as one.
+    def _without_upgrade(self, parser: HttpRequestParser, rest: bytes) -> bytes:
+        """An upgrade that is not done is an ordinary request (RFC 9110 §7.8): the bytes to read it again as one.
 
         Java's HttpClient asks for h2c with every first POST; llhttp then gives no body.
         """
-        assert self._parser is not None
-        method = self._parser.get_method()
-        if method == b"CONNECT":
-            self._fail(_Refused(405, "method_not_allowed", "this is a gateway for LLMs, not an HTTP proxy"))
-            return
-        version = self._parser.get_http_version().encode()
+        version = parser.get_http_version().encode()
         kept = [b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade"]
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version, b"".join(kept))
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (parser.get_method(), self._url, version, b"".join(kept))
         self._parser = HttpRequestParser(self)
-        self._has_begun = False
-        self.data_received(head + rest)
+        return head + rest
 
-    def _expect_rest_of_head(self, size: int, had_begun: bool) -> None:
+    def _expect_rest_of_head(self, size: int) -> None:
         """A head that came in part: its time runs, and what came of it counts."""
         limits = self.connections.limits
-        if had_begun:
+        if not self._is_head_new:
             self._head_bytes += size
         else:
+            self._is_head_new = False
             self._head_bytes = min(size, self._measure_head())
             self.idle_since = inf
             if not self._is_fresh:

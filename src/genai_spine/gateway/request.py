@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Set
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from genai_spine.gateway.exchange import HttpExchange
 from genai_spine.model.errors import InvalidRequest, SpineError
@@ -36,6 +36,18 @@ class CallerGone(Exception):
     """The caller closed the connection before its request was whole."""
 
 
+class Framing(Protocol):
+    """Makes something else of a stream's events, as a caller wants them."""
+
+    CONTENT_TYPE: bytes
+
+    def add(self, data: bytes) -> bytes: ...
+    def end(self) -> bytes: ...
+    def only(self, element: bytes) -> bytes:
+        """All of it where there is no stream."""
+        ...
+
+
 class Request:
     """What a handler needs of one request. `id` names it in answers and logs."""
 
@@ -51,6 +63,7 @@ class Request:
         "begun",
         "bytes_out",
         "extra_headers",
+        "framing",
         "headers",
         "id",
         "is_gone",
@@ -80,6 +93,7 @@ class Request:
         """For the access log: who answered."""
         self.extra_headers: HeaderList = []
         """On every answer to this request, whatever it is."""
+        self.framing: Framing | None = None
         # Our own server's exchange: both of its extensions are the same object (exchange.py).
         self._own: HttpExchange | None = (scope.get("extensions") or {}).get("genai_spine.reply")
         self._watcher: asyncio.Task[None] | None = None
@@ -193,6 +207,9 @@ class Request:
         content_type: bytes = JSON,
     ) -> None:
         """A whole answer, JSON unless said otherwise."""
+        if (framing := self.framing) is not None:
+            body = framing.only(body) if content_type == JSON else framing.add(body) + framing.end()
+            content_type = framing.CONTENT_TYPE
         self.status = status
         self.is_started = True
         self.bytes_out = len(body)
@@ -216,6 +233,8 @@ class Request:
         """The head of a streamed answer."""
         self.status = 200
         self.is_started = True
+        if self.framing is not None:
+            content_type = self.framing.CONTENT_TYPE
         headers = [(b"cache-control", b"no-cache"), *headers]
         if self._own is not None:
             self._own.start(200, self._head(content_type, headers))
@@ -229,6 +248,8 @@ class Request:
         await self._send({"type": "http.response.start", "status": 200, "headers": lines})
 
     async def write(self, data: bytes) -> None:
+        if self.framing is not None:
+            data = self.framing.add(data)
         self.bytes_out += len(data)
         if self._own is None:
             await self._send_more(data)
@@ -265,12 +286,14 @@ class Request:
         return self._own is not None
 
     async def finish(self) -> None:
+        end = b"" if self.framing is None else self.framing.end()
+        self.bytes_out += len(end)
         if self._own is not None:
-            self._own.finish()
+            self._own.finish(end)
             return
         self._is_writing = True  # the last of it: nothing comes between
         with suppress(OSError):
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._send({"type": "http.response.body", "body": end})
 
     def _head(self, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The lines of a head. Values are ours, or went through `header_value`."""

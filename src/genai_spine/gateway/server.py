@@ -117,26 +117,27 @@ async def serve(
     loop = asyncio.get_running_loop()
     stopping = _Stop(stop or asyncio.Event())
     own_sockets = open_sockets(server) if sockets is None else sockets
-    connections = None
     listeners: list[asyncio.Server] = []
     try:
         app = app_factory()
         async with _lifespan(app):
-            with stopping.listen_to_signals(loop, stop_when_readable):
-                connections = Connections(app, _bound_by_files(_limits_of(server, app)), loop)
-                for sock in own_sockets:
-                    make = partial(HttpConnection, connections)
-                    listeners.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
-                if ready is not None:
-                    ready(*own_sockets[0].getsockname()[:2])
-                await stopping.first.wait()
+            connections = Connections(app, _bound_by_files(_limits_of(server, app)), loop)
+            try:
+                with stopping.listen_to_signals(loop, stop_when_readable):
+                    for sock in own_sockets:
+                        make = partial(HttpConnection, connections)
+                        listeners.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
+                    if ready is not None:
+                        ready(*own_sockets[0].getsockname()[:2])
+                    await stopping.first.wait()
+                    _close(listeners, own_sockets)
+                    await _drain(app, connections, server.drain_timeout, stopping.second)
+            finally:  # before the application ends: what is cancelled has no drain
                 _close(listeners, own_sockets)
-                await _drain(app, connections, server.drain_timeout, stopping.second)
+                connections.abort()
+                connections.close()
     finally:
         _close(listeners, own_sockets)
-        if connections is not None:
-            connections.abort()
-            connections.close()
 
 
 def _close(listeners: Sequence[asyncio.Server], sockets: Sequence[socket.socket]) -> None:
@@ -161,19 +162,10 @@ def open_sockets(server: ServerSettings) -> list[socket.socket]:
     and no key is set.
     """
     host, port = server.host, server.port
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f'cannot listen on "{host}" (server.host): {getattr(error, "strerror", None) or error}; '
-            "use 127.0.0.1, or an address of this machine"
-        ) from None
-    addresses = list(dict.fromkeys((family, address[0]) for family, _, _, _, address in found))
-    _check_exposure(host, [str(address) for _, address in addresses], any(server.all_keys))
     sockets: list[socket.socket] = []
-    for family, address in addresses:
+    for family, address in addresses_of(server):
         try:
-            sockets.append(_bind(family, str(address), port, is_wild=host == "::"))
+            sockets.append(_bind(family, address, port, is_wild=host == "::"))
         except OSError as error:
             if sockets and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 continue  # localhost where there is no IPv6
@@ -182,6 +174,23 @@ def open_sockets(server: ServerSettings) -> list[socket.socket]:
             raise _cannot_bind(host, port, error) from None
         port = sockets[0].getsockname()[1]
     return sockets
+
+
+def addresses_of(server: ServerSettings) -> list[tuple[int, str]]:
+    """Family and address of each that `server.host` means. Binds none.
+
+    Raises: ConfigError where there is none, or one may be reached by others and no key is set.
+    """
+    try:
+        found = socket.getaddrinfo(server.host or None, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f'cannot listen on "{server.host}" (server.host): {getattr(error, "strerror", None) or error}; '
+            "use 127.0.0.1, or an address of this machine"
+        ) from None
+    addresses = list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
+    _check_exposure(server.host, [address for _, address in addresses], any(server.all_keys))
+    return addresses
 
 
 def _bind(family: int, address: str, port: int, is_wild: bool) -> socket.socket:
@@ -262,7 +271,8 @@ def _fields(limits: Limits) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
-    """ASGI's lifespan. An application that does not know it is served without.
+    """ASGI's lifespan, to its end also where serving is cancelled. An application that does not know it is served
+    without.
 
     Raises: what the application raises before it has started; ConfigError for `lifespan.startup.failed`.
     """
@@ -285,11 +295,13 @@ async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
         await inbox.put({"type": "lifespan.startup"})
         if failure := await _answer(task, outbox):
             raise ConfigError(failure)
-        yield
-        await inbox.put({"type": "lifespan.shutdown"})
-        with contextlib.suppress(TimeoutError):
-            if failure := await asyncio.wait_for(_answer(task, outbox), LIFESPAN_S):
-                logger.error("the application did not end well: %s", failure)
+        try:
+            yield
+        finally:
+            await inbox.put({"type": "lifespan.shutdown"})
+            with contextlib.suppress(TimeoutError):
+                if failure := await asyncio.wait_for(_answer(task, outbox), LIFESPAN_S):
+                    logger.error("the application did not end well: %s", failure)
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -14,16 +14,14 @@ from genai_spine.settings import ProviderSettings
 def transport_for(settings: ProviderSettings) -> Transport:
     """A new transport. The proxy is the provider's own, else that of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 
-    Raises: ConfigError for a SOCKS proxy without the extra that speaks it.
+    Raises: ConfigError for a SOCKS or https:// proxy without the extra that speaks it.
     """
     proxies = proxies_of(settings)
-    if any(proxy is not None and proxy.is_socks for proxy in (proxies.http, proxies.https)):
+    if any(proxy is not None and not proxy.is_plain for proxy in (proxies.http, proxies.https)):
         try:
             from genai_spine.providers.aiohttp_transport import AiohttpTransport  # noqa: PLC0415  # an extra
         except ImportError:
-            raise ConfigError(
-                "a SOCKS proxy needs the extra: pip install 'genai-spine[aiohttp]' aiohttp-socks"
-            ) from None
+            raise ConfigError("a SOCKS or https:// proxy needs the extra: pip install 'genai-spine[aiohttp]'") from None
         return AiohttpTransport(proxies=proxies, ca_file=settings.ca_file)
     return HttpTransport(proxies=proxies, ca_file=settings.ca_file)
 

@@ -53,6 +53,7 @@ class Dialer:
         self.proxies = proxies
         self._ca_file = ca_file
         self._resolve = resolve
+        self._lookups: dict[tuple[str, int], asyncio.Future[Sequence[Address]]] = {}
         self._tls: ssl.SSLContext | None = None
         self._buffer: memoryview | None = None
 
@@ -90,7 +91,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         host, port = (url.host, url.port) if proxy is None else (proxy.host, proxy.port)
         tls = self.tls if url.scheme == "https" else None
-        sock = await connect_first(await self._resolve(host, port))
+        sock = await connect_first(await self._look_up(host, port))
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if proxy is not None and tls is not None:
@@ -105,6 +106,22 @@ class Dialer:
             sock.close()
             raise
         return connection
+
+    async def _look_up(self, host: str, port: int) -> Sequence[Address]:
+        """One lookup for all who wait for it. The system's takes a thread for as long as it lasts, whoever has left,
+        and threads are few: a name that nobody answers for would soon have them all."""
+        key = host, port
+        lookup = self._lookups.get(key)
+        if lookup is None or lookup.get_loop() is not asyncio.get_running_loop():
+            lookup = self._lookups[key] = asyncio.ensure_future(self._resolve(host, port))
+            lookup.add_done_callback(lambda ended: self._looked_up(key, ended))
+        return await asyncio.shield(lookup)
+
+    def _looked_up(self, key: tuple[str, int], lookup: asyncio.Future[Sequence[Address]]) -> None:
+        if self._lookups.get(key) is lookup:
+            del self._lookups[key]
+        if not lookup.cancelled():
+            lookup.exception()  # where nobody waits any more, its failure is no news
 
     def _new_connection(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> Connection:
         """asyncio's own loop makes 256 KB of new memory for each read, unless it is given some: a tenth of a call."""
@@ -128,7 +145,7 @@ class Dialer:
 
 def check_proxy(proxy: Proxy) -> None:
     """Raises: ConfigError for a proxy that this transport does not speak to."""
-    if proxy.is_socks or proxy.scheme == "https":
+    if not proxy.is_plain:
         kind = "SOCKS" if proxy.is_socks else "https://"
         raise ConfigError(
             f"{kind} proxies need the aiohttp transport: pip install 'genai-spine[aiohttp]' and choose it"

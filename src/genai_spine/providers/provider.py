@@ -27,6 +27,7 @@ from typing import Any, cast
 import msgspec
 
 from genai_spine.catalog.names import did_you_mean
+from genai_spine.model import accept
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import InvalidRequest, ModelNotFound, ProviderError, SpineError
@@ -256,6 +257,8 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
             response = await complete(self, request)
         except ProviderError as error:
             raise self.failed(error, request.model, begun) from error.__cause__
+        except UnicodeEncodeError as error:
+            raise accept.unsayable(error) from None
         duration_s = time.perf_counter() - begun
         cost = self.observe(response.model, response.usage, duration_s)
         notices = (*self.standing(request.model).notices, *response.notices)
@@ -306,6 +309,8 @@ def _front_batches(
             if not is_outermost:
                 raise
             raise self.failed(error, request.model, begun) from error.__cause__
+        except UnicodeEncodeError as error:
+            raise accept.unsayable(error) from None
 
     return front
 
@@ -315,7 +320,7 @@ def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> EmbeddingResponse:
         if not isinstance(request, EmbeddingRequest):
             given = options if request is None else {"input": request, **options}
-            request = EmbeddingRequest(**given)
+            request = accept.made(EmbeddingRequest, given)
         if not _is_outermost(self, owner, "embed"):
             return await embed(self, request)
         begun = time.perf_counter()
@@ -323,6 +328,8 @@ def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]
             response = await embed(self, request)
         except ProviderError as error:
             raise self.failed(error, request.model, begun) from error.__cause__
+        except UnicodeEncodeError as error:
+            raise accept.unsayable(error) from None
         self.observe(response.model, response.usage, time.perf_counter() - begun)
         return msgspec.structs.replace(response, provider=self.name)
 
@@ -333,7 +340,7 @@ def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]])
     @functools.wraps(rerank)
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> RerankResponse:
         if not isinstance(request, RerankRequest):
-            request = RerankRequest(**(options if request is None else {"query": request, **options}))
+            request = accept.made(RerankRequest, options if request is None else {"query": request, **options})
         if not _is_outermost(self, owner, "rerank"):
             return await rerank(self, request)
         begun = time.perf_counter()
@@ -341,6 +348,8 @@ def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]])
             response = await rerank(self, request)
         except ProviderError as error:
             raise self.failed(error, request.model, begun) from error.__cause__
+        except UnicodeEncodeError as error:
+            raise accept.unsayable(error) from None
         self.observe(response.model, response.usage, time.perf_counter() - begun)
         return msgspec.structs.replace(response, provider=self.name)
 
@@ -369,9 +378,5 @@ def as_request(request: Any, options: dict[str, Any]) -> CompletionRequest:
     Raises: InvalidRequest for a keyword that is none, naming it.
     """
     if isinstance(request, CompletionRequest):
-        return msgspec.structs.replace(request, **options) if options else request
-    given = options if request is None else {"messages": request, **options}
-    try:
-        return CompletionRequest(**given)
-    except TypeError as error:
-        raise InvalidRequest(f"not a request: {error}") from None
+        return accept.made(functools.partial(msgspec.structs.replace, request), options) if options else request
+    return accept.made(CompletionRequest, options if request is None else {"messages": request, **options})

@@ -38,6 +38,11 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
         return self.scheme.startswith("socks")
 
     @property
+    def is_plain(self) -> bool:
+        """Spoken to in HTTP over TCP as it is, which our own transport can."""
+        return self.scheme == "http"
+
+    @property
     def peer(self) -> str:
         """`host:port`, as error messages name it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -123,7 +123,9 @@ def _leaf(type_: Any, value: Any) -> Any:
     if type_ in (str, Secret):
         if not isinstance(value, str):
             return BAD
-        return Secret(str(value)) if type_ is Secret else str(value)
+        if type_ is Secret:
+            return Secret(value.strip())  # a newline is left by `echo key > file`, and fits in no header
+        return str(value)
     if isinstance(value, Text):
         value = _plain(type_, value)
     if type_ is bool:
@@ -182,7 +184,7 @@ def _union(type_: Any, meta: msgspec.Meta | None, value: Any, path: Path, proble
     return BAD
 
 
-def _opened(value: Any, bracket: str) -> Any:
+def opened(value: Any, bracket: str) -> Any:
     """The JSON that a variable's text holds, where it begins like one."""
     if isinstance(value, Text) and value.lstrip().startswith(bracket):
         try:
@@ -193,7 +195,7 @@ def _opened(value: Any, bracket: str) -> Any:
 
 
 def _list(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
-    value = _opened(value, "[")
+    value = opened(value, "[")
     if isinstance(value, Text):
         value = [Text(part.strip()) for part in value.split(",") if part.strip()]
     if not isinstance(value, list | tuple):
@@ -205,7 +207,7 @@ def _list(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
 
 
 def _dict(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
-    value = _opened(value, "{")
+    value = opened(value, "{")
     if not isinstance(value, dict):
         problems.append(Problem(path, f"expected a table, got {kind_of(value)}"))
         return BAD
@@ -214,7 +216,7 @@ def _dict(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
 
 
 def _struct(type_: type[msgspec.Struct], value: Any, path: Path, problems: list[Problem]) -> Any:
-    value = _opened(value, "{")
+    value = opened(value, "{")
     if type_ is RouteTarget and isinstance(value, str):
         value = {"target": value}
     if not isinstance(value, dict):

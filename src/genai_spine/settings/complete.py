@@ -16,7 +16,7 @@ from genai_spine.catalog.rows import (
     quirk_values,
 )
 from genai_spine.dialects.quirks import Quirks
-from genai_spine.model.errors import ConfigError
+from genai_spine.model.errors import ConfigError, InvalidRequest
 from genai_spine.settings import budget_checks
 from genai_spine.settings.alerts import alert_problems
 from genai_spine.settings.build import field_types, split
@@ -33,12 +33,18 @@ from genai_spine.settings.tree import (
     Secret,
     Settings,
 )
+from genai_spine.wire.http import encode_headers
 
 _ENDS = (
     *("/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"),
     *("/api/chat", "/api/generate", "/v2/chat"),
 )
 """Of addresses of single calls, which services' consoles show."""
+_AWS_KEYS = {
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+}
 _SECRETS = frozenset(name for name, hint in field_types(ProviderSettings).items() if Secret in get_args(split(hint)[0]))
 
 
@@ -133,6 +139,8 @@ def _complete_provider(
     problems: list[Problem],
 ) -> ProviderSettings:
     path: Path = ("providers", "by_id", id)
+    if not id or "/" in id:
+        problems.append(Problem(path, "cannot be a provider's id: no slash, not empty"))
     type_ = provider.type or id
     row = find_row(type_)
     if row is None and type_ not in plugins:
@@ -147,6 +155,7 @@ def _complete_provider(
         provider = msgspec.structs.replace(provider, **_read(provider, row, variables))
     if provider.base_url is not None and (reason := _bad_url(provider.base_url)):
         problems.append(Problem((*path, "base_url"), reason))
+    problems += _bad_headers(provider, path)
     problems += _bad_quirks(provider, path)
     problems += _bad_costs(provider, path)
     dialects = sorted({dialect for row in load_rows().values() for dialect in row.chat})
@@ -172,7 +181,27 @@ def _read(provider: ProviderSettings, row: ProviderRow, variables: Mapping[str, 
         if text is None or getattr(provider, setting) is not None or (setting == "base_url" and placed):
             continue  # an address of which the settings tell a part is not that of the variable
         read[setting] = Secret(text) if setting in _SECRETS else text
+    if (identity := _IDENTITIES.get(row.auth)) is not None:
+        read |= identity(provider, variables)
     return read
+
+
+def _aws_identity(provider: ProviderSettings, variables: Mapping[str, str]) -> dict[str, str | Secret]:
+    """The keys that the variables tell, all of them or none, else the profile, in the order of aws_credentials.py,
+    which reads the environment itself and knows no .env."""
+    if provider.profile or provider.access_key_id or provider.secret_access_key:
+        return {}
+    found = {setting: text for setting, name in _AWS_KEYS.items() if (text := first_set((name,), variables))}
+    if {"access_key_id", "secret_access_key"} <= found.keys():
+        return {setting: Secret(text) if setting in _SECRETS else text for setting, text in found.items()}
+    profile = first_set(("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), variables)
+    if found or profile is None or first_set(("AWS_WEB_IDENTITY_TOKEN_FILE",), variables):
+        return {}
+    return {"profile": profile}
+
+
+_IDENTITIES = {"aws": _aws_identity}
+"""By a row's `auth`: what the variables tell of who calls, beyond the row's own."""
 
 
 def _key(provider: ProviderSettings, row: ProviderRow | None, variables: Mapping[str, str]) -> Secret | None:
@@ -209,6 +238,15 @@ def _bad_url(url: str) -> str | None:
     if parts.query or parts.fragment:
         return "no ? or # in a base URL"
     return None
+
+
+def _bad_headers(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
+    """What could not be sent: each call would fail on it."""
+    for name, value in provider.headers.items():
+        try:
+            encode_headers(((name, value.reveal()),))
+        except InvalidRequest as error:
+            yield Problem((*path, "headers", name), error.message)
 
 
 def _bad_quirks(provider: ProviderSettings, path: Path) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genai_spine.catalog.rows import find_row, load_rows
-from genai_spine.settings.build import Text, field_types, is_struct, split
+from genai_spine.settings.build import Text, field_types, is_struct, opened, split
 from genai_spine.settings.canonical import OWN_KEYS, PROVIDER_ALIASES, RETRY_ALIASES
 from genai_spine.settings.explain import Path, did_you_mean
 from genai_spine.settings.tree import ProviderSettings, Settings
@@ -43,11 +43,13 @@ def variable_form(id: str) -> str:
 
 
 class Names:
-    """The providers that a variable may mean: the configured ones, then those of the catalog."""
+    """The names that a variable may mean: providers, the configured ones and those of the catalog, and whatever else
+    has a name in `tree`, as the sources before have filled it."""
 
-    def __init__(self, configured: Mapping[str, str]) -> None:
+    def __init__(self, configured: Mapping[str, str], tree: Mapping[str, Any]) -> None:
         """`configured` is the type of each configured id."""
         self._configured = configured
+        self._tree = tree
         self._ids: dict[str, str] = {}
         for row in load_rows().values():
             for name in (row.id, *row.aliases):
@@ -65,6 +67,17 @@ class Names:
         row = find_row(name)
         same = [id for id, type_ in self._configured.items() if row is not None and find_row(type_) == row]
         return same[0] if len(same) == 1 else name
+
+    def spelled(self, path: Path) -> Path:
+        """The path with its names as they are written where they stand already: `Reviewer`, not `reviewer`."""
+        table: Any = self._tree
+        parts: list[str | int] = []
+        for part in path:
+            names = table if isinstance(table, Mapping) else {}
+            same = [name for name in names if variable_form(name) == variable_form(str(part))]
+            parts.append(same[0] if len(same) == 1 else part)
+            table = names.get(parts[-1])
+        return tuple(parts)
 
 
 def path_of(variable: str, names: Names) -> Path | None:
@@ -93,7 +106,7 @@ def _nested(parts: list[str], names: Names) -> Path | None:
     if section == "providers" and len(keys) > 1:
         return (section, names.id_of(parts[1]), *keys[1:])
     if section in SECTIONS or section in TABLES:
-        return (section, *keys)
+        return names.spelled((section, *keys))
     return None
 
 
@@ -118,10 +131,14 @@ def read_variables(
             continue
         table = tree
         for part in path[:-1]:
-            inner = table.setdefault(str(part), {})
-            table = inner if isinstance(inner, dict) else {}
-        table[str(path[-1])] = Text(text)
-        labels[path] = place + variable
+            inner = opened(table.setdefault(str(part), {}), "{")
+            if not isinstance(inner, dict):
+                break  # another variable says that it is no table, for which it is refused
+            table[str(part)] = inner
+            table = inner
+        else:
+            table[str(path[-1])] = Text(text)
+            labels[path] = place + variable
     return tree, labels, warnings
 
 

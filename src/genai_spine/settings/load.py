@@ -47,8 +47,8 @@ def load_settings(
     problems: list[Problem] = []
     origins = Origins()
     warnings: list[str] = []
-    dotenv = _read_dotenv(cwd)
-    variables = {**dotenv, **environ}
+    dotenv = _read_dotenv(cwd, warnings)
+    variables = {**dotenv, **{name: text for name, text in environ.items() if text.strip() or name not in dotenv}}
 
     document = _find_document(path, variables, cwd, warnings)
     tree: dict[str, Any] = {}
@@ -56,7 +56,7 @@ def load_settings(
         Canonical(document.tree, document.label, origins, problems).merge_into(tree)
         tree = expand(tree, (), variables.get, problems)
     for values, place in ((dotenv, ".env: "), (environ, "")):
-        found, labels, noticed = read_variables(values, Names(_types(tree)), place)
+        found, labels, noticed = read_variables(values, Names(_types(tree), tree), place)
         Canonical(found, labels.get, origins, problems).merge_into(tree)
         warnings += noticed
     Canonical(_nested(overrides or {}), lambda _: "argument", origins, problems).merge_into(tree)
@@ -82,16 +82,22 @@ def load_settings(
 # The sources
 
 
-def _read_dotenv(cwd: File) -> dict[str, str]:
+def _read_dotenv(cwd: File, warnings: list[str]) -> dict[str, str]:
+    """What its lines set; of one that cannot be read there is a warning, since it may be the key that is missed."""
     file = cwd / ".env"
     if not file.is_file():
         return {}
     from io import StringIO  # noqa: PLC0415 - only those who have a .env pay for its parser
 
-    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is such a file
+    from dotenv.parser import parse_stream  # noqa: PLC0415  # only where there is such a file
 
-    values = dotenv_values(stream=StringIO(read_text(file, ".env")), interpolate=False)
-    return {name: value for name, value in values.items() if value is not None}
+    values: dict[str, str] = {}
+    for line in parse_stream(StringIO(read_text(file, ".env"))):
+        if line.error:
+            warnings.append(f".env:{line.original.line}: sets nothing: expected NAME=value")
+        elif line.key is not None and line.value is not None:
+            values[line.key] = line.value
+    return values
 
 
 def _find_document(path: File | None, variables: Mapping[str, str], cwd: File, warnings: list[str]) -> Document | None:
@@ -123,10 +129,7 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in overrides.items():
         if value is None:
             continue
-        if isinstance(value, Mapping):
-            value = _nested(value)
-        elif isinstance(value, str):
-            value = Text(value)
+        value = _given(value)
         *tables, key = name.split(".")
         table = tree
         for part in tables:
@@ -136,6 +139,13 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
         else:
             table[key] = value
     return tree
+
+
+def _given(value: Any) -> Any:
+    """The same for what stands under one key; there a name is a name, whatever its dots: `gpt-4.1`."""
+    if isinstance(value, Mapping):
+        return {name: _given(part) for name, part in value.items() if part is not None}
+    return Text(value) if isinstance(value, str) else value
 
 
 def _types(tree: Mapping[str, Any]) -> dict[str, str]:

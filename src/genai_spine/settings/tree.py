@@ -77,7 +77,7 @@ class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     connect: Annotated[Duration, doc("Until the connection stands, TLS included.")] = Duration(10)
     first_token: Annotated[Duration, doc("From the sent request to the first byte of the answer.")] = Duration(120)
     idle: Annotated[Duration, doc("Between two pieces of a stream.")] = Duration(60)
-    total: Annotated[Duration, doc("The whole call, retries apart.")] = Duration(600)
+    total: Annotated[Duration, doc("The whole call with all its attempts and waits.")] = Duration(600)
 
 
 class TimeoutOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

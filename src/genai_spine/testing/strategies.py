@@ -20,6 +20,9 @@ _SURROGATES: Any = ("Cs",)
 texts = st.text(st.characters(exclude_categories=_SURROGATES), min_size=1, max_size=20)
 """Any text that JSON can hold: no lone surrogates. Not empty: an empty part is no part on most wires."""
 
+words = texts.filter(lambda text: not text.isspace())
+"""Texts that say something: white space alone is refused by some services, and not sent to them."""
+
 names = st.text("abcdefghijklmnopqrstuvwxyz_-0123456789", min_size=1, max_size=12)
 base64 = st.binary(min_size=1, max_size=12).map(lambda data: b64encode(data).decode())
 counts = st.integers(0, 10**9)
@@ -103,7 +106,7 @@ def messages(draw: st.DrawFn, speech: Speech) -> tuple[Message, ...]:
     written: list[Message] = []
     has_instructions = draw(st.booleans())
     if has_instructions and (roles := list(speech.system_roles)):
-        written.append(Message(role=draw(st.sampled_from(roles)), content=(Text(text=draw(texts)),)))
+        written.append(Message(role=draw(st.sampled_from(roles)), content=(Text(text=draw(words)),)))
     for turn in range(draw(st.integers(1, 3))):
         kinds = st.one_of(*speech.user_parts.values())
         written.append(
@@ -111,7 +114,7 @@ def messages(draw: st.DrawFn, speech: Speech) -> tuple[Message, ...]:
         )
         parts = draw(_parts(speech.assistant_parts, frozenset({ToolCall}), in_order=True))
         if not any(not isinstance(part, Thinking) for part in parts):
-            parts.append(Text(text=draw(texts)))
+            parts.append(Text(text=draw(words)))
         parts = [
             msgspec.structs.replace(part, id=f"{part.id}_{turn}") if isinstance(part, ToolCall) else part
             for part in parts
@@ -134,10 +137,10 @@ def messages(draw: st.DrawFn, speech: Speech) -> tuple[Message, ...]:
         ]
         if results and speech.results_in == "user":
             written.append(Message(role="user", content=tuple(results)))
-            written.append(Message(role="assistant", content=(Text(text=draw(texts)),)))
+            written.append(Message(role="assistant", content=(Text(text=draw(words)),)))
         else:
             written.extend(Message(role=speech.results_in, content=(result,)) for result in results)
-    written.append(Message(role="user", content=(Text(text=draw(texts)),)))
+    written.append(Message(role="user", content=(Text(text=draw(words)),)))
     return tuple(written)
 
 

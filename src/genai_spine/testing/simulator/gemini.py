@@ -12,10 +12,12 @@ import msgspec
 
 from genai_spine.dialects import gemini_models
 from genai_spine.dialects.gemini import inbound
-from genai_spine.model.errors import BadRequest, ModelNotFound
+from genai_spine.dialects.gemini.json_array import JsonArray, wants_array
+from genai_spine.model.errors import BadRequest, ModelNotFound, SpineError
 from genai_spine.providers.simulated import MODELS, card_of
 from genai_spine.providers.simulated_usage import input_tokens_of
-from genai_spine.testing.simulator.answers import Received
+from genai_spine.testing.simulator.answers import Answer, Received
+from genai_spine.testing.simulator.faults import Fault
 from genai_spine.testing.simulator.routes import Asked, Row, fixed
 
 encode_error = inbound.encode_error
@@ -47,10 +49,32 @@ def _by_method(methods: Mapping[str, Ask]) -> Ask:
         model, method = inbound.split_path(unquote(received.path).partition("/models/")[2])
         if (found := methods.get(method)) is None:
             raise BadRequest(f"{received.path}: there is no such method", status_code=404, code="NOT_FOUND")
-        body = inbound.addressed(received.body, model, stream=method == "streamGenerateContent")
-        return found(msgspec.structs.replace(received, body=body))
+        is_stream = method == "streamGenerateContent"
+        body = inbound.addressed(received.body, model, stream=is_stream)
+        asked = found(msgspec.structs.replace(received, body=body))
+        return _as_array(asked) if is_stream and wants_array(received.query) else asked
 
     return ask
+
+
+def _as_array(asked: Asked) -> Asked:
+    """The same stream without `alt=sse`: its last piece is the end of the array, as an error's is."""
+
+    def answer(model: str | None, fault: Fault, words: str | None) -> Answer:
+        made = asked.answer(model, fault, words)
+        if not made.streamed:
+            return made
+        array = JsonArray()
+        pieces = [array.add(piece) for piece in made.pieces]
+        pieces[-1] += array.end()
+        return msgspec.structs.replace(made, pieces=pieces, content_type=array.CONTENT_TYPE)
+
+    def error(failed: SpineError) -> bytes:
+        assert asked.error is not None, "streams have one"
+        array = JsonArray()
+        return b"\n,\n" + array.add(asked.error(failed)).removeprefix(b"[") + array.end()
+
+    return msgspec.structs.replace(asked, answer=answer, error=error)
 
 
 def _count(received: Received) -> bytes:
