@@ -7,6 +7,7 @@ from typing import Any
 
 from row_reasons import Reasons, load_reasons
 
+from genai_spine.catalog.cards import card_of
 from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.providers import codecs
@@ -96,7 +97,9 @@ def _facts(row: ProviderRow, reasons: Reasons) -> str:
     for name, model in (("default model", row.default_model), ("default embedding model", row.embed_model)):
         if model:
             key = "default_model" if name == "default model" else "embed_model"
-            facts.append((name, _with(f"`{model}`", reasons.settings.get(key))))
+            retired = card_of(row.id, row.id, model).retired
+            told = f"`{model}`" + (f", which retires on {retired}: set `model`" if retired is not None else "")
+            facts.append((name, _with(told, reasons.settings.get(key))))
     if row.id != "simulated":
         facts.append(("documentation", f"<{row.docs}>"))
     lines = ["|  |  |", "| --- | --- |"]
