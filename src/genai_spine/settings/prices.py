@@ -37,7 +37,9 @@ class ModelCostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     ] = None
     request_cost: Annotated[float | None, doc("Fee of one request.", ge=0)] = None
     search_cost: Annotated[float | None, doc("Price of one search on the web.", ge=0)] = None
-    second_cost: Annotated[float | None, doc("Price of a second of computing, where that is charged.", ge=0)] = None
+    second_cost: Annotated[
+        float | None, doc("Price of a second of computing, where answers tell it: Replicate's.", ge=0)
+    ] = None
 
 
 class CostSettings(ModelCostSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
