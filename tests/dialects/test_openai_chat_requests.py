@@ -330,8 +330,10 @@ def test_every_quirk_has_a_test() -> None:
 
 def test_a_model_without_sampling() -> None:
     card = ModelCard(id="m", capabilities=Capabilities(sampling=False))
-    body, notices = sent(temperature=1.0, top_p=0.5, card=card)
+    body, notices = sent(temperature=0.9, top_p=0.5, card=card)
     assert (body.keys(), notices) == ({"model", "messages"}, [("dropped", "temperature"), ("dropped", "top_p")])
+    body, notices = sent(temperature=1.0, top_p=1, card=card)  # which is what it does anyway
+    assert (body.keys(), notices) == ({"model", "messages"}, [])
 
 
 def test_a_model_that_takes_a_temperature_only_while_it_does_not_think() -> None:

@@ -149,6 +149,9 @@ def test_a_model_is_asked_for_what_its_card_says_it_takes() -> None:
     assert (json.loads(sent.body)["reasoning"], sent.notices) == ({"effort": "high", "summary": "auto"}, ())
     assert asked_of(none, max_tokens=64_000) == ({"max_output_tokens": 16_384}, [("changed", "max_tokens")])
     assert asked_of(none, max_tokens=1) == ({"max_output_tokens": 16}, [("changed", "max_tokens")])
+    assert asked_of(ModelCard(id="of one's own"), max_tokens=1) == ({"max_output_tokens": 1}, [])
+    fixed = ModelCard(id="m", capabilities=Capabilities(sampling=False))
+    assert asked_of(fixed, temperature=1, top_p=0.5) == ({}, [("dropped", "top_p")])
     some = Capabilities(
         sampling_while_thinking=False, efforts=("none", "low", "xhigh", "max"), default_effort="none", thinking=True
     )

@@ -17,6 +17,9 @@ BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh":
 
 Notify = Callable[[str, str, str], None]
 
+ONLY_SAMPLING = 1
+"""The temperature and top_p that stand where no other is taken: nothing is lost where they are left out."""
+
 _ASCENDING = (("low", 1024), ("medium", 8192), ("high", 24576))
 _SCALE = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 

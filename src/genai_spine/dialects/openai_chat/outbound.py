@@ -126,10 +126,10 @@ class _Writer:
         for name, value in (("temperature", temperature), ("top_p", request.top_p)):
             if value is None:
                 continue
-            if not takes_sampling:
-                self.notice("dropped", f"the model takes no {name}", name)
-            else:
+            if takes_sampling:
                 body[name] = value
+            elif value != effort.ONLY_SAMPLING:
+                self.notice("dropped", f"the model takes no {name}", name)
         if request.top_k is not None:
             if quirks.top_k:
                 body["top_k"] = request.top_k

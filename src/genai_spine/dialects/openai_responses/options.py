@@ -65,10 +65,12 @@ class OptionsWriter:
             temperature = highest
         takes_sampling = effort.takes_sampling(self.capabilities, body.get("reasoning", {}).get("effort"))
         for name, value in (("temperature", temperature), ("top_p", request.top_p)):
-            if value is not None and not takes_sampling:
-                self.notice("dropped", f"the model takes no {name}", name)
-            elif value is not None:
+            if value is None:
+                continue
+            if takes_sampling:
                 body[name] = value
+            elif value != effort.ONLY_SAMPLING:
+                self.notice("dropped", f"the model takes no {name}", name)
         if request.user is not None:
             body["user"] = request.user if self.card is None else user_written(request.user, self.notice)
         # "Unknown parameter": none of them is a member of the service's schema (2026-11).
@@ -85,10 +87,12 @@ class OptionsWriter:
                 self.notice("dropped", f"the service takes no {name}", name)
 
     def max_tokens(self, asked: int) -> int:
-        """No more than the model writes, nor less than the service takes; a 400 otherwise."""
-        if self.card is None or asked == 0:
+        """No more than the model writes, nor less than the service takes; a 400 otherwise. Of a model that no catalog
+        knows, as one's own server has, nobody knows either."""
+        limit = self.card.max_output_tokens if self.card is not None else None
+        if limit is None or asked == 0:
             return asked
-        taken = max(min(asked, self.card.max_output_tokens or asked), LEAST_OUTPUT)
+        taken = max(min(asked, limit), LEAST_OUTPUT)
         if taken != asked:
             self.notice("changed", f"max_tokens {asked} sent as {taken}", "max_tokens")
         return taken
