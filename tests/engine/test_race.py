@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from contextlib import suppress
+from contextvars import ContextVar
 from itertools import product
 from typing import Any
 
@@ -78,6 +79,23 @@ async def test_the_alarm_that_is_given_is_the_one_that_wakes_also_where_nobody_w
     assert len(alarm) == 0
     second.answers()
     assert await racing == "second"
+
+
+async def test_each_second_runs_in_the_context_of_its_own_call() -> None:
+    whose: ContextVar[str] = ContextVar("whose")
+    alarm, seen = Alarm(), list[str]()
+
+    async def call(name: str) -> str:
+        whose.set(name)
+
+        async def second() -> str:
+            seen.append(whose.get())
+            return name
+
+        return await race(asyncio.Event().wait, second, 0.01, alarm=alarm)  # type: ignore[arg-type]  # never over
+
+    assert await asyncio.gather(call("one"), call("other")) == ["one", "other"]
+    assert seen == ["one", "other"]
 
 
 async def test_a_first_that_is_in_time_has_no_second(two: tuple[Runner, Runner]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
@@ -125,7 +126,7 @@ class Alarm:
 class _Second(Generic[T]):
     """The second attempt: not there until the first is late. Where it wins, it cancels who waits for the first."""
 
-    __slots__ = ("_cancelling", "_has_cancelled", "_may_start", "_start", "_waiting", "task")
+    __slots__ = ("_cancelling", "_context", "_has_cancelled", "_may_start", "_start", "_waiting", "task")
 
     def __init__(
         self, start: Start[T], may_start: Callable[[], bool] | None, waiting: asyncio.Task[Any] | None
@@ -134,6 +135,7 @@ class _Second(Generic[T]):
         self._may_start = may_start
         self._waiting = waiting
         self._cancelling = waiting.cancelling() if waiting is not None else 0
+        self._context = copy_context()  # the call's own: the alarm rings in that of whoever has set it
         self._has_cancelled = False
         self.task: asyncio.Task[T] | None = None
 
@@ -144,7 +146,7 @@ class _Second(Generic[T]):
     def begin(self) -> None:
         start, self._start = self._start, None
         if start is not None and (self._may_start is None or self._may_start()):
-            self.task = asyncio.create_task(start())
+            self.task = asyncio.create_task(start(), context=self._context)
             self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[T]) -> None:
