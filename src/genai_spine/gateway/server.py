@@ -23,7 +23,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
@@ -42,10 +41,6 @@ Ready = Callable[[str, int], None]
 """Called once with the address and the port that are listened on."""
 
 BACKLOG = 2048
-THREADS_WAIT_S = 20e-6
-"""How long a thread waits for its turn before it asks for it (`sys.setswitchinterval`). The loop lets go of the
-interpreter at each system call, for too short a time for the ledger's thread to get it: that was woken in vain two
-times a call and asked for nothing, since it never had waited for Python's 5 ms on end. Measured: 15 % of a call."""
 ABORT_S = 2.0
 """How long aborted streams have for their last event."""
 LIFESPAN_S = 10.0
@@ -88,7 +83,6 @@ def run_here(
 ) -> None:
     """One process, one event loop. `stop_when_readable` is a pipe that says stop, in place of signals."""
     _calm_garbage_collection()
-    sys.setswitchinterval(THREADS_WAIT_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(app_factory, server, ready=ready, sockets=sockets, stop_when_readable=stop_when_readable))
 
