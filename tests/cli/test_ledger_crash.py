@@ -36,7 +36,7 @@ class Callers:
         self.url = url
         self.answered: set[str] = set()
         self.begun: set[str] = set()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(6)]
+        self._threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(6)]
         for thread in self._threads:
             thread.start()
 
@@ -103,7 +103,7 @@ def test_what_was_under_way_when_it_was_killed_is_bounded(place: Place, is_strea
         place.write(f"""{SETTINGS}[providers.openai]\nbase_url = "{base_url}"\napi_key = "sk-0"\n""")
         with place.started("serve", "--port", "0") as gateway:
             url = f"{_url_of(gateway)}/v1/chat/completions"
-            asking = threading.Thread(target=lambda: _refused(lambda: httpx.post(url, json=body, timeout=20)))
+            asking = threading.Thread(target=_refused, args=(lambda: httpx.post(url, json=body, timeout=20),))
             asking.start()
             wait_until(lambda: any(b"\xa1m" in file.read_bytes() for file in place.path.rglob("*-*.journal")), 10)
             gateway.process.kill()

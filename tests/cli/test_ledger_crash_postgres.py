@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from os import kill
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,16 @@ def url() -> Iterator[str]:
 
 
 class Callers:
-    """Ask gateways, whichever of them live. `answered` are the ids of calls whose answer came whole."""
+    """Ask gateways, whichever of them live, until the block ends. `answered` are the ids of calls whose answer came
+    whole."""
 
     def __init__(self, urls: list[str]) -> None:
         self.answered: set[str] = set()
         self.begun: set[str] = set()
         self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(urls[n % len(urls)], n)) for n in range(6)]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(urls[n % len(urls)], n), daemon=True) for n in range(6)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -74,7 +77,10 @@ class Callers:
             response.read()
             self.answered.add(response.headers["x-request-id"])
 
-    def stop(self) -> None:
+    def __enter__(self) -> Callers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._is_over.set()
         for thread in self._threads:
             thread.join()
@@ -86,18 +92,19 @@ def test_workers_that_are_killed_lose_no_answered_call_and_double_none(place: Pl
     answered: set[str] = set()
     begun: set[str] = set()
     for round in range(ROUNDS):
-        with place.started("serve", "--port", "0", "--workers", "3") as gateway:
-            callers = Callers([url_of(gateway)])
+        with (
+            place.started("serve", "--port", "0", "--workers", "3") as gateway,
+            Callers([url_of(gateway)]) as callers,
+        ):
             for _ in range(3):
                 time.sleep(chance.uniform(0.3, 1.2))
-                kill(chance.choice(workers_of(gateway)), signal.SIGKILL)
+                kill_worker(chance.choice(workers_of(gateway)))
             if round % 2:
                 gateway.process.kill()  # and the workers, that see it, end by themselves
             else:
                 for worker in workers_of(gateway):
-                    kill(worker, signal.SIGKILL)
+                    kill_worker(worker)
             gateway.process.kill()
-            callers.stop()
         answered |= callers.answered
         begun |= callers.begun
     check(place, url, answered, begun)
@@ -109,7 +116,7 @@ def test_gateways_that_are_killed_lose_no_answered_call_and_double_none(place: P
     with ExitStack() as stack:
         gateways = [stack.enter_context(place.started("serve", "--port", "0")) for _ in range(3)]
         urls = [url_of(gateway) for gateway in gateways]
-        callers = Callers(urls)
+        callers = stack.enter_context(Callers(urls))
         for _ in range(ROUNDS):
             time.sleep(chance.uniform(0.1, 1.0))
             which = chance.randrange(3)
@@ -120,7 +127,6 @@ def test_gateways_that_are_killed_lose_no_answered_call_and_double_none(place: P
             url_of(gateways[which])
         for gateway in gateways:
             gateway.process.kill()
-        callers.stop()
     check(place, url, callers.answered, callers.begun)
 
 
@@ -155,11 +161,23 @@ def workers_of(gateway: Running) -> list[int]:
     while time.monotonic() < end_s:
         of = gateway.process.pid
         children = map(int, Path(f"/proc/{of}/task/{of}/children").read_text().split())
-        found = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = [pid for pid in children if b"spawn_main" in command_of(pid)]
         if found:
             return found
         time.sleep(0.05)
     raise AssertionError("no worker lives")
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it ended since it was listed
+        return b""
+
+
+def kill_worker(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        kill(pid, signal.SIGKILL)
 
 
 def until_quiet(url: str) -> None:
