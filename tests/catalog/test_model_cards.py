@@ -260,6 +260,25 @@ def test_which_claude_takes_temperature_and_top_p(model: str, sampling: bool | N
     assert (able.sampling, able.temperature_with_top_p) == (sampling, both)
 
 
+def test_which_grok_takes_stop_sequences_and_penalties() -> None:
+    told = {
+        "grok-3": (None, None),
+        "grok-3-mini": (False, False),
+        "grok-4-0709": (False, False),
+        "grok-4-1-fast-reasoning": (False, False),
+        "grok-4.5": (False, False),
+        "grok-4.20-0309-non-reasoning": (True, False),
+    }
+    cards = {model: card_of("xai", "xai", model).capabilities for model in told}
+    assert {model: (able.stop, able.penalties) for model, able in cards.items()} == told
+
+
+def test_which_of_openais_models_take_stop_sequences() -> None:
+    told = {"o1": None, "o3-mini": None, "o3": False, "o4-mini": False, "gpt-4.1": None, "gpt-5": False}
+    told |= {"gpt-5-nano-2025-08-07": False, "gpt-5-chat-latest": None, "gpt-5.1": None}
+    assert {model: card_of("openai", "openai", model).capabilities.stop for model in told} == told
+
+
 def test_which_claude_cannot_be_told_not_to_think_nor_to_call_a_tool() -> None:
     told = {
         "claude-opus-4-8": (None, None),

@@ -228,6 +228,7 @@ def test_requests_survive_being_written_and_read(
             {"role": "system", "content": "Be brief."},  # type: ignore[arg-type]  # accepted, and made a Message
             {"role": "user", "content": question},
             {"role": "assistant", "content": said},
+            {"role": "user", "content": "Go on."},
         ),
         max_tokens=max_tokens + 1,
         temperature=temperature,
@@ -237,4 +238,4 @@ def test_requests_survive_being_written_and_read(
     again = inbound.decode_request(sent.body)
     if not any(isinstance(part, ToolCall) for part in said):  # arguments are written anew: spaces go
         assert again == request
-    assert [len(message.content) for message in again.messages] == [1, len(question), len(said)]
+    assert [len(message.content) for message in again.messages] == [1, len(question), len(said), 1]

@@ -507,6 +507,23 @@ def test_sampling_stops_user_and_cache() -> None:
     assert notices == []
 
 
+def test_a_stop_sequence_of_white_space_is_left_out() -> None:
+    """The service: "each stop sequence must contain non-whitespace"."""
+    body, notices = sent(stop=("\n", "END", "", " \n"))
+    assert (body["stop_sequences"], notices) == (["END"], [("dropped", "stop")])
+    body, notices = sent(stop=("\n",))
+    assert ("stop_sequences" in body, notices) == (False, [("dropped", "stop")])
+
+
+def test_what_the_assistant_begins_does_not_end_in_white_space() -> None:
+    begun = message(Text(text="a "), Text(text="<b>\n "), role="assistant")
+    body, notices = sent(messages=(ASK, begun))
+    assert [block["text"] for block in body["messages"][-1]["content"]] == ["a ", "<b>"]
+    assert notices == [("changed", "messages")]
+    body, notices = sent(messages=(ASK, message(Text(text="a "), role="assistant"), ASK))
+    assert (body["messages"][1]["content"], notices) == ("a ", [])
+
+
 def test_temperature_ends_at_one() -> None:
     body, notices = sent(temperature=1.7)
     assert (body["temperature"], notices) == (1, [("changed", "temperature")])
@@ -606,6 +623,27 @@ def test_a_schema_is_fitted_to_what_the_service_takes() -> None:
         "title": "Answer",
         "description": "What I want",
     }
+    assert notices == [("changed", "response_format")]
+
+
+def test_formats_and_orders_of_other_services_are_said_as_this_one_takes_them() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "kind": {"type": "string", "enum": ["a"], "format": "enum"},
+            "count": {"type": "integer", "format": "uint32", "description": "how many"},
+        },
+        "propertyOrdering": ["count", "gone", ["at"]],
+    }
+    body, notices = sent(output_schema=OutputSchema(schema=schema))
+    written = body["output_config"]["format"]["schema"]
+    assert list(written["properties"].items()) == [
+        ("count", {"type": "integer", "description": "how many\n\n{format: uint32}"}),
+        ("at", {"type": "string", "format": "date-time"}),
+        ("kind", {"type": "string", "enum": ["a"], "description": "{format: enum}"}),
+    ]
+    assert written.keys() == {"type", "properties", "additionalProperties"}
     assert notices == [("changed", "response_format")]
 
 

@@ -248,6 +248,11 @@ def test_data_after_the_end_is_ignored() -> None:
     assert sum(isinstance(event, MessageEnd) for event in events) == 1
 
 
+def test_data_needs_no_space_before_it() -> None:
+    whole = start() + text(0, "a") + end()
+    assert read(whole.replace(b"\ndata: ", b"\ndata:")) == read(whole)
+
+
 def test_a_stream_without_message_stop_is_whole_after_its_stop_reason() -> None:
     whole = start() + text(0, "a") + end()
     cut = whole[: whole.index(b"event: message_stop")]

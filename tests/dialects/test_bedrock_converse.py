@@ -310,6 +310,18 @@ def test_a_model_that_takes_one_of_temperature_and_top_p_gets_the_temperature() 
     assert sent(asking(top_p=0.9), one)[0]["inferenceConfig"] == {"topP": 0.9}
 
 
+def test_a_stop_sequence_of_white_space_is_left_out_for_claude() -> None:
+    body, notices = sent(asking(stop=("\n", "END")))
+    assert (body["inferenceConfig"], notices) == ({"stopSequences": ["END"]}, [("dropped", "stop")])
+    body, notices = sent(asking(stop=("\n", "END")), target("amazon.nova-pro-v1:0"))
+    assert (body["inferenceConfig"], notices) == ({"stopSequences": ["\n", "END"]}, [])
+
+
+def test_what_the_assistant_begins_does_not_end_in_white_space() -> None:
+    body, notices = sent(asking(user(), Message(role="assistant", content=(Text(text="<b>\n "),))))
+    assert (body["messages"][-1]["content"], notices) == ([{"text": "<b>"}], [("changed", "messages")])
+
+
 def test_more_tokens_than_the_model_writes_are_not_asked_for() -> None:
     small = Target(card=ModelCard(id=CLAUDE, max_output_tokens=4096))
     body, notices = sent(asking(max_tokens=64000), small)

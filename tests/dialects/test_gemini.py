@@ -18,13 +18,14 @@ from genai_spine.dialects.gemini import inbound, outbound, tap, vertex
 from genai_spine.dialects.gemini.history import UNSIGNED
 from genai_spine.dialects.gemini.safety import with_safety
 from genai_spine.dialects.interface import Target
-from genai_spine.dialects.metadata import kept
+from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat import inbound as openai_inbound
 from genai_spine.dialects.openai_chat import outbound as openai_outbound
 from genai_spine.model.card import Capabilities, ModelCard
-from genai_spine.model.content import Text, ToolCall
+from genai_spine.model.content import Text, Thinking, ToolCall
 from genai_spine.model.embedding import EmbeddingRequest
 from genai_spine.model.errors import BadReply, InvalidRequest, ModelNotFound, ProviderError, StreamBroken
+from genai_spine.model.events import MessageStart, PartDelta, PartEnd, PartStart
 from genai_spine.model.fold import collect, replay
 from genai_spine.model.request import CompletionRequest, Message
 from genai_spine.model.response import CompletionResponse
@@ -258,6 +259,39 @@ def test_penalties_are_left_out_where_the_model_takes_none() -> None:
 # ---------------------------------------------------------------- content
 
 
+def test_media_in_the_alphabet_of_urls_reach_others_in_that_of_base64() -> None:
+    """Google's Python client writes bytes so, and Google reads both."""
+    blob = {"mimeType": "image/jpeg", "data": "_9j_4AAQ-w=="}
+    result = {"name": "f", "response": {}, "parts": [{"inlineData": blob}]}
+    contents = [
+        {"role": "user", "parts": [{"inlineData": blob}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": result}]},
+    ]
+    request = inbound.decode_request(json.dumps({"contents": contents}).encode())
+    for theirs in (openai_outbound, anthropic_outbound, outbound):
+        sent = theirs.encode_request(request, TARGET, stream=False).body
+        assert (sent.count(b"/9j/4AAQ+w=="), sent.count(b"_9j_")) == (2, 0)
+
+
+def test_what_stands_alone_is_a_list_of_one() -> None:
+    hi = {"text": "Hi"}
+    alone = {
+        "system_instruction": {"parts": {"text": "Be brief."}},
+        "contents": {"parts": hi},
+        "tools": {"function_declarations": {"name": "f"}},
+    }
+    listed = {
+        "system_instruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [{"parts": [hi]}],
+        "tools": [{"function_declarations": [{"name": "f"}]}],
+    }
+    assert inbound.decode_request(json.dumps(alone).encode()) == inbound.decode_request(json.dumps(listed).encode())
+    one = gemini_embed_content.decode_request(json.dumps({"content": {"parts": hi}}).encode())
+    batch = gemini_embeddings.decode_request(json.dumps({"requests": {"content": {"parts": hi}}}).encode())
+    assert one.input == batch.input == ("Hi",)
+
+
 @pytest.mark.parametrize("name", ["cachedContent", "cached_content"])
 @pytest.mark.parametrize("theirs", [openai_outbound, anthropic_outbound])
 def test_a_prompt_that_the_service_keeps_is_content_and_goes_to_no_other(name: str, theirs: Any) -> None:
@@ -345,6 +379,29 @@ def test_a_relayed_stream_that_breaks_is_not_taken_for_a_whole_one() -> None:
     assert tapped(blocked)[0] == blocked
 
 
+def test_an_error_that_no_blank_line_ends_is_heard() -> None:
+    begun = chunk(candidates=[{"content": {"parts": [{"text": "a"}]}}])
+    error = {"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}
+    for before in (b"", begun):
+        with pytest.raises(StreamBroken, match="overloaded"):
+            tapped(before, json.dumps(error, indent=2).encode())
+
+
+def test_a_relayed_stream_that_ends_as_openais_do_is_whole() -> None:
+    data = chunk(candidates=[{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}])
+    out, reader = tapped(data, b"data: [DONE]\r\n\r\n")
+    assert (out, reader.finish_reason) == (data, "STOP")
+
+
+@pytest.mark.parametrize("kind", [Text, Thinking])
+def test_what_others_keep_of_a_text_does_not_hold_it_back(kind: type[Text | Thinking]) -> None:
+    encoder = inbound.stream_encoder(asked())
+    encoder.encode(MessageStart(model="m"))
+    encoder.encode(PartStart(index=0, part=kind(text="", provider_metadata=keep("openai_responses", {"id": "msg_1"}))))
+    assert b'"text":"Hi"' in encoder.encode(PartDelta(0, "Hi"))
+    assert encoder.encode(PartEnd(index=0)) == b""
+
+
 def test_a_relayed_answer_says_what_it_used() -> None:
     said = tap.tap_answer(ANSWER)
     assert (said.model, said.finish_reason, said.usage) == ("gemini-3-flash-preview", "STOP", None)
@@ -413,6 +470,9 @@ def test_a_batch_asks_the_same_of_all() -> None:
     for requests in ([content, {**content, "taskType": "X"}], [], [{"content": {"parts": [{"inlineData": {}}]}}]):
         with pytest.raises(InvalidRequest):
             gemini_embeddings.decode_request(json.dumps({"requests": requests}).encode())
+    with pytest.raises(InvalidRequest, match=r"requests\[1\]: asks") as refused:
+        gemini_embeddings.decode_request(json.dumps({"requests": [content, {**content, "title": "X"}]}).encode())
+    assert refused.value.param == "requests[1]"
     with pytest.raises(InvalidRequest, match="token ids"):
         gemini_embeddings.encode_request(EmbeddingRequest(input=((1, 2),)), TARGET)
 

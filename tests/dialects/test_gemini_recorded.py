@@ -88,6 +88,11 @@ def _tools(node: dict[str, Any]) -> None:
     node["tools"] = sorted(others, key=str) + ([{"functionDeclarations": functions}] if functions else [])
 
 
+def _alphabet(node: dict[str, Any]) -> None:
+    if isinstance(node.get("data"), str):
+        node["data"] = node["data"].translate(str.maketrans("-_", "+/"))
+
+
 def _schema(node: dict[str, Any]) -> None:
     if "responseSchema" in node:
         node["responseJsonSchema"] = plain(node.pop("responseSchema"))
@@ -102,6 +107,7 @@ NORMALISATIONS: dict[Callable[[dict[str, Any]], None], str] = {
     _role: "a content without a role is the user's",
     _empty_thought: "a thought of nothing but its signature has an empty text",
     _tools: "functions stand in one tool, each of the service's own in one of its own",
+    _alphabet: "the service takes both alphabets of base64; we write the one that others read",
     _schema: "responseSchema is written as JSON Schema",
 }
 

@@ -126,6 +126,13 @@ ANTHROPIC_TALK = [
 ]
 
 
+def test_that_a_tool_is_the_callers_own_is_no_loss() -> None:
+    body, notices = anthropic_to_openai(
+        {"messages": [HI], "tools": [{"type": "custom", "name": "f", "input_schema": SCHEMA}]}
+    )
+    assert (body["tools"][0]["type"], notices) == ("function", [])
+
+
 def test_a_talk_with_images_a_pdf_and_tools_is_the_same_in_both() -> None:
     body, notices = openai_to_anthropic({"messages": OPENAI_TALK})
     assert (body["system"], body["messages"], notices) == ("Be brief.", ANTHROPIC_TALK, [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genai_spine.dialects.interface import Target
@@ -141,8 +141,10 @@ def test_done_or_a_finish_reason_is_an_ending() -> None:
     assert answer(chunk({"content": "a"}), DONE).finish_reason is None
     assert answer(chunk({"content": "a"}), STOP).finish_reason == "stop"
     assert answer(chunk({"content": "a"}), STOP.rstrip()).finish_reason == "stop", "without its blank line"
-    with pytest.raises(BadReply, match="without an answer"):
-        read(DONE)
+    counts = frame({"id": "c", "model": "m", "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 0}})
+    for nothing in (b"", counts):
+        with pytest.raises(BadReply, match="without an answer"):
+            read(nothing, DONE)
 
 
 def test_what_comes_after_the_ending_is_passed_over() -> None:
@@ -378,6 +380,7 @@ counts = st.integers(0, 10**6) | st.none() | st.sampled_from([-1, "5", 10**14, 0
     )
     | counts
 )
+@example({"prompt_tokens": 0, "completion_tokens": 0, "prompt_tokens_details": {"cache_creation_input_tokens": 0}})
 def test_a_relay_counts_as_the_model_does(usage: Any) -> None:
     """It reads by a shorter way, without what the middle has no name for."""
     slow, quick = usage_of(usage), outbound.decode_usage(msgspec.Raw(json.dumps(usage).encode()))

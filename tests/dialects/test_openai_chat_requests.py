@@ -11,6 +11,7 @@ import pytest
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep
 from genai_spine.dialects.openai_chat import inbound, outbound
+from genai_spine.dialects.openai_responses import outbound as responses_outbound
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.content import (
@@ -332,8 +333,24 @@ def test_a_model_without_sampling() -> None:
     card = ModelCard(id="m", capabilities=Capabilities(sampling=False))
     body, notices = sent(temperature=0.9, top_p=0.5, card=card)
     assert (body.keys(), notices) == ({"model", "messages"}, [("dropped", "temperature"), ("dropped", "top_p")])
-    body, notices = sent(temperature=1.0, top_p=1, card=card)  # which is what it does anyway
+    body, notices = sent(frequency_penalty=0.1, presence_penalty=-1, card=card)
+    dropped = [("dropped", "frequency_penalty"), ("dropped", "presence_penalty")]
+    assert (body.keys(), notices) == ({"model", "messages"}, dropped)
+    # Which is what it does anyway.
+    body, notices = sent(temperature=1.0, top_p=1, frequency_penalty=0, presence_penalty=0.0, card=card)
     assert (body.keys(), notices) == ({"model", "messages"}, [])
+
+
+def test_a_model_without_penalties() -> None:
+    card = ModelCard(id="m", capabilities=Capabilities(penalties=False))
+    body, notices = sent(temperature=0.5, frequency_penalty=0, presence_penalty=0.1, card=card)
+    assert (body.keys(), notices) == ({"model", "messages", "temperature"}, [("dropped", "presence_penalty")])
+
+
+def test_a_model_without_stop_sequences() -> None:
+    """The service: "Unsupported parameter: 'stop' is not supported with this model."."""
+    body, notices = sent(stop=("END",), card=ModelCard(id="m", capabilities=Capabilities(stop=False)))
+    assert (body.keys(), notices) == ({"model", "messages"}, [("dropped", "stop")])
 
 
 def test_a_model_that_takes_a_temperature_only_while_it_does_not_think() -> None:
@@ -424,9 +441,30 @@ def test_tools() -> None:
     own = ProviderTool(dialect="openai_chat", name="web_search", raw=msgspec.Raw(b'{"type":"web_search"}'))
     theirs = ProviderTool(dialect="anthropic_messages", name="web_search", raw=msgspec.Raw(b"{}"))
     body, notices = sent(tools=(tool, own, theirs), parallel_tool_calls=False)
-    function = {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
+    function = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}, "strict": True}
     assert body["tools"] == [{"type": "function", "function": function}, {"type": "web_search"}]
     assert (body["parallel_tool_calls"], notices) == (False, [("dropped", "tools")])
+
+
+@pytest.mark.parametrize("dialect", [outbound, responses_outbound])
+def test_what_a_tools_schema_leaves_out_and_openai_requires_is_said(dialect: Any) -> None:
+    """The service: "object schema missing properties", "array schema missing items"."""
+    names = {"type": ["array", "null"]}
+    pair = {"type": "array", "prefixItems": [{"type": "array"}]}
+    lists = {"type": "object", "properties": {"names": names, "items": {"type": "string"}}, "$defs": {"pair": pair}}
+    tools = (Tool(name="f", parameters={"type": "object"}), Tool(name="g", parameters=lists))
+    request = CompletionRequest(messages=(Message(role="user", content=(Text(text="?"),)),), tools=tools)
+    outgoing = dialect.encode_request(request, Target(card=ModelCard(id="m")), stream=False)
+    written = [tool.get("function", tool)["parameters"] for tool in json.loads(outgoing.body)["tools"]]
+    assert written == [
+        {"type": "object", "properties": {}},
+        {
+            "type": "object",
+            "properties": {"names": {**names, "items": {}}, "items": {"type": "string"}},
+            "$defs": {"pair": {"type": "array", "prefixItems": [{"type": "array", "items": {}}]}},
+        },
+    ]
+    assert outgoing.notices == ()
 
 
 def test_no_tool_is_left_to_choose_from() -> None:

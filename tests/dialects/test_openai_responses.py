@@ -15,11 +15,11 @@ from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_responses import inbound, outbound
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import Capabilities, ModelCard
-from genai_spine.model.content import Audio, Image, Opaque, Part, Text, Thinking, ToolCall
+from genai_spine.model.content import Audio, Image, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 from genai_spine.model.errors import InvalidRequest, RateLimitError, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.fold import collect, replay
-from genai_spine.model.request import CompletionRequest, ThinkingConfig, ToolChoice
+from genai_spine.model.request import CompletionRequest, Message, ThinkingConfig, ToolChoice
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 
 TARGET = Target(card=ModelCard(id="gpt"), quirks=Quirks(schema="strict"))
@@ -166,6 +166,19 @@ def test_a_user_of_too_many_letters_is_sent_as_its_hash_and_repeated_as_it_is() 
     body, notices = asked_of(ModelCard(id="gpt"), user="u" * 65)
     assert (len(body["user"]), notices) == (64, [("changed", "user")])
     assert plain(answer(), CompletionRequest(messages=(), user="u" * 65))["user"] == "u" * 65
+
+
+def test_the_ids_of_another_services_calls_are_as_short_as_they_must_be() -> None:
+    long, longer, fitting = "call_" + "x" * 60, "call_" + "x" * 61, "c" * 64
+    calls = tuple(ToolCall(id=call_id, name="f", arguments="{}") for call_id in (long, longer, fitting))
+    results = tuple(ToolResult(call_id=call_id, content=(Text(text="r"),)) for call_id in (long, longer, fitting))
+    messages = (Message(role="assistant", content=calls), Message(role="tool", content=results))
+    sent = outbound.encode_request(CompletionRequest(messages=messages), TARGET, stream=False)
+    written = [item["call_id"] for item in json.loads(sent.body)["input"]]
+    assert written[:3] == written[3:]
+    assert written[2] == fitting
+    assert len(set(written)) == 3
+    assert {len(call_id) for call_id in written} == {64}
 
 
 def test_there_is_nothing_to_choose_where_there_are_no_tools() -> None:

@@ -395,6 +395,31 @@ def test_an_openai_stream_without_done_is_whole_once_every_choice_has_finished()
         tap.close()
 
 
+@pytest.mark.parametrize(
+    ("dialect", "ending"),
+    [
+        ("openai_chat", b"data: [DONE]\n\n"),
+        ("openai_chat", b'data: {"model":"m","choices":[],"usage":{"prompt_tokens":9}}\n\ndata: [DONE]\n\n'),
+        ("anthropic_messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+    ],
+)
+def test_an_ending_alone_is_no_answer(dialect: str, ending: bytes) -> None:
+    with pytest.raises(BadReply, match="without an answer"):
+        run(open_tap(dialect), ending)
+
+
+@pytest.mark.parametrize("dialect", ["anthropic_messages", "openai_responses"])
+def test_data_needs_no_space_before_it(dialect: str) -> None:
+    response = {"status": "completed", "output": [], "usage": {"input_tokens": 1}}
+    made = json.dumps({"type": "response.completed", "response": response}).encode()
+    completed = b"event: response.completed\ndata: " + made + b"\n\n"
+    data = ANTHROPIC if dialect == "anthropic_messages" else completed
+    with_spaces, without = open_tap(dialect), open_tap(dialect)
+    run(with_spaces, data)
+    assert run(without, data.replace(b"\ndata: ", b"\ndata:")) == data.replace(b"\ndata: ", b"\ndata:")
+    assert seen(without) == seen(with_spaces)
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_last_event_without_its_blank_line_is_forwarded_with_one(dialect: str) -> None:
     data = STREAMS[dialect]

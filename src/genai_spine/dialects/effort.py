@@ -79,7 +79,7 @@ def nearest(effort: str, efforts: Sequence[str]) -> str:
 
 
 def takes_sampling(capabilities: Capabilities, effort: str | None) -> bool:
-    """Whether temperature and top_p may stand beside this effort; None is that nobody says one."""
+    """Whether temperature, top_p and penalties may stand beside this effort; None is that nobody says one."""
     if capabilities.sampling is not None:
         return capabilities.sampling
     return capabilities.sampling_while_thinking is not False or (effort or capabilities.default_effort) == "none"

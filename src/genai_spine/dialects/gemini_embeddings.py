@@ -18,7 +18,7 @@ import msgspec
 
 from genai_spine.dialects import vectors
 from genai_spine.dialects.gemini import errors, inbound, outbound
-from genai_spine.dialects.gemini.schema import in_camel, method_path, resource_of, usage_of, usage_written
+from genai_spine.dialects.gemini.schema import in_camel, method_path, objects, resource_of, usage_of, usage_written
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.reading import Reader
@@ -110,7 +110,7 @@ def decode_request(body: bytes) -> EmbeddingRequest:
     What is asked of one text must be asked of all: a batch goes to a provider as one. Raises: InvalidRequest.
     """
     request = in_camel(Reader(json.decode_inbound(body, json.ANY), ""))
-    asked = [in_camel(item) for item in request.objects("requests", required=True)]
+    asked = [in_camel(item) for item in objects(request, "requests", required=True)]
     if not asked:
         raise request.wrong("requests", "at least one is required")
     models = {item.text("model") for item in asked} - {None}
@@ -118,7 +118,8 @@ def decode_request(body: bytes) -> EmbeddingRequest:
     rests = [item.rest() for item in asked]
     for item, rest in zip(asked, rests, strict=True):
         if rest != rests[0]:
-            raise item.wrong("", "asks for something else than the first of the batch: send it on its own")
+            reason = "asks for something else than the first of the batch: send it on its own"
+            raise InvalidRequest(f"{item.path}: {reason}", param=item.path)
     own = request.text("model")
     if own is None and len(models) > 1:
         raise request.wrong("requests", "a batch is of one model")
@@ -128,7 +129,7 @@ def decode_request(body: bytes) -> EmbeddingRequest:
 def read_text(item: Reader) -> str:
     """The text of a content; several are one text of as many lines. Raises: InvalidRequest for anything else."""
     content = in_camel(item.object("content", required=True))
-    parts = [in_camel(part) for part in content.objects("parts", required=True)]
+    parts = [in_camel(part) for part in objects(content, "parts", required=True)]
     for part in parts:
         if not part.has("text"):
             raise part.wrong("text", "missing: only text can be embedded here")

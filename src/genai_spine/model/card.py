@@ -44,7 +44,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     temperature_with_top_p: bool | None = None
     """Whether both may be sent at once: Claude 4.1 to 4.6 take one of them."""
     penalties: bool | None = None
-    """Whether frequency_penalty and presence_penalty may be sent: Gemini refuses them from 2.5 on."""
+    """Whether frequency_penalty and presence_penalty may be sent: Gemini from 2.5 on and Grok 4 refuse them."""
+    stop: bool | None = None
+    """Whether stop sequences may be sent: gpt-5, o3, o4-mini and Grok 4 refuse them."""
     forced_tools: bool | None = None
     """Whether it may be told that it must call a tool."""
     cache_marks: bool | None = None

@@ -16,12 +16,13 @@ from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 def worded(request: CompletionRequest, row: ProviderRow, model: str) -> tuple[str, CompletionRequest]:
     """The dialect, and the request with what it has to say there besides.
 
-    It is the first that can say what the request holds; where all can, the one that the row wants for the model, or
-    the best.
+    It is the first that knows what only some dialects can say of the request; where none has to, or none of the
+    provider's can, the one that the row wants for the model, or the best.
     """
     best = row.chat[0]
-    if needed := dialects_needed(request):
-        return next((dialect for dialect in row.chat if dialect in needed), best), request
+    needed = dialects_needed(request)
+    if needed and (knowing := next((dialect for dialect in row.chat if dialect in needed), None)) is not None:
+        return knowing, request
     rather = row.rather_for(model, has_tools=bool(request.tools))
     if rather is None:
         return best, request

@@ -115,13 +115,13 @@ class SSEParser:
 
     def plain_frames(self, data: bytes, prefix: bytes) -> list[bytes] | None:
         """The frames that these bytes complete, without `prefix` and their blank lines, where all are of one
-        plain kind, as nearly all traffic is: with b"data: " one line each, with b"event: " two; ended by LF.
+        plain kind, as nearly all traffic is: with b"data: " one line each, with b"event: " a line of data after that;
+        ended by LF.
 
             b'data: 1\\n\\ndata: 2\\n\\n'           -> [b'1', b'2']
             b'event: a\\ndata: 1\\n\\n'            -> [b'a\\ndata: 1']
 
-        None where they are not, and nothing was taken then: `frames` reads the same bytes. (Of two lines the
-        second may be any; a reader that looks for b"\\ndata: " and decodes JSON refuses what is not `data`.)
+        None where they are not, and nothing was taken then: `frames` reads the same bytes.
         """
         end = data.rfind(b"\n\n")
         if end < 0:
@@ -136,6 +136,7 @@ class SSEParser:
             has_more_lines = b"\n" in b"".join(frames)
         else:
             has_more_lines = whole.count(b"\n") != 3 * len(frames) - 2
+            has_more_lines = has_more_lines or whole.count(b"\ndata: ") != len(frames)
         if has_more_lines:
             return None
         self._fresh = False

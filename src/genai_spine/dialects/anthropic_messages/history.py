@@ -105,7 +105,17 @@ class HistoryWriter:
             else:
                 turn.add(Message(role="user"), self.wrapped(message, path))
         turn.close(written)
+        if written and written[-1]["role"] == "assistant":
+            self.trim(written[-1])
         return written
+
+    def trim(self, last: dict[str, Any]) -> None:
+        """What the assistant begins "cannot end with trailing whitespace" (400, langchain-ai/langchain-google#1514)."""
+        content = last["content"]
+        holder, key = (last, "content") if isinstance(content, str) else (content[-1], "text")
+        if isinstance(holder, dict) and isinstance(text := holder.get(key), str) and text != text.rstrip():
+            holder[key] = text.rstrip()
+            self.notice("changed", "white space at the end of what the assistant begins is left out", "messages")
 
     def add(self, written: list[dict[str, Any]], message: Message, role: str, blocks: list[Block], path: str) -> None:
         if not blocks:

@@ -3,8 +3,9 @@
 Every object must have `additionalProperties: false`, and bounds on numbers, texts, lists and objects are
 refused (platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations, read
 2026-11); strict tools are refused alike ("tools.25.custom: For 'integer' type, properties maximum, minimum are not
-supported", 400, earendil-works/pi#9953). As the service's own SDKs do, bounds go into the description, where the
-model may heed them.
+supported", 400, earendil-works/pi#9953). Texts have the formats of a list, and other types none. As the service's own
+SDKs do (transform_schema, read 2026-11), bounds and other formats go into the description, where the model may heed
+them. The order that Google's clients say apart (`propertyOrdering`) is here that of the properties.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _BOUNDS = (
     "minProperties",
     "maxProperties",
 )
+_FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"))
 _NAMED = ("properties", "$defs", "definitions")
 _LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
 
@@ -40,6 +42,14 @@ def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
     bounds = {key: written.pop(key) for key in _BOUNDS if _is_bound(written.get(key))}
     if isinstance(least := written.get("minItems"), int) and least > 1:
         bounds["minItems"] = written.pop("minItems")
+    if isinstance(kind := written.get("format"), str) and (
+        kind not in _FORMATS or written.get("type") in ("integer", "number")
+    ):
+        bounds["format"] = written.pop("format")
+    if isinstance(written.get("propertyOrdering"), list):
+        order = [name for name in written.pop("propertyOrdering") if isinstance(name, str)]
+        if isinstance(found := written.get("properties"), dict):
+            written["properties"] = {name: found[name] for name in [*order, *found] if name in found}
     if bounds:
         said = "{" + ", ".join(f"{key}: {value}" for key, value in bounds.items()) + "}"
         description = written.get("description")

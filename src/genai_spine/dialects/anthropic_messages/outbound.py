@@ -18,7 +18,7 @@ from genai_spine.dialects.anthropic_messages.blocks import part_of_block
 from genai_spine.dialects.anthropic_messages.decoder import MessagesStreamDecoder
 from genai_spine.dialects.anthropic_messages.history import HistoryWriter
 from genai_spine.dialects.anthropic_messages.json_schema import fitted, schema_of_tool
-from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, thinking_of
+from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, sayable_stop, thinking_of
 from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
@@ -165,8 +165,8 @@ class _Writer:
                 body[name] = value
             else:
                 self.notice("dropped", why, name)
-        if request.stop:
-            body["stop_sequences"] = request.stop
+        if stop := sayable_stop(request.stop, self.notice):
+            body["stop_sequences"] = stop
         for name, unsaid in (
             ("frequency_penalty", request.frequency_penalty),
             ("presence_penalty", request.presence_penalty),

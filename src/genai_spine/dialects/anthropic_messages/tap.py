@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
+from genai_spine.model.errors import BadReply
 from genai_spine.wire.json import OBJECT, decode_frame, decode_outbound, encode
 from genai_spine.wire.sse import SSEEvent, encode_event
 
@@ -86,6 +87,8 @@ class MessagesTap(StreamTap):
                     self.finish_reason = delta.stop_reason or self.finish_reason
                 self._add_usage(decoded.usage)
             case "message_stop":
+                if not self._has_begun:
+                    raise BadReply("a stream without an answer in it")
                 self.finished = True
             case _:
                 refuse_error(decoded.error, data, event.event)

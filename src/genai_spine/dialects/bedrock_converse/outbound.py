@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.anthropic_messages.json_schema import fitted, input_schema, schema_of_tool
-from genai_spine.dialects.anthropic_messages.thinking import refused_sampling
+from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, sayable_stop
 from genai_spine.dialects.bedrock_converse import errors
 from genai_spine.dialects.bedrock_converse import schema as wire
 from genai_spine.dialects.bedrock_converse.additional import thinking_fields, top_k_fields
@@ -124,8 +124,9 @@ class _Writer:
             config["topP"] = request.top_p
         if request.top_k is not None and self.is_taken("top_k", request.top_k):
             self.top_k(request.top_k)
-        if request.stop:
-            config["stopSequences"] = request.stop
+        is_claude = maker_of(self.target.model) == "anthropic"
+        if stop := sayable_stop(request.stop, self.notice) if is_claude else request.stop:
+            config["stopSequences"] = stop
         for name in ("frequency_penalty", "presence_penalty", "seed", "context_window", "user"):
             if getattr(request, name) is not None:
                 self.notice("dropped", f"the service takes no {name}", name)

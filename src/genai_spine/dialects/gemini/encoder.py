@@ -43,8 +43,8 @@ def written_part(part: Part) -> dict[str, Any] | msgspec.Raw | None:
 
 
 class GeminiStreamEncoder:
-    """Texts and thoughts without metadata go out as they come, behind a prepared head; every other part when it is
-    whole, for a call has no pieces here and a signature stands with all of its part."""
+    """Texts and thoughts without metadata of this dialect go out as they come, behind a prepared head; every other part
+    when it is whole, for a call has no pieces here and a signature stands with all of its part."""
 
     def __init__(self) -> None:
         self._tail = b""
@@ -77,7 +77,7 @@ class GeminiStreamEncoder:
 
     def _start(self, event: PartStart) -> bytes:
         part = event.part
-        if isinstance(part, Text | Thinking | Refusal) and part.provider_metadata is None and _is_readable(part):
+        if isinstance(part, Text | Thinking | Refusal) and _is_plain(part):
             more = b',"thought":true' if isinstance(part, Thinking) else b""
             head = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":'
             self._heads[event.index] = head, more + b'}]},"index":0}]' + self._tail
@@ -121,5 +121,7 @@ class GeminiStreamEncoder:
         return encode_event(_encode({"candidates": [candidate], **self._members, **members}))
 
 
-def _is_readable(part: Part) -> bool:
-    return not isinstance(part, Thinking) or part.redacted is None
+def _is_plain(part: Text | Thinking | Refusal) -> bool:
+    """Words, and nothing beside them for clients of this dialect."""
+    is_readable = not isinstance(part, Thinking) or part.redacted is None
+    return is_readable and not kept(part.provider_metadata, wire.DIALECT)

@@ -20,7 +20,7 @@ from genai_spine.dialects.gemini import schema as wire
 from genai_spine.dialects.gemini.encoder import GeminiStreamEncoder, written_part
 from genai_spine.dialects.gemini.json_schema import fitted, plain
 from genai_spine.dialects.gemini.parts import part_of
-from genai_spine.dialects.gemini.schema import in_camel
+from genai_spine.dialects.gemini.schema import in_camel, objects
 from genai_spine.dialects.gemini.thinking import read_thinking
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
@@ -81,7 +81,7 @@ def decode_request(body: bytes) -> CompletionRequest:
     """
     request = in_camel(Reader(json.decode_inbound(body, json.ANY), ""))
     messages = _messages(request)
-    tools = tuple(tool for item in request.objects("tools") for tool in _tools(item))
+    tools = tuple(tool for item in objects(request, "tools") for tool in _tools(item))
     config = in_camel(request.object("generationConfig") or Reader({}, "generationConfig"))
     limit = request.number("costLimit")
     decoded = CompletionRequest(
@@ -134,7 +134,7 @@ def _system(request: Reader) -> tuple[Message, ...]:
     if content is None:
         return ()
     content = in_camel(content)
-    parts = tuple(_part(item) for item in content.objects("parts"))
+    parts = tuple(_part(item) for item in objects(content, "parts"))
     return (Message(role="system", content=parts, provider_metadata=keep(DIALECT, content.rest())),) if parts else ()
 
 
@@ -147,7 +147,7 @@ def _cached(request: Reader) -> tuple[Message, ...]:
 
 
 def _messages(request: Reader) -> tuple[Message, ...]:
-    contents = request.objects("contents", required=True)
+    contents = objects(request, "contents", required=True)
     if not contents:
         raise request.wrong("contents", "at least one content is required")
     ids = _CallIds()
@@ -159,7 +159,7 @@ def _message(content: Reader, place: int, ids: _CallIds) -> Message:
     name = content.text("role") or "user"
     if (role := _ROLES.get(name)) is None:
         raise content.wrong("role", f"expected user or model, got {name!r}")
-    parts = tuple(ids.known(_part(item), place, position) for position, item in enumerate(content.objects("parts")))
+    parts = tuple(ids.known(_part(item), place, position) for position, item in enumerate(objects(content, "parts")))
     return Message(role=role, content=parts, provider_metadata=keep(DIALECT, content.rest()))
 
 
@@ -194,7 +194,7 @@ class _CallIds:
 def _tools(item: Reader) -> list[Tool | ProviderTool]:
     """One tool on the wire may be several: its functions, and each of the service's own."""
     item = in_camel(item)
-    tools: list[Tool | ProviderTool] = [_function(in_camel(each)) for each in item.objects("functionDeclarations")]
+    tools: list[Tool | ProviderTool] = [_function(in_camel(each)) for each in objects(item, "functionDeclarations")]
     for name, value in item.rest().items():
         tools.append(ProviderTool(dialect=DIALECT, name=name, raw=msgspec.Raw(json.encode({name: value}))))
     return tools

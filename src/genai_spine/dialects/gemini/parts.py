@@ -10,6 +10,7 @@ A part that the middle has no word for is `Opaque`: executableCode, codeExecutio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -126,7 +127,7 @@ def _said_in(response: Mapping[str, Any]) -> tuple[list[str], bool]:
 
 def _inline_of(reader: Reader) -> Part:
     blob = in_camel(reader.object("inlineData", required=True))
-    media_type, data = blob.text("mimeType"), blob.text("data", required=True)
+    media_type, data = blob.text("mimeType"), _standard(blob.text("data", required=True))
     reader.leave("inlineData", blob.rest())
     family = (media_type or "").partition("/")[0]
     if family == "image":
@@ -139,6 +140,17 @@ def _inline_of(reader: Reader) -> Part:
         kind = known or (media_type or "").partition("/")[2]
         return Audio(data=data, format=kind, provider_metadata=keep(DIALECT, rest))
     return Document(data=data, media_type=media_type, provider_metadata=keep(DIALECT, reader.rest()))
+
+
+_URL_SAFE = re.compile("[a-zA-Z0-9_-]*={0,2}")
+_STANDARD = str.maketrans("-_", "+/")
+
+
+def _standard(data: str) -> str:
+    """Base64 in the alphabet that every service reads. Google takes the one for URLs, too, and its own clients write
+    it (protobuf.dev/programming-guides/json, 2026-11; recorded)."""
+    is_url_safe = ("-" in data or "_" in data) and _URL_SAFE.fullmatch(data) is not None
+    return data.translate(_STANDARD) if is_url_safe else data
 
 
 def _file_of(reader: Reader) -> Part:

@@ -88,6 +88,14 @@ def in_camel(reader: Reader) -> Reader:
     return Reader({camel(name): value for name, value in reader.members.items()}, reader.path)
 
 
+def objects(reader: Reader, key: str, *, required: bool = False) -> list[Reader]:
+    """The objects of a list. One that stands alone is a list of one: the service takes it so, and callers write
+    `"parts": {"text": "Hi"}`. Raises: InvalidRequest."""
+    if isinstance(reader.peek(key), dict):
+        return [reader.object(key, required=True)]
+    return reader.objects(key, required=required)
+
+
 # ---------------------------------------------------------------- ids of calls
 
 _MINTED = re.compile(r"gemini_[0-9a-f]{16}")

@@ -52,6 +52,8 @@ class GeminiTap(StreamTap):
     __slots__ = ()
 
     def _read(self, event: SSEEvent) -> bool:
+        if event.data.strip() == b"[DONE]":  # of a proxy that speaks OpenAI's format, too
+            return False
         chunk = decode_frame(event.data, _chunk)
         refuse_error(chunk.error, event.data, event.event)
         self.model = self.model or chunk.model_version
@@ -67,6 +69,9 @@ class GeminiTap(StreamTap):
             super()._read_frames([(raw, event or (SSEEvent(raw.strip()) if raw.startswith(b"{") else None))], out)
 
     def _ending(self) -> bytes:
+        bare = bytes(self._parser.tail).strip()
+        if bare.startswith(b"{"):  # an error that no blank line ends
+            refuse_error(decode_frame(bare, _chunk).error, bare)
         return b"" if self.finish_reason is not None else super()._ending()
 
 

@@ -16,8 +16,17 @@ from genai_spine.dialects.metadata import keep
 from genai_spine.dialects.ollama_chat import schema as wire
 from genai_spine.dialects.ollama_chat.encoder import OllamaStreamEncoder, answer, chat_shape
 from genai_spine.dialects.reading import Reader, kind_of
-from genai_spine.model.accept import split_data_url
-from genai_spine.model.content import Image, Metadata, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+from genai_spine.model.content import (
+    Image,
+    Metadata,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    split_data_url,
+)
 from genai_spine.model.errors import SpineError
 from genai_spine.model.request import CompletionRequest, Message, OutputSchema, ThinkingConfig, Tool
 from genai_spine.model.response import CompletionResponse

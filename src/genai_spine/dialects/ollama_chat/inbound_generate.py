@@ -36,7 +36,7 @@ def decode_request(body: bytes) -> CompletionRequest:
     messages: list[Message] = []
     if content:
         if system:
-            messages.append(Message(role="system", content=system))  # type: ignore[arg-type]  # a string is read
+            messages.append(Message(role="system", content=system))
         messages.append(Message(role="user", content=content))
     own = {name: value for name in _OWN if (value := request.take(name)) not in (None, "", False, [])}
     return inbound.completion_request(request, tuple(messages), (), keep(DIALECT, own) or {})

@@ -152,8 +152,9 @@ class ChatStreamDecoder(FrameDecoder):
             self._keep_extra(data)
 
     def _start(self, chunk: wire.Reply, events: list[StreamEvent]) -> None:
-        # Azure sends a first chunk with an empty id and model, for its prompt filter only.
-        if not chunk.model and not chunk.choices:
+        # Azure sends a first chunk with an empty id and model, for its prompt filter only. Counts alone are no answer:
+        # vLLM says no more where it failed before its first token (github.com/vllm-project/vllm/pull/40986, 2026-04).
+        if not chunk.choices:
             return
         self._started = True
         self._id = chunk.id or None

@@ -23,7 +23,6 @@ from genai_spine.dialects.openai_chat.encoder import ChatStreamEncoder
 from genai_spine.dialects.openai_chat.thoughts import detail_of_thinking, needs_detail, thinking_of
 from genai_spine.dialects.openai_chat.usage import usage_written
 from genai_spine.dialects.reading import Reader
-from genai_spine.model.accept import split_data_url
 from genai_spine.model.content import (
     Audio,
     CacheMark,
@@ -36,6 +35,7 @@ from genai_spine.model.content import (
     Thinking,
     ToolCall,
     ToolResult,
+    split_data_url,
 )
 from genai_spine.model.errors import SpineError
 from genai_spine.model.request import (

@@ -24,6 +24,7 @@ from genai_spine.dialects.openai_chat.answer import (
     decode_response,
 )
 from genai_spine.dialects.openai_chat.decoder import ChatStreamDecoder
+from genai_spine.dialects.openai_chat.json_schema import fitted
 from genai_spine.dialects.openai_chat.messages import MessageWriter, control_of
 from genai_spine.dialects.openai_chat.schema import DIALECT, is_forced, user_written
 from genai_spine.dialects.openai_chat.usage import decode_usage
@@ -122,13 +123,21 @@ class _Writer:
         if temperature is not None and highest is not None and temperature > highest:
             self.notice("changed", f"temperature {temperature} sent as {highest}", "temperature")
             temperature = highest
-        takes_sampling = effort.takes_sampling(self.target.card.capabilities, _effort_in(body))
-        for name, value in (("temperature", temperature), ("top_p", request.top_p)):
+        able = self.target.card.capabilities
+        takes_sampling = effort.takes_sampling(able, _effort_in(body))
+        # "Unsupported parameter: 'frequency_penalty' is not supported with this model" (400, oracle/ai-optimizer#240).
+        takes_penalties = takes_sampling and able.penalties is not False
+        for name, value, only, is_taken in (
+            ("temperature", temperature, effort.ONLY_SAMPLING, takes_sampling),
+            ("top_p", request.top_p, effort.ONLY_SAMPLING, takes_sampling),
+            ("frequency_penalty", request.frequency_penalty, 0, takes_penalties),
+            ("presence_penalty", request.presence_penalty, 0, takes_penalties),
+        ):
             if value is None:
                 continue
-            if takes_sampling:
+            if is_taken:
                 body[name] = value
-            elif value != effort.ONLY_SAMPLING:
+            elif value != only:
                 self.notice("dropped", f"the model takes no {name}", name)
         if request.top_k is not None:
             if quirks.top_k:
@@ -136,14 +145,14 @@ class _Writer:
             else:
                 self.notice("dropped", "the provider takes no top_k", "top_k")
         others = {
-            "frequency_penalty": request.frequency_penalty,
-            "presence_penalty": request.presence_penalty,
             quirks.seed_field: request.seed,
             "n": request.n,
             "user": user_written(request.user, self.notice) if request.user is not None else None,
         }
         body.update({name: value for name, value in others.items() if value is not None})
-        if request.stop:
+        if request.stop and able.stop is False:
+            self.notice("dropped", "the model takes no stop sequences", "stop")
+        elif request.stop:
             body["stop"] = request.stop
 
     def max_tokens(self, asked: int) -> int:
@@ -232,7 +241,7 @@ class _Writer:
             inner["description"] = tool.description
         if tool.kind == "function":
             if tool.parameters is not None:
-                inner["parameters"] = tool.parameters
+                inner["parameters"] = fitted(tool.parameters)
             elif self.quirks.message_form == "mistral":  # required there
                 inner["parameters"] = {"type": "object", "properties": {}}
             if tool.strict is not None:

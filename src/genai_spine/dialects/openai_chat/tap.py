@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require, served_as
+from genai_spine.model.errors import BadReply
 from genai_spine.wire.json import UNREADABLE, decode_frame, decode_outbound
 from genai_spine.wire.sse import SSEEvent, encode_event
 
@@ -50,6 +51,8 @@ class ChatTap(StreamTap):
     def _read(self, event: SSEEvent) -> bool:
         data = event.data
         if len(data) < 16 and data.strip() == b"[DONE]":
+            if not self._opened:
+                raise BadReply("a stream without an answer in it")
             self.finished = True
             return True
         chunk = decode_frame(data, _chunk)

@@ -261,8 +261,8 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
         counts.reasoning_tokens,
         counts.cache_creation_input_tokens,
     )
-    seldom = prompt.image_tokens or prompt.video_tokens or prompt.cache_creation_input_tokens or completion.image_tokens
-    if others != _NONE_OF_THEM or seldom:
+    is_alibabas = prompt.cache_creation_input_tokens is not None
+    if others != _NONE_OF_THEM or is_alibabas or prompt.image_tokens or prompt.video_tokens or completion.image_tokens:
         return _usage_in(raw)
     if completion.reasoning_tokens and counts.total_tokens != counts.prompt_tokens + counts.completion_tokens:
         return _usage_in(raw)

@@ -6,6 +6,7 @@ items. Must not know which provider it is: what differs between services is a qu
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -103,7 +104,7 @@ class HistoryWriter:
         kind = "custom_tool_call_output" if result.call_id in self.custom_calls else "function_call_output"
         written = {
             "type": own.pop("type", kind),
-            "call_id": result.call_id,
+            "call_id": _call_id(result.call_id),
             "output": self.content(list(enumerate(result.content)), path),
         }
         return {**written, **own}
@@ -148,7 +149,7 @@ class HistoryWriter:
             self.custom_calls.add(call.id)
         if has_empty_arguments(call, None):
             call = msgspec.structs.replace(call, arguments="{}")
-        return call_item(call)
+        return {**call_item(call), "call_id": _call_id(call.id)}
 
     def said(self, piece: Piece, path: str) -> Item:
         match piece.part:
@@ -211,6 +212,18 @@ class HistoryWriter:
         if document.url is not None:
             return {"type": "input_file", **name, "file_url": document.url}
         return {"type": "input_file", **name, "file_id": document.file_id}
+
+
+_LONGEST_CALL_ID = 64
+"""Letters: "Invalid 'input[4].call_id': string too long" (400, openai/codex#14355, read 2026-11)."""
+
+
+def _call_id(call_id: str) -> str:
+    """The id in no more letters than the service takes; the same for a call and its result."""
+    if len(call_id) <= _LONGEST_CALL_ID:
+        return call_id
+    digest = hashlib.blake2s(call_id.encode(errors="replace"), digest_size=16).hexdigest()
+    return f"{call_id[: _LONGEST_CALL_ID - len(digest) - 1]}_{digest}"
 
 
 def _shortest(content: list[Item]) -> str | list[Item]:

@@ -28,7 +28,6 @@ from genai_spine.dialects.openai_responses.schema import (
     signature_of,
 )
 from genai_spine.dialects.reading import Reader, kind_of
-from genai_spine.model.accept import split_data_url
 from genai_spine.model.content import (
     CacheMark,
     Document,
@@ -40,6 +39,7 @@ from genai_spine.model.content import (
     Thinking,
     ToolCall,
     ToolResult,
+    split_data_url,
 )
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}

@@ -10,6 +10,7 @@ import msgspec
 from genai_spine.dialects import effort
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.openai_chat.json_schema import fitted
 from genai_spine.dialects.openai_chat.schema import is_forced, user_written
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
@@ -168,7 +169,7 @@ class OptionsWriter:
         if tool.description is not None:
             written["description"] = tool.description
         if tool.parameters is not None and tool.kind == "function":
-            written["parameters"] = tool.parameters
+            written["parameters"] = fitted(tool.parameters)
         if tool.strict is not None:
             written["strict"] = tool.strict
         if tool.cache is not None:
