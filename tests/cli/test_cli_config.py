@@ -147,10 +147,13 @@ def test_what_only_making_a_provider_finds_is_a_problem(place: Place) -> None:
         ('[ledger]\nurl = "mysql://x"', "ledger.url has the scheme 'mysql'"),
         ('[cache]\nurl = "file.db"', "cache.url has the scheme 'file.db'"),
         ('[state]\nurl = "redis//x"', "state.url: "),
+        ('[state]\nurl = "redis://:hunter2/x@h/0"', "state.url: that is no URL of a Redis server"),
+        ('[cache]\nurl = "redis://:hunter2#x@h/0"', "cache.url: that is no URL of a Redis server"),
+        ('[ledger]\nurl = "postgresql://u:hunter2/x@h/db"', "ledger.url is no URL that PostgreSQL reads"),
         ('[providers."a/b"]\ntype = "simulated"', "spine.toml:2: providers.a/b: cannot be a provider's id"),
         ('[providers.""]\ntype = "simulated"', "spine.toml:2: providers.: cannot be a provider's id"),
     ],
-    ids=["exposed", "ledger", "cache", "state", "slash", "nameless"],
+    ids=["exposed", "ledger", "cache", "state", "redis", "redis-cache", "postgres", "slash", "nameless"],
 )
 def test_what_keeps_the_gateway_from_starting_is_a_problem(place: Place, text: str, words: str) -> None:
     place.write(f"[providers.simulated]\n{text}\n")
@@ -158,6 +161,7 @@ def test_what_keeps_the_gateway_from_starting_is_a_problem(place: Place, text: s
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith(f"Error: {words}")
     assert result.err.count("Error: ") == 1
+    assert "hunter2" not in result.err
     told = json.loads(place.run("config", "check", "--json").out)
     assert (told["ok"], len(told["problems"])) == (False, 1)
 

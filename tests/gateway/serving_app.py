@@ -36,6 +36,12 @@ def create_badly(settings: Settings) -> ProcessApp:
     raise SpineError("the application does not want to")
 
 
+def create_unless_broken(settings: Settings) -> ProcessApp:
+    if Path(os.environ["SERVING_APP_BROKEN"]).exists():
+        raise SpineError("the application has broken since")
+    return ProcessApp()
+
+
 def announce(host: str, port: int) -> None:
     print(f"ready {host} {port}", flush=True)
 
@@ -44,6 +50,8 @@ if __name__ == "__main__":
     values = json.loads(sys.argv[1])
     values["api_keys"] = [Secret(key) for key in values.get("api_keys", [])]
     factory = create_badly if values.pop("fails", False) else create
+    if "SERVING_APP_BROKEN" in os.environ:
+        factory = create_unless_broken
     if len(sys.argv) > 2:
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), int(sys.argv[2])))
     try:

@@ -145,7 +145,7 @@ def test_what_a_hard_budget_concerns_is_refused_on_a_full_disk(
     with running_gateway(settings(small_disk, costs=costs, server={"keys": keys})) as running:
         assert chat(running, STRICT | paid)[0] == 200
         fill(small_disk)
-        wait_until(lambda: chat(running, STRICT | paid)[0] == 503)
+        wait_until(lambda: chat(running, STRICT | paid)[0] == 503, 15)
         asked = running.manager.registry.get("sim").metrics.request_count
         status, told = chat(running, STRICT | paid)
         assert (status, told["error"]["code"]) == (503, "ledger_unwritable")
@@ -162,6 +162,6 @@ def test_each_key_has_its_own_say(small_disk: Path) -> None:
     with running_gateway(settings(small_disk, server={"keys": keys})) as running:
         assert chat(running, STRICT)[0] == chat(running, EASY)[0] == 200
         fill(small_disk)
-        wait_until(lambda: chat(running, STRICT)[0] == 503)
+        wait_until(lambda: chat(running, STRICT)[0] == 503, 15)
         assert chat(running, EASY)[0] == 200
         assert ask(running, "/health/ready")[1]["status"] == "degraded"

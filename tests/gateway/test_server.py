@@ -382,13 +382,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_serve_on() -> None:
         os.kill(victim, signal.SIGKILL)
         for _ in range(20):
             assert server.pid_of_worker() != victim
-        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-
-        def workers() -> int:
-            names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.read_text().split()]
-            return sum(b"spawn_main" in name for name in names)
-
-        assert eventually(lambda: workers() == 2, 5)
+        assert eventually(lambda: _workers_of(server.process.pid) == 2, 5)
         time.sleep(0.5)
         server.signal()
         assert server.wait() == 0
@@ -412,12 +406,55 @@ def test_fault_78_workers_drain_and_a_second_signal_quickens_them() -> None:
         assert data.endswith(b"event: error\n\n\r\n0\r\n\r\n")
 
 
+def test_fault_78_two_signals_at_once_reach_the_workers_as_two() -> None:
+    with process(workers=2, drain_timeout=600) as server, server.connect() as sock:
+        sock.sendall(GET % b"/endless")
+        sock.recv(1000)
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            server.signal(number)
+        assert server.wait() == 0
+        assert read_until_closed(sock).endswith(b"event: error\n\n\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_fault_78_a_signal_to_all_processes_while_workers_start_ends_with_0(number: int) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, SCRIPT, json.dumps({"port": 0, "workers": 2})],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert eventually(lambda: _workers_of(starting.pid) == 2, 10)
+        os.killpg(starting.pid, number)
+        _, errors = starting.communicate(timeout=30)
+        assert (starting.returncode, "Traceback" in errors) == (0, False), errors
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(starting.pid, signal.SIGKILL)
+
+
+def test_a_worker_that_cannot_start_again_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_APP_BROKEN", str(tmp_path / "broken"))
+    with process(workers=2) as server:
+        (tmp_path / "broken").touch()
+        os.kill(server.pid_of_worker(), signal.SIGKILL)
+        assert server.process.stderr is not None
+        assert "died (-9): starting another" in server.process.stderr.readline()
+        assert "died (the application has broken since): starting another" in server.process.stderr.readline()
+        server.signal()
+        assert server.wait() == 0
+
+
 def test_workers_end_when_the_supervisor_is_killed() -> None:
     with process(workers=2) as server:
         worker = server.pid_of_worker()
         server.process.kill()
         server.process.wait()
         assert eventually(lambda: not Path(f"/proc/{worker}").exists() or _is_zombie(worker), 5)
+
+
+def _workers_of(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -16,9 +16,11 @@ from genai_spine.ledger import tables
 from genai_spine.ledger.database import Database, Newer, SqliteDatabase
 from genai_spine.ledger.matching import Matching
 from genai_spine.ledger.mover import REFUSED
+from genai_spine.ledger.opening import NoLedgerYet, database_of, open_reader
 from genai_spine.ledger.postgres import PostgresDatabase, PostgresReader, connect
 from genai_spine.ledger.reading import find_call, recent_calls, usage
 from genai_spine.ledger.writer import Ledger
+from genai_spine.settings import LedgerSettings, Secret
 from genai_spine.testing.fixtures import wait_until
 
 pytestmark = pytest.mark.servers
@@ -52,6 +54,26 @@ def test_the_same_calls_are_the_same_rows_in_both(database: str, tmp_path: Path)
         reader.close()
     assert tables_of[0] == tables_of[1]
     assert len(tables_of[0][0]) == 2
+
+
+def test_a_database_that_no_gateway_has_written_has_no_ledger_yet(database: str) -> None:
+    settings = LedgerSettings(url=Secret(database))
+    with pytest.raises(NoLedgerYet, match="the gateway makes it"):
+        open_reader(settings)
+    with pytest.raises(NoLedgerYet), database_of(settings):
+        pass
+    PostgresDatabase(database).close()
+    open_reader(settings).close()
+
+
+def test_who_asks_for_a_name_with_a_nul_finds_what_was_written_for_it(database: str) -> None:
+    writer = PostgresDatabase(database)
+    writer.enter(Matching().take([begun("a", caller="k\0"), ended("a"), over("a", caller="k\0")]))
+    writer.close()
+    reader = PostgresReader(database)
+    assert [call.id for call in recent_calls(reader, caller="k\0")] == ["a"]
+    assert find_call(reader, "a\0") is None
+    reader.close()
 
 
 def test_processes_that_start_at_once_migrate_once(database: str) -> None:

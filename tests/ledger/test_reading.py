@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -14,7 +15,7 @@ from genai_spine.ledger.database import SqliteDatabase
 from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import read
 from genai_spine.ledger.matching import Matching
-from genai_spine.ledger.opening import open_ledger, open_reader
+from genai_spine.ledger.opening import check_url, journal_of, open_ledger, open_reader
 from genai_spine.ledger.reading import Reader, arithmetic_of, day_of, find_call, recent_calls, told, usage, usd
 from genai_spine.ledger.tables import SUMS
 from genai_spine.model.card import Price
@@ -182,6 +183,51 @@ def test_the_journal_lies_beside_the_file_or_where_the_settings_say(tmp_path: Pa
         ledger.close()
     assert len(folders) == 2  # entries of one are not adopted into the other
     assert {folder.parent for folder in folders} == {tmp_path / "journals"}
+
+
+def test_ledgers_that_lie_together_have_journals_of_their_own() -> None:
+    names = ("spine.db", "spine.prod", "spine.test", "spine.sqlite")
+    folders = [journal_of(ledger_settings(f"sqlite:////var/lib/{name}")) for name in names]
+    assert [str(folder) for folder in folders] == [
+        "/var/lib/spine.journal", "/var/lib/spine.prod.journal", "/var/lib/spine.test.journal",
+        "/var/lib/spine.sqlite.journal",
+    ]  # fmt: skip
+
+
+def test_the_journal_of_a_postgres_is_its_databases_whoever_asks_for_it() -> None:
+    def name_of(url: str) -> str:
+        folder = journal_of(ledger_settings(url), {"XDG_STATE_HOME": "/state"})
+        assert folder is not None
+        return folder.name
+
+    assert name_of("postgresql://host:5432/a") == name_of("postgresql://spine:p#[?]s@host:5432/a")
+    several = "postgresql://spine:hunter2@one:5432,two:5433/a?target_session_attrs=read-write"
+    assert len({name_of("postgresql://host/a"), name_of("postgresql://host/b"), name_of(several)}) == 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://spine:hunter2/x@127.0.0.1:1/spine",
+        "postgresql://spine:hunter2%zz@127.0.0.1:1/spine",
+        "postgresql://spine:p@hunter2@127.0.0.1:1/spine",
+        "postgresql://spine:hun ter2@127.0.0.1:1/spine",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_told_without_it(url: str, tmp_path: Path) -> None:
+    settings = ledger_settings(url, journal=str(tmp_path))
+    for open_it in (open_ledger, open_reader, check_url):
+        with pytest.raises(ConfigError, match="percent-encoded") as caught:
+            open_it(settings)
+        assert "ter2" not in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(ConfigError, match=r"no home: set ledger\.journal"):
+        journal_of(ledger_settings("postgresql://spine@127.0.0.1:1/spine"), {})
 
 
 def test_a_postgres_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
@@ -87,6 +88,13 @@ async def test_files_may_stand_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("[default]\naws_access_key_id = E\naws_secret_access_key = e\n")
     environ = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "mine"), "HOME": str(tmp_path / "none"), **NO_INSTANCE}
     assert (await found(**environ)).access_key_id == "E"
+
+
+async def test_a_user_without_a_home_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(ConfigError, match="profile default"):
+        await found(**NO_INSTANCE)
 
 
 async def test_nothing_anywhere_names_every_source(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,13 @@ async def test_without_credentials_every_place_is_named(tmp_path: Path) -> None:
     environ["NO_GCE_CHECK"] = "True"
     with pytest.raises(ConfigError, match=r"the metadata server \(NO_GCE_CHECK is set\)$"):
         await GoogleAuthorizer(ProviderSettings(), environ).headers(REQUEST)
+
+
+async def test_a_user_without_a_home_has_no_file_of_gclouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(ConfigError, match=r"application_default_credentials\.json \(no such file\)"):
+        await GoogleAuthorizer(ProviderSettings(), {"NO_GCE_CHECK": "true"}).headers(REQUEST)
 
 
 def test_our_names_of_variables_and_files_are_google_auths() -> None:

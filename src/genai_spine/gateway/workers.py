@@ -16,8 +16,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ from genai_spine.settings.tree import Settings
 if TYPE_CHECKING:
     from types import FrameType
 
+STOP = (signal.SIGTERM, signal.SIGINT)
 START_S = 30.0
 RESTART_PAUSE_S = 1.0
 """Between two starts of a worker that keeps dying."""
@@ -50,7 +53,8 @@ class Worker:
         self.process: SpawnProcess = context.Process(
             target=_work, args=(app_factory, settings, list(sockets), orders, news), name="spine-worker"
         )
-        self.process.start()
+        with _stop_held_back():
+            self.process.start()
         news.close()
         orders.close()
 
@@ -60,9 +64,29 @@ class Worker:
         except OSError:
             pass  # it is dead already
 
+    def last_words(self) -> str | None:
+        """Why a process that is gone could not serve, where it has said so."""
+        said: str | None = None
+        with suppress(EOFError, OSError):
+            while self.news.poll():
+                said = self.news.recv() or said
+        return said
+
     def close(self) -> None:
         self.news.close()
         self.orders.close()
+
+
+@contextmanager
+def _stop_held_back() -> Iterator[None]:
+    """A process that is made here gets no signal to stop before `_work` has said that they are the supervisor's: a
+    terminal and systemd send them to all processes."""
+    resource_tracker.ensure_running()  # which lets them through again when it is first started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_workers(
@@ -84,7 +108,7 @@ def run_workers(
         signals_seen.append(number)
         os.write(wake, b"x")
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, note) for number in STOP}
     workers = [spawn() for _ in range(settings.server.workers)]
     try:
         for worker in workers:
@@ -125,7 +149,8 @@ def _supervise(workers: list[Worker], spawn: Callable[[], Worker], signals_seen:
         for index, worker in enumerate(workers):
             if signals_seen or worker.process.is_alive():
                 continue
-            logger.error("worker %s died (%s): starting another", worker.process.pid, worker.process.exitcode)
+            why = worker.last_words() or worker.process.exitcode
+            logger.error("worker %s died (%s): starting another", worker.process.pid, why)
             if time.monotonic() - worker.started_at < RESTART_PAUSE_S:
                 time.sleep(RESTART_PAUSE_S)
             worker.close()
@@ -135,10 +160,10 @@ def _supervise(workers: list[Worker], spawn: Callable[[], Worker], signals_seen:
 def _join(workers: list[Worker], signals_seen: list[int], timeout_s: float) -> None:
     """Wait for the workers' drain; each further signal is handed on; what hangs is killed."""
     deadline = time.monotonic() + timeout_s
-    told = len(signals_seen)
+    told = 1  # the first signal is told already
     while any(worker.process.is_alive() for worker in workers) and time.monotonic() < deadline:
         wait([worker.process.sentinel for worker in workers if worker.process.is_alive()], timeout=0.1)
-        if len(signals_seen) > max(told, 1):
+        if len(signals_seen) > told:
             told = len(signals_seen)
             for worker in workers:
                 worker.stop()
@@ -157,9 +182,9 @@ def _work(
     news: Connection,
 ) -> None:
     """A worker's main: serves until the supervisor says stop, or is gone."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (*STOP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     raise_file_limit()
 
     def ready(_: str, __: int) -> None:

@@ -91,9 +91,9 @@ def _opener(url: str) -> Callable[[], Database]:
     path = _path_of(url)
     if path is not None:
         return partial(SqliteDatabase, path.absolute())
-    from genai_spine.ledger.postgres import PostgresDatabase, psycopg  # noqa: PLC0415  # who has no Postgres
+    from genai_spine.ledger.postgres import PostgresDatabase, check  # noqa: PLC0415  # who has no Postgres
 
-    psycopg()
+    check(url)
     return partial(PostgresDatabase, url)
 
 
@@ -104,12 +104,22 @@ def open_reader(settings: LedgerSettings) -> Reader:
     url = settings.url.reveal()
     path = _path_of(url)
     if path is None:
-        from genai_spine.ledger.postgres import PostgresReader, psycopg  # noqa: PLC0415  # who has no Postgres
+        from genai_spine.ledger.postgres import PostgresReader, check, psycopg  # noqa: PLC0415  # who has no Postgres
 
+        check(url)
         try:
-            return PostgresReader(url)
+            reader = PostgresReader(url)
+            try:
+                is_there = reader.has_tables()
+            except BaseException:
+                reader.close()
+                raise
         except psycopg().Error as error:
             raise ConfigError(f"the ledger's database cannot be reached (ledger.url): {error}") from error
+        if is_there:
+            return reader
+        reader.close()
+        raise NoLedgerYet("there is no ledger in that database yet: the gateway makes it when it starts (ledger.url)")
     if not path.exists():
         raise NoLedgerYet(f"there is no ledger at {path} yet: the gateway makes it when it starts")
     try:
@@ -124,7 +134,7 @@ def reader_of(settings: LedgerSettings) -> Iterator[Reader]:
     reader = open_reader(settings)
     try:
         yield reader
-    except sqlite3.Error as error:
+    except _errors_of(settings) as error:
         raise ConfigError(f"the ledger cannot be read: {error}") from error
     finally:
         reader.close()
@@ -135,30 +145,36 @@ def database_of(settings: LedgerSettings) -> Iterator[Database]:
     """The ledger that there is, for one command that changes what is in it. Raises: ConfigError, as `reader_of`."""
     open_reader(settings).close()
     url = settings.url.reveal() if settings.url is not None else ""
-    errors = _errors_of(url)
     try:
         database = _opener(url)()
         try:
             yield database
         finally:
             database.close()
-    except errors as error:
+    except Newer as error:
+        raise ConfigError(f"the ledger cannot be written: {error}") from error
+    except _errors_of(settings) as error:
         raise ConfigError(f"the ledger cannot be written: {error}; what is done is whole: run it again") from error
 
 
-def _errors_of(url: str) -> tuple[type[Exception], ...]:
-    if _path_of(url) is not None:
-        return (sqlite3.Error, Newer)
+def _errors_of(settings: LedgerSettings) -> type[Exception]:
+    """What the driver raises, of a ledger that is opened."""
+    if settings.url is None or _path_of(settings.url.reveal()) is not None:
+        return sqlite3.Error
     from genai_spine.ledger.postgres import psycopg  # noqa: PLC0415  # who has no Postgres
 
-    return (psycopg().Error, Newer)
+    error: type[Exception] = psycopg().Error
+    return error
 
 
 def _path_of(url: str) -> Path | None:
     """The SQLite file; None for Postgres. Raises: ConfigError. A URL's text is a secret: no message shows it."""
-    parts = urlsplit(url)
-    if parts.scheme in _POSTGRES:
+    if url.partition("://")[0] in _POSTGRES:
         return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigError(f"ledger.url is no URL: it is {_SHAPES}") from None
     if parts.scheme != "sqlite":
         raise ConfigError(f"ledger.url has the scheme {parts.scheme or 'none'!r}: it is {_SHAPES}")
     path = unquote(parts.path.removeprefix("/"))
@@ -195,14 +211,36 @@ def _close_to_others(path: Path) -> None:
 
 
 def _journal_of(settings: LedgerSettings, url: str, environ: Mapping[str, str]) -> Path:
-    """Each database has a folder of its own: entries must not be adopted into another one."""
+    """Each database has a folder of its own: entries must not be adopted into another one. Raises: ConfigError."""
     path = _path_of(url)
     if settings.journal is None and path is not None:
-        return path.absolute().with_suffix(".journal")
-    parts = urlsplit(url)
-    where = str(path.absolute()) if path is not None else f"{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
+        name = path.stem if path.suffix == ".db" else path.name  # ledger.prod and ledger.test are two
+        return path.absolute().with_name(f"{name}.journal")
+    where = str(path.absolute()) if path is not None else _place_of(url)
     name = sha256(where.encode()).hexdigest()[:16]
     if settings.journal is not None:
-        return Path(settings.journal).expanduser().absolute() / name
-    state = environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser().absolute() / "genai-spine" / "journal" / name
+        return _absolute(settings.journal) / name
+    return _absolute(environ.get("XDG_STATE_HOME") or "~/.local/state") / "genai-spine" / "journal" / name
+
+
+def _place_of(url: str) -> str:
+    """The database of a Postgres URL, whoever asks for it."""
+    rest = url.partition("://")[2]
+    who, at, place = rest.partition("@")
+    if not at or "/" in who:  # as libpq reads it: a password may hold all but these two
+        place = rest
+    try:
+        parts = urlsplit(f"//{place}")
+        return f"{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
+    except ValueError:  # several hosts, of which the first that answers is meant
+        return place
+
+
+def _absolute(folder: str) -> Path:
+    """Raises: ConfigError where a user without a home is to have it there."""
+    try:
+        return Path(folder).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(
+            f"the ledger's journal cannot be in {folder}, since this user has no home: set ledger.journal, or HOME"
+        ) from None

@@ -39,6 +39,22 @@ def psycopg() -> ModuleType:
     return module
 
 
+def check(url: str) -> None:
+    """Raises: ConfigError for a URL that libpq does not read, or reads otherwise than it is meant: with a password that
+    is not encoded, parts of which its errors would show in the log."""
+    module = psycopg()
+    try:
+        parts = module.conninfo.conninfo_to_dict(url)
+    except module.ProgrammingError:
+        parts = None
+    ports = str(parts.get("port", "")).split(",") if parts is not None else []
+    if parts is None or "@" in str(parts.get("host", "")) or not all(port.isdigit() or not port for port in ports):
+        raise ConfigError(
+            "ledger.url is no URL that PostgreSQL reads: it is postgresql://user:secret@host/name, and what is special "
+            "in a password is percent-encoded, such as %40 for @ and %2F for /"
+        )
+
+
 def connect(url: str) -> Any:
     """Raises: psycopg.Error, ConfigError. No statement is prepared on the server: a pooler may stand between."""
     return psycopg().connect(url, autocommit=True, prepare_threshold=None, **_CONNECTION)
@@ -109,7 +125,14 @@ class PostgresReader:
         """Raises: psycopg.Error, ConfigError."""
         self._connection = connect(url)
 
+    def has_tables(self) -> bool:
+        """Whether a gateway has made them. Raises: psycopg.Error."""
+        [(found,)] = self.query(f"SELECT to_regclass('{SCHEMA}.daily') IS NOT NULL")
+        return bool(found)
+
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        # As tables.py writes a text: Postgres has no NUL in one.
+        values = [value.replace("\0", "�") if isinstance(value, str) else value for value in values]
         with self._connection.transaction():
             self._connection.execute("SET TRANSACTION READ ONLY")
             self._connection.execute(f"SET LOCAL search_path TO {SCHEMA}")

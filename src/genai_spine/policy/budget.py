@@ -9,7 +9,7 @@ how many processes, is engine/costs/budgets.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from fnmatch import fnmatchcase
 from math import ceil, floor, inf
 from typing import Literal, NamedTuple
@@ -52,12 +52,17 @@ class Span(NamedTuple):
     ends_s: float
 
 
+def zone_of(name: str) -> tzinfo:
+    """UTC needs no database of time zones, which small machines and containers do not have. Raises: as ZoneInfo."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
 def span_of(window: Window, at_s: float, zone: str = "UTC") -> Span:
     """The window that a moment lies in. Days, weeks (from Monday on) and months begin at midnight in the zone: a day
     on which clocks are changed is 23 or 25 hours long."""
     if window == "total":
         return Span(0.0, inf)
-    tz = ZoneInfo(zone)
+    tz = zone_of(zone)
     day = datetime.fromtimestamp(floor(at_s), tz).date()  # which would round up to the next one
     match window:
         case "day":
@@ -71,7 +76,7 @@ def span_of(window: Window, at_s: float, zone: str = "UTC") -> Span:
     return Span(_midnight(first, tz), _midnight(after, tz))
 
 
-def _midnight(day: date, tz: ZoneInfo) -> float:
+def _midnight(day: date, tz: tzinfo) -> float:
     """The first moment of a day; where clocks are put forward over midnight, that is after it."""
     return datetime.combine(day, time(), tz).timestamp()
 

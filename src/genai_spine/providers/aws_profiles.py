@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -43,8 +44,9 @@ def read_profile(name: str, environ: Mapping[str, str]) -> dict[str, str] | None
         ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
         ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
     ):
-        home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
-        path = Path(environ.get(variable) or home / ".aws" / default).expanduser()
+        home = environ.get("HOME") or environ.get("USERPROFILE") or "~"
+        # Of a user without a home, such as a container's, "~" stays as it is: there are no such files.
+        path = Path(os.path.expanduser(environ.get(variable) or f"{home}/.aws/{default}"))
         sections = _read(path)
         is_there = is_there or section in sections
         found |= sections.get(section, {})

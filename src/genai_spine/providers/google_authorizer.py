@@ -103,7 +103,8 @@ def _gcloud_file(environ: Mapping[str, str]) -> Path:
         return Path(folder) / "application_default_credentials.json"
     if sys.platform == "win32":
         return Path(environ.get("APPDATA", "C:/")) / "gcloud" / "application_default_credentials.json"
-    home = Path(environ.get("HOME") or Path.home())
+    # Of a user without a home, such as a container's, "~" stays as it is: there is no such file.
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))
     return home / ".config" / "gcloud" / "application_default_credentials.json"
 
 

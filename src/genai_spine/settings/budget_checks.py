@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from genai_spine.settings.budgets import MOST_USD
 from genai_spine.settings.explain import Problem, did_you_mean
@@ -42,12 +42,8 @@ def is_postgres(url: str) -> bool:
 
 def problems(settings: Settings) -> Iterator[Problem]:
     costs = settings.costs
-    try:
-        ZoneInfo(costs.timezone)
-    except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        yield _no_zone()
-    except KeyError:
-        yield _no_zone()
+    if (lack := _lack_of_zone(costs.timezone)) is not None:
+        yield Problem(("costs", "timezone"), lack)
     for name, limit in costs.limits.items():
         if not name.endswith(tuple(WINDOWS)):
             yield Problem(("costs", "limits", name), "expected <provider>_daily or <provider>_monthly")
@@ -100,8 +96,16 @@ def is_pattern(text: str) -> bool:
     return any(mark in text for mark in "*?[")
 
 
-def _no_zone() -> Problem:
-    return Problem(("costs", "timezone"), "no time zone of that name: write one such as UTC or Europe/Vienna")
+def _lack_of_zone(name: str) -> str | None:
+    """Why there is no such zone. UTC is there without a database of zones (policy/budget.py), which not all have."""
+    try:
+        if name != "UTC":
+            ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        if not available_timezones():
+            return "this machine knows no time zone but UTC: install its tzdata, or pip install tzdata"
+        return "no time zone of that name: write one such as UTC or Europe/Vienna"
+    return None
 
 
 def warnings(settings: Settings) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from genai_spine.engine.limits.redis_line import URL_SHAPES
 from genai_spine.model.errors import ConfigError
 
 PREFIX = b"genai-spine:answer:"
@@ -46,8 +47,8 @@ class RedisBackend:
                 socket_connect_timeout=_CONNECT_S,
                 retry=never,
             )
-        except ValueError as error:
-            raise ConfigError(f"cache.url: {error}") from None
+        except ValueError:  # whose words may show a part of the password
+            raise ConfigError(f"cache.url: {URL_SHAPES}") from None
         return Redis.from_pool(pool)
 
     def _connected(self) -> Any:

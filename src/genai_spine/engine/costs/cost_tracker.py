@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -25,7 +24,7 @@ from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.ledger.days import DailyCost
 from genai_spine.ledger.entry import NANO
 from genai_spine.ledger.reading import usd
-from genai_spine.policy.budget import Budget, BudgetLevel, Subject, Tally
+from genai_spine.policy.budget import Budget, BudgetLevel, Subject, Tally, zone_of
 from genai_spine.policy.budget_need import Amount
 
 Usd: TypeAlias = Decimal | float | int | str
@@ -63,7 +62,7 @@ class CostTracker:
         self.alert_threshold = alert_threshold
         self.alert_callback = alert_callback
         self.current_costs: dict[str, DailyCost] = {}
-        self._zone = ZoneInfo(timezone)
+        self._zone = zone_of(timezone)
         self._clock = clock
         self._budgets = Budgets(
             [

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.engine.limits.server_line import Command, ServerLine
-from genai_spine.ledger.postgres import LOCK, connect, psycopg
+from genai_spine.ledger.postgres import LOCK, check, connect
 from genai_spine.policy.budget import FAR
 
 TIMEOUT_S = 0.5
@@ -84,9 +84,9 @@ class PostgresLine(ServerLine):
     __slots__ = ("_url",)
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        """Raises: ConfigError where the extra is missing."""
+        """Raises: ConfigError where the extra is missing or the URL is none of Postgres's."""
         super().__init__(url, timeout_s, "budgets")
-        psycopg()
+        check(url)
         self._url = url
 
     async def _answers(self, batch: list[Command]) -> list[Any]:

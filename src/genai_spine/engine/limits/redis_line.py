@@ -17,6 +17,10 @@ from genai_spine.model.errors import ConfigError
 TIMEOUT_S = 0.05
 """How long the server may take for an answer."""
 
+URL_SHAPES = (
+    "that is no URL of a Redis server: it is redis://user:secret@host:6379/0, rediss://… or unix://…, and what is "
+    "special in a password is percent-encoded, such as %40 for @ and %2F for /"
+)
 SCRIPT = Path(__file__).with_name("redis_state.lua").read_text(encoding="utf-8")
 
 logger = logging.getLogger("genai_spine.state")
@@ -87,6 +91,6 @@ def _client_of(url: str) -> Callable[[], Any]:
     never = Retry(NoBackoff(), 0)
     try:
         Redis.from_url(url)
-    except ValueError as error:
-        raise ConfigError(f"state.url: {error}") from None
+    except ValueError:  # whose words may show a part of the password
+        raise ConfigError(f"state.url: {URL_SHAPES}") from None
     return lambda: Redis.from_url(url, decode_responses=True, retry=never)
