@@ -203,6 +203,13 @@ def test_schemas_that_would_keep_a_validator_busy_are_refused(schema: dict[str, 
     assert said in error.value.message
 
 
+def test_a_pattern_that_goes_back_too_often_is_a_fault_found() -> None:
+    problems = checker({"pattern": r"(?:(x+x+)+\1y)|z"})
+    assert problems("xz") == []
+    (told,) = problems("x" * 14 + "z")  # a hundred times as many steps would be done, and longer texts take no more
+    assert "backtracking" in told
+
+
 def test_ordinary_schemas_may_refer_and_be_recursive() -> None:
     tree = {
         "$id": "http://example.com/tree",

@@ -39,15 +39,27 @@ def asks(dialect: str = "openai_chat", **body: Any) -> Asks:
         ("ollama_chat", {"options": {"num_predict": 7}}, 7),
         ("ollama_chat", {"options": {"num_predict": -1}}, None),
         ("gemini", {"generationConfig": {"maxOutputTokens": 7, "candidateCount": 2}}, 7),
+        ("gemini", {"generation_config": {"max_output_tokens": 7}}, 7),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 7, "max_output_tokens": 900}}, 900),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 7}, "generation_config": {"maxOutputTokens": 900}}, 900),
     ],
 )
 def test_the_longest_answer_is_read_in_every_dialect(dialect: str, body: dict[str, Any], limit: int | None) -> None:
     assert asks(dialect, **body).max_tokens == limit
 
 
+def test_of_two_limits_the_larger_counts_beside_a_picture_too() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    said = asks(messages=[{"role": "user", "content": [picture]}], max_completion_tokens=7, max_tokens=900)
+    assert said.has_media and said.max_tokens == 900
+    search = {"generationConfig": {"maxOutputTokens": 7}, "generation_config": {"candidate_count": 2}}
+    assert asks("gemini", tools=[{"google_search": {}}], **search).answers == 2
+
+
 def test_several_answers_are_counted() -> None:
     assert asks(n=3).answers == 3
     assert asks("gemini", generationConfig={"candidateCount": 2}).answers == 2
+    assert asks("gemini", generation_config={"candidate_count": 2}).answers == 2
     assert asks(n=0).answers == asks(n=-5).answers == 1
 
 

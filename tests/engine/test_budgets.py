@@ -307,6 +307,20 @@ def test_made_up_names_do_not_fill_the_memory(loop: VirtualLoop) -> None:
     assert len(budgets._tallies) <= 50_000 and len(budgets._by_subject) <= 10_000
 
 
+def test_sums_that_count_something_are_not_looked_through_for_each_newcomer(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genai_spine.engine.costs.budgets._MOST_TALLIES", 100)
+    budgets = budgets_of(loop, Budget(name="tag", limit_nanousd=USD, each="tag"))
+    looks, before = 0, budgets._tallies
+    for number in range(1000):
+        (tally,) = budgets.tallies_of(Subject("acme", "large", tags=(f"t{number}",)))
+        tally.spent_nanousd = 1
+        looks += budgets._tallies is not before
+        before = budgets._tallies
+    assert looks < 10 and len(budgets._tallies) == 1000
+
+
 @pytest.mark.parametrize("limit", [float("nan"), Decimal("sNaN"), float("-inf"), float("inf"), -1, "a lot", True])
 async def test_a_limit_that_is_no_amount_is_refused(limit: Any) -> None:
     async with ProviderManager([SimulatedProvider()]) as manager:

@@ -92,6 +92,19 @@ def test_nobody_names_fallbacks_without_end() -> None:
         plan(Wanted(model="openai/x", fallbacks=tuple(f"openai/{number}" for number in range(33))), ALL)
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(model="openai/" + "x" * 1000),
+        Wanted(model="gpt-5", provider="x" * 1001),
+        Wanted(model="openai/gpt-5", fallbacks=("openai/gpt-4o", "x" * 1001)),
+    ],
+)
+def test_nobody_names_a_model_without_end(wanted: Wanted) -> None:
+    with pytest.raises(InvalidRequest, match=r"^(model|provider|fallbacks\[1\]): a name has at most 1000 letters"):
+        plan(wanted, ALL)
+
+
 def test_a_route_is_its_targets_and_nothing_else() -> None:
     routed = book(
         OLLAMA,

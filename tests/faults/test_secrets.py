@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -196,7 +197,10 @@ def test_fault_50_no_secret_leaves_by_any_door(simulator: Simulator, tmp_path: P
     assert not [text for text in heard[:200] if f"127.0.0.1:{simulator.port}" in text], "and callers not"
 
 
-def test_fault_51_an_echoed_key_is_struck_out_whatever_it_looks_like(simulator: Simulator) -> None:
+def test_fault_51_an_echoed_key_is_struck_out_whatever_it_looks_like(
+    simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="genai_spine")
     with peer(echoing) as echo:
         table = {
             "type": "openai_compatible",
@@ -212,19 +216,31 @@ def test_fault_51_an_echoed_key_is_struck_out_whatever_it_looks_like(simulator: 
                     assert CANARIES["AN_KEY"] not in str(answer)
                     assert CANARIES["EXTRA"] not in str(answer)
                     assert b"Incorrect API key provided: [redacted]" in answer.body
+    assert "Incorrect API key provided: [redacted]" in caplog.text
+    assert not [word for word in WORDS if word in caplog.text]
 
 
-def test_fault_51_an_error_inside_a_stream_is_struck_out_too() -> None:
+def test_fault_51_an_error_inside_a_stream_is_struck_out_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="genai_spine")
     key = CANARIES["AN_KEY"]
     chunk = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
-    stream = chunk * 2 + b'data: {"error":{"message":"key %b is over its limit"}}\n\n' % key.encode()
-    with peer(http(stream, "text/event-stream")) as upstream:
+    error = b'data: {"error":{"message":"key %b is over its limit"}}\n\n' % key.encode()
+    stream = http(chunk * 2 + error, "text/event-stream")
+
+    def breaking(sock: socket.socket) -> None:
+        sock.sendall(stream.removesuffix(error))
+        time.sleep(0.1)
+        sock.sendall(error)
+
+    with peer(stream, stream, stream, breaking) as upstream:
         table = {"type": "openai_compatible", "base_url": upstream.url, "api_key": key}
         with running_gateway({"providers": {"up": table}, "retry": {"max_retries": 0}}) as gateway:
-            for dialect in DIALECTS:
+            for dialect in (*DIALECTS, *DIALECTS):
                 answer = ask(gateway, dialect.path, dialect.request("m", stream=True))
                 assert key not in str(answer)
                 assert b"over its limit" in answer.body
+    assert "broken: " in caplog.text
+    assert key not in caplog.text
 
 
 def test_fault_56_escape_sequences_of_callers_and_models_do_not_reach_the_terminals_log(

@@ -71,6 +71,10 @@ class PathApp:
             case "/reply":
                 await read_body(receive)
                 fast.reply(200, b"content-type: text/plain\r\n", b"fast")
+            case "/reply-64k":
+                await read_body(receive)
+                self.written += 65536
+                fast.reply(200, b"content-type: text/plain\r\n", b"x" * 65536)
             case "/plain":
                 await answer(send, 200, b"plain")
             case "/bodyless":

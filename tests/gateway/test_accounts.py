@@ -7,7 +7,11 @@ import json
 import sqlite3
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -154,3 +158,60 @@ def test_the_month_is_foretold_for_each_key_alone(tmp_path: Path) -> None:
         assert {line["name"] for line in told} <= {"", name_of(KEYS[0])}
         status, answer = ask(running, "/v1/usage?forecast=year", KEYS[0])
         assert (status, answer["error"]["param"]) == (400, "forecast")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_names_another_model_is_kept_with_that_name(tmp_path: Path, path: str, stream: bool) -> None:
+    """A bill names the snapshot that answered, and `spine reconcile` compares by that name."""
+    with snapshots() as url:
+        configured = settings(tmp_path / "spine.db")
+        configured["providers"]["open"] = {"type": "openai", "base_url": url, "api_key": "k"}
+        with running_gateway(configured) as running:
+            body = {"model": "open/gpt-4o", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+            request = urllib.request.Request(
+                f"{running.url}{path}",
+                json.dumps({**body, "stream": stream}).encode(),
+                {"content-type": "application/json", "anthropic-version": "2023-06-01"},
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                answer.read()
+                id = answer.headers["x-request-id"]
+            [remembered] = ask(running, f"/v1/requests/{id}")[1]["attempts"]
+        with running_gateway(configured) as running:  # which remembers nothing
+            [written] = ask(running, f"/v1/requests/{id}")[1]["attempts"]
+    for attempt in (remembered, written):
+        assert (attempt["model"], attempt["answered_model"]) == ("gpt-4o", "gpt-4o-2024-08-06")
+
+
+@contextmanager
+def snapshots() -> Iterator[str]:
+    """An OpenAI whose answers name the snapshot of the model."""
+    choice = {"index": 0, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+    said = {"id": "c", "created": 1, "model": "gpt-4o-2024-08-06", "usage": usage}
+    whole = {**said, "object": "chat.completion", "choices": [{**choice, "message": {"content": "Hi"}}]}
+    chunk = {**said, "object": "chat.completion.chunk", "choices": [{**choice, "delta": {"content": "Hi"}}]}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            is_stream = json.loads(self.rfile.read(int(self.headers["content-length"]))).get("stream")
+            body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n" if is_stream else json.dumps(whole)
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

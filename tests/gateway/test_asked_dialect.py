@@ -74,6 +74,13 @@ def test_another_caller_with_tools_is_asked_for_in_responses(running: tuple[Simu
     assert ("event: message_stop" in said) == stream
 
 
+def test_a_tool_that_no_dialect_of_the_provider_knows_does_not_decide(running: tuple[Simulator, str]) -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    path, got, _ = ask(running, "/v1/messages", {**TO_MESSAGES, "tools": [*TO_MESSAGES["tools"], search]})
+    sent = json.loads(got)
+    assert (path, sent["store"], [tool["name"] for tool in sent["tools"]]) == ("/v1/responses", False, ["look"])
+
+
 def test_another_caller_without_tools_is_asked_for_in_chat(running: tuple[Simulator, str]) -> None:
     body = {name: value for name, value in TO_MESSAGES.items() if name != "tools"}
     path, got, _ = ask(running, "/v1/messages", body)

@@ -123,6 +123,19 @@ def test_a_budget_that_is_used_up_is_told_in_every_dialect(simulator: Simulator)
         assert stand(running, "by_provider[up]")["spent_usd"] == "0.00501"
 
 
+@pytest.mark.parametrize("number", [10**17, 10**30])
+def test_numbers_that_no_answer_reaches_keep_nothing_of_a_budget(
+    simulator: Simulator, tmp_path: Path, number: int
+) -> None:
+    ledger = {"url": f"sqlite:///{tmp_path / 'ledger.db'}"}
+    with running_gateway(settings(simulator, {"daily_limit": 10}, ledger=ledger)) as running:
+        assert chat(running, n=number).status == 400
+        chat(running, max_tokens=number)
+        chat(running, "free/simulated", n=number, max_tokens=number)
+        assert stand(running, "daily_limit")["reserved_usd"] == "0"
+        assert chat(running).status == 200
+
+
 def test_a_providers_budget_sends_calls_to_the_next_target_and_is_explained(simulator: Simulator) -> None:
     routes = {"fast": {"targets": ["dear/sim-long-100", "up/sim-long-100", "free/simulated"]}}
     costs = {
@@ -285,6 +298,7 @@ def test_a_stream_is_cut_with_an_error_where_the_rest_of_it_would_not_fit(
         assert told.status == 200
         assert "the answer is cut" in told.text and mark in told.text.replace('": ', '":'), told.text[-900:]
         assert told.text.count("wizards") < 100  # of 1,500 words, each fourteenth
+        assert running.manager.metrics()["up"].error_count == 0  # it was we who cut it
         wait_until(lambda: stand(running, "daily_limit")["reserved_usd"] == "0")
         assert Decimal("0.01") < Decimal(stand(running, "daily_limit")["spent_usd"]) < Decimal("0.04")
 
@@ -474,6 +488,7 @@ def test_a_hard_budget_whose_ledger_cannot_be_read_does_not_start(simulator: Sim
         connection.execute("ALTER TABLE daily RENAME TO elsewhere")
     with pytest.raises(ConfigError, match="what was spent of the budgets cannot be read"), running_gateway(hard):
         pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "genai-spine-ledger"]
     with running_gateway(soft) as running:
         assert stand(running, "daily_limit")["spent_usd"] == "0"
     with sqlite3.connect(path) as connection:

@@ -112,7 +112,7 @@ def test_a_key_that_is_none_is_refused(gateway: RunningGateway, key: str) -> Non
 def test_the_oldest_go_when_there_is_no_room(
     gateway: RunningGateway, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genai_spine.gateway.idempotency.MOST_BYTES", 2000)
+    monkeypatch.setattr("genai_spine.gateway.idempotency.MOST_BYTES", 10_000)
     for number in range(20):
         ask(gateway, f"k{number}")
     before = len(simulator.received)
@@ -121,7 +121,7 @@ def test_the_oldest_go_when_there_is_no_room(
     assert len(simulator.received) == before + 1
 
 
-@pytest.mark.parametrize(("constant", "value"), [("MOST_BYTES", 2000), ("KEEP_S", 0.0)])
+@pytest.mark.parametrize(("constant", "value"), [("MOST_BYTES", 6000), ("KEEP_S", 0.0)])
 async def test_one_that_is_still_under_way_keeps_no_other_from_going(
     monkeypatch: pytest.MonkeyPatch, constant: str, value: float
 ) -> None:
@@ -145,3 +145,20 @@ async def test_one_that_is_still_under_way_keeps_no_other_from_going(
     assert await ask(b"k0") is False
     may_end.set()
     assert await slow is False
+
+
+async def test_many_short_answers_are_bounded_by_more_than_their_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "MOST_BYTES", 20_000)
+    answers = Idempotency()
+
+    async def ask(number: int) -> bool:
+        """Whether it was answered before."""
+        async with answers.once((None, "/", b"k%d" % number), b"body") as once:
+            once.add(b"{}")
+            once.keep(b"", [])
+            return once.kept is not None
+
+    for number in range(100):
+        assert await ask(number) is False
+    assert [number for number in range(100) if await ask(number)] == []
+    assert await ask(99) is True

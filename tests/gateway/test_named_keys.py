@@ -126,6 +126,16 @@ def test_what_it_may_not_use_is_refused_in_the_callers_dialect(
     assert told == 'this key may not use "claude/claude-haiku-4-5"; it may use openai/*, ours'
 
 
+def test_no_provider_is_told_of_other_models_that_may_answer(gateway: RunningGateway) -> None:
+    for path in ("/v1/chat/completions", "/v1/responses", "/v1/route"):
+        body: dict[str, Any] = {"models": ["anthropic/claude-opus-4.5"]}
+        if path == "/v1/responses":
+            body["input"] = "Hi"
+        refused = ask(gateway, CI, "openai/gpt-4o", path, **body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert ask(gateway, ALL, "openai/gpt-4o", models=["anthropic/claude-opus-4.5"]).status_code == 200
+
+
 def test_a_refusal_does_not_tell_what_there_is(gateway: RunningGateway) -> None:
     names = ("claude/claude-haiku-4-5", "claude/nothing", "nobody/nothing", "agent:nobody", "nothing", "x" * 300)
     for name in names:

@@ -103,6 +103,34 @@ def test_pipelined_requests_are_not_read_without_bound(server: Served) -> None:
             sock.sendall(GET % b"/plain" * 500_000)
 
 
+def test_what_is_pipelined_while_others_wait_is_read_in_its_turn(server: Served) -> None:
+    with server.connect() as sock:
+        sock.sendall(GET % b"/unhurried" + GET % b"/plain" * 900)
+        time.sleep(0.1)
+        sock.sendall(GET % b"/plain" * 900 + b"GET /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        data = read_until_closed(sock)
+    assert data.count(b"HTTP/1.1 200") == 1802
+
+
+def test_no_more_is_asked_for_one_who_takes_no_answer() -> None:
+    app = PathApp()
+    with served(app) as server, server.connect(timeout_s=1, receive_buffer=4096) as sock:
+        with pytest.raises(TimeoutError):
+            sock.sendall(POST % (b"/reply-64k", 2, b"{}") * 200_000)
+        assert is_still(lambda: app.written)
+        assert app.written < 30_000_000
+
+
+def test_more_requests_at_once_than_anyone_sends_are_refused(server: Served) -> None:
+    with server.connect() as sock:
+        sock.sendall(GET % b"/unhurried" + GET % b"/plain" * 20)
+        time.sleep(0.1)  # now it reads no further until one of these is answered, and then all of the next at once
+        sock.sendall(GET % b"/plain" * 3000)
+        data = read_until_closed(sock)
+    assert data.count(b"HTTP/1.1 200") > 1000
+    assert error_of(data[data.rindex(b"HTTP/1.1") :])["code"] == "too_many_pipelined"
+
+
 def test_a_bad_request_behind_a_good_one_is_refused_in_its_turn(server: Served) -> None:
     with server.connect() as sock:
         sock.sendall(POST % (b"/stream", 2, b"{}") + b"BREW / HTTP/1.1\r\n\r\n")

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from genai_spine.gateway.routing import about_of
+from genai_spine.model.errors import InvalidRequest
 from genai_spine.testing.fixtures import RunningGateway, running_gateway, running_simulator
 from genai_spine.testing.simulator import Simulator
 
@@ -361,6 +362,10 @@ def raw(**members: Any) -> dict[str, msgspec.Raw]:
 
 def test_what_a_request_says_of_itself() -> None:
     assert about_of({b"x-spine-tags": b" a ,b,,"}, {}).tags == ("a", "b")
+    assert len(about_of({b"x-spine-tags": b",".join([b"%d" % number for number in range(32)])}, {}).tags) == 32
+    for many in (b"a," * 33, b"a" * 201):
+        with pytest.raises(InvalidRequest, match="x-spine-tags: at most 32 tags of 200 letters"):
+            about_of({b"x-spine-tags": many}, {})
     assert about_of({b"x-spine-session": b"s"}, raw(prompt_cache_key="k")).session == "s"
     assert about_of({}, raw(prompt_cache_key="k")).session == "k"
     assert about_of({}, raw(metadata={"user_id": "user_1_account__session_0123456789ab"})).session == "0123456789ab"

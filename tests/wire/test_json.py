@@ -234,6 +234,26 @@ def test_a_repeated_member_is_named() -> None:
             top_level(body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","MODEL":"b"}',
+        b'{"Model":"a","stream":true,"model":"b"}',
+        b'{"model":"a", "\\u004dodel": "b"}',
+        '{"max_tokens":5,"max_to\u212aens":6}'.encode(),  # the Kelvin sign
+        '{"\u017ftream":true,"stream":false}'.encode(),  # the long s
+    ],
+)
+def test_a_member_given_in_two_cases_is_given_twice(body: bytes) -> None:
+    # Servers in Go take both for the same, and the last of them: the model would not be the one that was allowed.
+    with pytest.raises(InvalidRequest, match="given twice, as"):
+        top_level(body)
+
+
+def test_one_member_may_have_capitals() -> None:
+    assert list(top_level(b'{"generationConfig":{},"Model":"a","model_":1}')) == ["generationConfig", "Model", "model_"]
+
+
 def test_a_name_that_comes_again_deeper_down_is_no_repetition() -> None:
     body = b'{"model":"a", "tools":[{"parameters":{"model":{"type":"string"}}}],"\\u0061":"model"}'
     assert list(top_level(body)) == ["model", "tools", "a"]

@@ -16,6 +16,9 @@ from genai_spine.model.errors import ConfigError, InvalidRequest
 
 MOST_IN_PLACE = 1_000
 """Schemas that one value may have to be checked against, references followed."""
+MOST_STEPS = 10_000
+"""That a pattern with look-arounds or references may go back in one text; the library's own bound is a hundred times
+that, and nothing else of this process runs meanwhile."""
 LONGEST_PROBLEM = 300
 
 _LISTS = ("allOf", "anyOf", "oneOf")
@@ -33,7 +36,8 @@ def checker(schema: dict[str, Any]) -> Check:
         raise ConfigError('extract needs a JSON Schema validator: pip install "genai-spine[jsonschema]"') from None
     try:
         _Bounds(schema).check()
-        validator = library.validator_for(schema, retriever=_never_fetched)
+        patterns = library.FancyRegexOptions(backtrack_limit=MOST_STEPS)
+        validator = library.validator_for(schema, retriever=_never_fetched, pattern_options=patterns)
     except ValueError as error:
         reason = str(getattr(error, "message", error))[:LONGEST_PROBLEM]
         raise InvalidRequest(f"schema: no JSON Schema that can be used: {reason}", param="schema") from None

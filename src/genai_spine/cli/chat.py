@@ -96,7 +96,7 @@ def command(
         messages=(),
         model=model,
         provider=provider,
-        thinking=thinking,  # type: ignore[arg-type]  # read by the request, as what follows
+        thinking=thinking,
         output_schema=read_schema(schema) if schema is not None else None,
         max_tokens=max_tokens,
         temperature=temperature,

@@ -155,6 +155,8 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
     for number, attempt in enumerate(told_of["attempts"], 1):
         output.line()
         output.line(f"attempt {number}    {attempt['provider']}/{attempt['model']}: {_end_of(attempt)}")
+        if attempt["answered_model"] is not None:
+            output.line(f"{'answered by':12} {attempt['answered_model']}")
         output.line(f"{'tokens':12} {_tokens_of(attempt)}")
         output.line(f"{'cost':12} {attempt['arithmetic']}")
         if (price := _price_of(attempt)) is not None:

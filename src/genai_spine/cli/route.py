@@ -81,7 +81,7 @@ def explain(
 def _request(body: bytes | None, prompt: str | None, model: str | None) -> tuple[CompletionRequest, Wanted]:
     """Raises: InvalidRequest, UsageError."""
     if body is None:
-        request = CompletionRequest(messages=prompt or "", model=model)  # type: ignore[arg-type]  # a text is taken
+        request = CompletionRequest(messages=prompt or "", model=model)
         return request, wanted_of(request)
     if prompt is not None:
         raise click.UsageError("a PROMPT or --body, not both")

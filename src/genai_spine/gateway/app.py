@@ -217,7 +217,7 @@ class Gateway:
     async def _refuse(self, request: Request, error: SpineError, record: CallRecord) -> None:
         if request.is_started:
             return
-        request.notes = f"{type(error).__name__}: {error.message}"
+        request.notes = self.discretion.for_log(f"{type(error).__name__}: {error.message}")
         self.discretion.mend(error)
         reader = inbounds.inbound(_dialect_of(request))
         status, body = reader.encode_error(error, request.id)

@@ -24,6 +24,8 @@ CACHE = b"cache-control"
 HOPS = hops.HEADER.encode()
 TAGS = b"x-spine-tags"
 _MOST = 100
+MOST_TAGS, LONGEST_TAG = 32, 200
+"""Each tag is counted by itself, in budgets and in the ledger."""
 
 
 def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
@@ -50,8 +52,12 @@ def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
 
 
 def tags_of(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Raises: InvalidRequest."""
     said = headers.get(TAGS, b"").decode("latin-1")
-    return tuple(tag.strip() for tag in said.split(",") if tag.strip())
+    tags = tuple(tag.strip() for tag in said.split(",") if tag.strip())
+    if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in tags):
+        raise _refused(TAGS, f"at most {MOST_TAGS} tags of {LONGEST_TAG} letters")
+    return tags
 
 
 def _number(headers: Mapping[bytes, bytes], name: bytes) -> float:

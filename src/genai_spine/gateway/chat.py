@@ -134,7 +134,7 @@ async def _pump(
                 once.keep(content_type, headers)
     except SpineError as error:
         broken = error
-        request.notes += f" broken: {error.message}"
+        request.notes += f" broken: {gateway.discretion.for_log(error.message)}"
         name_provider(error)
         gateway.discretion.mend(error)
     except asyncio.CancelledError as cancelled:

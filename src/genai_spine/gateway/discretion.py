@@ -27,7 +27,8 @@ LONGEST_CODE = 100
 
 
 class Discretion:
-    """`discretion(text)` is the text that a caller may read; `mend(error)` makes an error fit to be told."""
+    """`discretion(text)` is the text that a caller may read, `for_log(text)` the one that logs may keep; `mend(error)`
+    makes an error fit to be told."""
 
     def __init__(self, registry: ProviderRegistry, settings: Settings) -> None:
         secrets = {text for text in _secrets(registry, settings) if len(text) >= SHORTEST_SECRET}
@@ -35,9 +36,11 @@ class Discretion:
         self._secret = _any_of(secrets)
         self._place = _any_of(places, r"( \(proxy [^)]*\))?(: )?")
 
+    def for_log(self, text: str) -> str:
+        return text if self._secret is None else self._secret.sub("[redacted]", text)
+
     def __call__(self, text: str) -> str:
-        if self._secret is not None:
-            text = self._secret.sub("[redacted]", text)
+        text = self.for_log(text)
         if self._place is not None:
             text = self._place.sub(lambda found: "" if found.group().endswith(": ") else "[address]", text)
         return text

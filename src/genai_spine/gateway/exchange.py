@@ -107,6 +107,8 @@ class HttpExchange:
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """The application's task: whatever it does, the connection is left in a state that is clear."""
         try:
+            if self.connection.is_write_paused:
+                await self.drain()  # who takes no answers and asks on would have them all kept here
             if not self.is_disconnected:
                 await app(scope, self.receive, self.send)
         except SlowBody as error:

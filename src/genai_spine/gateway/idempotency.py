@@ -28,6 +28,8 @@ KEEP_S = 3600.0
 MOST_BYTES = 64 * 1024 * 1024
 MOST_KEPT_BYTES = 4 * 1024 * 1024
 """Of one answer."""
+BESIDE_BYTES = 2_000
+"""What is kept of an answer beside its body: its headers, its key."""
 LONGEST_KEY = 255
 
 Key = tuple[str | None, str, bytes]
@@ -123,11 +125,15 @@ class Idempotency:
         del self._under_way[key]
         if answer is not None:  # else it failed: the next one is asked
             self._done[key] = entry
-            self._size += len(answer.body or b"")
+            self._size += _size_of(answer)
 
     def _forget(self, key: Key) -> None:
         answer = self._done.pop(key).answer
-        self._size -= len(answer.body or b"") if answer is not None else 0
+        self._size -= _size_of(answer) if answer is not None else 0
+
+
+def _size_of(answer: Answer) -> int:
+    return BESIDE_BYTES + len(answer.body or b"")
 
 
 def _refused(message: str, status: int, code: str) -> InvalidRequest:

@@ -37,6 +37,9 @@ MAX_URL_BYTES = 16 * 1024
 BUFFER_BYTES = 64 * 1024
 """What a body may hold unread before the socket is no longer read; one read may overshoot it."""
 MAX_PIPELINED = 16
+"""Requests that wait behind one, before the socket is no longer read."""
+MOST_PIPELINED = 1000
+"""What one read may hold of them."""
 LINGER_S = 2.0
 """How long what a refused caller still sends is thrown away, so that it can read why (RFC 9112 §9.6)."""
 
@@ -228,6 +231,8 @@ class HttpConnection(asyncio.Protocol):
             self._starting = scope  # when all that came with the head has been read
         else:
             self._pipeline.append((exchange, scope))
+            if len(self._pipeline) > MOST_PIPELINED:
+                raise _Refused(400, "too_many_pipelined", f"more than {MOST_PIPELINED} requests at once")
             if len(self._pipeline) >= MAX_PIPELINED:
                 self._pause_reading()
 
@@ -396,6 +401,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._is_lingering = True
             self.output_deadline = now + LINGER_S
+            self._pipeline.clear()
             self.resume_reading()
             if not self.transport.is_closing():
                 self.transport.write_eof()
@@ -434,7 +440,7 @@ class HttpConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._is_read_paused:
+        if self._is_read_paused and len(self._pipeline) < MAX_PIPELINED:
             self._is_read_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()

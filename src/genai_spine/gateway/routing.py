@@ -92,7 +92,9 @@ async def dry_run(gateway: Gateway, request: Request, record: CallRecord) -> Non
         named = "anthropic_messages"
     exchange = exchange_of(body, named)
     about = about_of(request.headers, exchange.peek.members)
-    explained = gateway.manager.router.explain(exchange.wanted, exchange.asked, about, record.caller)
+    explained = gateway.manager.router.explain(
+        exchange.wanted, exchange.asked, about, record.caller, members=exchange.peek.members
+    )
     await gateway.discretion.reply(request, {"dialect": exchange.dialect, **msgspec.to_builtins(explained)})
 
 
@@ -167,6 +169,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "provider": attempt.provider,
         "model": attempt.model,
+        "answered_model": attempt.answered_model,
         "is_hedge": attempt.is_hedge,
         "is_settled": attempt.is_settled,
         "first_s": attempt.first_s,

@@ -13,6 +13,9 @@ from genai_spine.model.errors import InvalidRequest
 from genai_spine.policy.route import AGENT, Choice, Group, Plan
 from genai_spine.settings import Settings
 
+OTHERS = "models"
+"""The member that names further models which OpenRouter may answer with (openrouter.ai/docs/model-routing, 2026-11)."""
+
 
 class ModelNotAllowed(InvalidRequest):
     """The caller's key may not use what the request names. The same words where there is no such model."""
@@ -57,6 +60,17 @@ class Allowed:
                 yield from self._within(member.of)
             elif self.may_use(member.of):
                 yield member.of
+
+    def refuse_others(self, members: Collection[str]) -> None:
+        """Raises: ModelNotAllowed where a request has a member that leaves it to the provider which model answers."""
+        if OTHERS in members:
+            raise ModelNotAllowed(
+                f"this key may not leave it to a provider which of `{OTHERS}` answers: name them in `fallbacks`; "
+                f"it may use {', '.join(self.patterns)}",
+                status_code=403,
+                code="model_not_allowed",
+                param=OTHERS,
+            )
 
     def refusal(self, model: str | None) -> ModelNotAllowed:
         what = f'"{model[:200]}"' if model is not None else "the default model"

@@ -24,6 +24,8 @@ LEAST_ANSWER = 16
 """An answer is not made shorter than this, which is the least that OpenAI's Responses take."""
 UNBOUNDED_OUTPUT = 32_000
 """How long an answer may be, under a hard budget, where neither the request nor the catalog limits it."""
+MOST_OUTPUT = 10**9
+"""Tokens of all answers of one call; no service writes more, and larger numbers fit in no ledger and no sum."""
 _ENOUGH = 20
 _MOST_MODELS = 1_000
 _PICO = Decimal(10**12)
@@ -186,7 +188,7 @@ def need_of(
     `seconds` is how long it may take, where computing is charged by the second.
     """
     limits = [limit for limit in (asks.max_tokens, model_limit) if limit is not None]
-    most_output = (min(limits) if limits else UNBOUNDED_OUTPUT) * asks.answers
+    most_output = min((min(limits) if limits else UNBOUNDED_OUTPUT) * asks.answers, MOST_OUTPUT)
     output = PRIOR_OUTPUT * asks.answers if learned is None else learned
     tariff = None
     if price is not None:

@@ -30,6 +30,15 @@ def names() -> tuple[str, ...]:
     return tuple(_found())
 
 
+def loaded(point: EntryPoint) -> Any:
+    """What an entry point names. Raises: ConfigError where another package is broken, naming it."""
+    try:
+        return point.load()
+    except Exception as error:  # whatever a stranger's import raises
+        where = f"{point.name} = {point.value}" + (f", of the package {point.dist.name}," if point.dist else "")
+        raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
 def load_strategy(name: str) -> Strategy:
     """A strategy of ours or of an installed package. Raises: ConfigError."""
     if (known := STRATEGIES.get(name)) is not None:
@@ -37,8 +46,8 @@ def load_strategy(name: str) -> Strategy:
     point = _found().get(name)
     if point is None:
         raise ConfigError(f'no strategy "{name}": known are {", ".join((*STRATEGIES, *names()))}')
-    loaded: Any = point.load()
-    made: Any = loaded() if inspect.isclass(loaded) else loaded
+    named = loaded(point)
+    made: Any = named() if inspect.isclass(named) else named
     if not callable(made):
         raise ConfigError(f"{point.value} is no strategy: it is not a function of options and moment")
     return Strategy(

@@ -36,6 +36,8 @@ HINTS = {
 """What a request's `provider_hint` asks for, as a strategy."""
 
 MOST_FALLBACKS = 32
+LONGEST_NAME = 1_000
+"""Letters of a model's name, or a provider's: names are kept, and compared with patterns."""
 _AS_WRITTEN = frozenset({"local_first", "ordered"})
 """Strategies under which `providers.default` and `fallback_order` say the order."""
 
@@ -186,11 +188,20 @@ class _Resolver:
             raise InvalidRequest(f"provider_hint: expected one of {', '.join(HINTS)}", param="provider_hint")
         if len(wanted.fallbacks) > MOST_FALLBACKS:
             raise InvalidRequest(f"fallbacks: at most {MOST_FALLBACKS} can be named", param="fallbacks")
+        self._check_lengths()
         groups = [self._first(), *(self._named(name) for name in wanted.fallbacks)]
         if wanted.provider is None and not wanted.fallbacks and wanted.model not in book.routes:
             groups.append(_group("ordered", self._further(next(groups[0].choices))))
         route = wanted.model if wanted.provider is None and wanted.model in book.routes else None
         return Plan(groups=tuple(g for g in groups if g.members), route=route, refused=tuple(self.refused))
+
+    def _check_lengths(self) -> None:
+        wanted = self.wanted
+        named = {"model": wanted.model, "provider": wanted.provider}
+        named |= {f"fallbacks[{index}]": name for index, name in enumerate(wanted.fallbacks)}
+        for param, name in named.items():
+            if name is not None and len(name) > LONGEST_NAME:
+                raise InvalidRequest(f"{param}: a name has at most {LONGEST_NAME} letters", param=param)
 
     def _first(self) -> Group:
         wanted = self.wanted

@@ -106,7 +106,8 @@ def top_level(body: bytes) -> dict[str, Raw]:
     """The members of a caller's object, each value as the bytes that it is, in order.
 
     Auth, router and provider must see one and the same `model` (FAULTS 37), so a member given twice
-    is refused, however its name is spelled.
+    is refused, however its name is spelled: also in upper case, which servers in Go read as the same
+    (github.com/golang/go/issues/43664, 2026-11).
 
     Raises: InvalidRequest.
     """
@@ -121,6 +122,8 @@ def top_level(body: bytes) -> dict[str, Raw]:
     texts = sum(map(len, members)) + sum(map(len, members.values()))
     if len(body) != 1 + texts + 4 * len(members) and not _is_spaced(body, texts, members):
         _refuse_duplicates(body, members)
+    if not _IS_LOWER("".join(members)):
+        _refuse_other_case(members)
     return members
 
 
@@ -240,6 +243,16 @@ def _refuse(error: Exception, data: bytes, name: str = "") -> NoReturn:
 
 def _short(message: str) -> str:
     return message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
+
+
+_IS_LOWER = re.compile(r"[a-z0-9_]*").fullmatch
+
+
+def _refuse_other_case(members: Mapping[str, Raw]) -> None:
+    seen: dict[str, str] = {}
+    for name in members:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise InvalidRequest(_short(f"{name}: given twice, as {other} too"), param=name)
 
 
 _NAME = re.compile(rb'[ \t\n\r]*+[{,][ \t\n\r]*+("(?:[^"\\]|\\.)*+")[ \t\n\r]*+:[ \t\n\r]*+')

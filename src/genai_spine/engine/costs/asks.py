@@ -47,11 +47,14 @@ _count = msgspec.json.Decoder(int | None)
 
 
 class _Options(msgspec.Struct):
-    """Ollama's `options`, and Gemini's `generationConfig`."""
+    """Ollama's `options`, and Gemini's `generationConfig`, whose names Google reads in either spelling (protobuf.dev,
+    ProtoJSON format, 2026-11)."""
 
     num_predict: int | None = None
     maxOutputTokens: int | None = None
+    max_output_tokens: int | None = None
     candidateCount: int | None = None
+    candidate_count: int | None = None
 
 
 _options = msgspec.json.Decoder(_Options | None)
@@ -61,14 +64,19 @@ _name = msgspec.json.Decoder(str | None)
 def asks_of_exchange(exchange: Exchange) -> Asks:
     """Of a caller's bytes."""
     body, members = exchange.body, exchange.peek.members
-    if not exchange.is_plain() and any(mark in body for mark in _MARKS):
-        with suppress(InvalidRequest):  # who answers will say what is wrong with it
-            asks = asks_of(exchange.request)
-            return msgspec.structs.replace(asks, has_kept_prompt=True) if _names_kept(members) else asks
     try:
         max_tokens, answers = _limits(members)
     except msgspec.DecodeError:
         max_tokens, answers = None, 1
+    if not exchange.is_plain() and any(mark in body for mark in _MARKS):
+        with suppress(InvalidRequest):  # who answers will say what is wrong with it
+            asks = asks_of(exchange.request)
+            return msgspec.structs.replace(
+                asks,
+                max_tokens=None if asks.max_tokens is None else max(asks.max_tokens, max_tokens or 0),
+                answers=max(asks.answers, answers),
+                has_kept_prompt=asks.has_kept_prompt or _names_kept(members),
+            )
     return Asks(
         input_tokens=len(body) // USUAL_BYTES_PER_TOKEN,
         most_input=len(body) + (_ADDED if "tools" in members else _ADDED_TO_CHAT),
@@ -93,8 +101,8 @@ def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
         answers = _count.decode(raw) or 1
     for name in ("options", "generationConfig", "generation_config"):
         if (raw := members.get(name)) is not None and (options := _options.decode(raw)) is not None:
-            limit = max(limit, options.num_predict or 0, options.maxOutputTokens or 0)
-            answers = max(answers, options.candidateCount or 1)
+            limit = max(limit, options.num_predict or 0, options.maxOutputTokens or 0, options.max_output_tokens or 0)
+            answers = max(answers, options.candidateCount or 1, options.candidate_count or 1)
     return _limit(limit), max(1, answers)
 
 

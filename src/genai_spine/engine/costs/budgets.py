@@ -135,6 +135,8 @@ class Budgets:
         self._clock = clock
         self._max_wait_s = max_wait_s
         self._tallies: dict[tuple[str, str], Tally] = {}
+        self._most_tallies = _MOST_TALLIES
+        """Beyond so many those that count nothing are looked for."""
         self._by_subject: dict[Subject, tuple[float, tuple[Tally, ...]]] = {}
         self._lines: dict[Tally, deque[asyncio.Future[None]]] = {}
         self._spent: Spent | None = None
@@ -298,6 +300,8 @@ class Budgets:
             return found[1]
         if len(self._by_subject) >= _MOST_SUBJECTS:
             self._by_subject.clear()
+        if len(self._tallies) >= self._most_tallies:
+            self._forget(now_s)
         tallies = tuple(self._tally(budget, whose, now_s) for budget in self.all for whose in budget.whose(subject))
         ends_s = min((tally.ends_s for tally in tallies), default=_FOREVER.ends_s)
         self._by_subject[subject] = (ends_s, tallies)
@@ -307,8 +311,6 @@ class Budgets:
         key = (budget.name, whose)
         found = self._tallies.get(key)
         if found is None or now_s >= found.ends_s:
-            if found is None and len(self._tallies) >= _MOST_TALLIES:
-                self._forget(now_s)
             found = self._tallies[key] = Tally(budget, whose, span_of(budget.window, now_s, budget.zone))
             if self._spent is not None and (spent := self._spent.of(budget, whose, found.starts_s)) is not None:
                 found.spent_nanousd, found.spent_tokens = spent
@@ -323,6 +325,8 @@ class Budgets:
             for key, tally in self._tallies.items()
             if now_s < tally.ends_s and (tally.spent_tokens or tally.reserved_tokens or tally.spent_nanousd)
         }
+        # Where most of them count something, to look again at each newcomer would hold up all calls.
+        self._most_tallies = max(_MOST_TALLIES, 2 * len(self._tallies))
 
     def remember(self, spent: Spent) -> None:
         """What the ledger says was spent before this process began; to be called before the first call."""

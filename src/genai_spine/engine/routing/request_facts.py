@@ -154,7 +154,7 @@ def _estimate(request: CompletionRequest, model: str | None) -> int:
     if length <= _SAMPLED:
         return int(tokens.estimate(request, model))
     sample = _sample(request, length)
-    per_character = int(tokens.estimate(CompletionRequest(messages=sample), model)) / len(sample)  # type: ignore[arg-type]
+    per_character = int(tokens.estimate(CompletionRequest(messages=sample), model)) / len(sample)
     return int(per_character * length) + _MEDIA_TOKENS * media_count(request) + _TOOL_TOKENS * len(request.tools)
 
 

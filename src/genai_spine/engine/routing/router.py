@@ -147,7 +147,7 @@ class Router:
         known = self._known.get(wanted) if self._size == len(self._registry) else None
         if known is None:
             known = self._know(wanted, caller)
-        within = self._within(wanted, known, caller) if self.allowances else None
+        within = self._within(wanted, known, caller, members) if self.allowances else None
         steady = known.steady if within is None else within.steady
         may_filter = known.filters and not (body is not None and known.suits_all(body, members))
         if steady is not None and not may_filter:
@@ -169,10 +169,12 @@ class Router:
         ask: Callable[[], CompletionRequest],
         about: About | None = None,
         caller: str | None = None,
+        *,
+        members: Collection[str] = (),
     ) -> Explained:
         """What `decide` would say now, with its reasons; nothing is asked, and nothing remembered. Raises: as it."""
         known = self._know(wanted, caller)
-        within = self._within(wanted, known, caller)
+        within = self._within(wanted, known, caller, members)
         facts = RequestFacts(ask, about=about)
         filters = known.filters and known.may_leave_out(facts)
         decision = self._decide(wanted, known, facts, filters, within, is_dry=True)
@@ -296,10 +298,11 @@ class Router:
 
     # ------------------------------------------------------------ what is worked out once
 
-    def _within(self, wanted: Wanted, known: Known, caller: str | None) -> Within | None:
+    def _within(self, wanted: Wanted, known: Known, caller: str | None, members: Collection[str] = ()) -> Within | None:
         """What of it the caller's key may use; None: everything. Raises: ModelNotAllowed."""
         if caller is None or (allowed := self.allowances.get(caller)) is None:
             return None
+        allowed.refuse_others(members)
         found = known.within.get(caller)
         if found is None:
             found = known.within[caller] = Within(known, allowed)
