@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from genai_spine import (
     CompletionRequest,
     CompletionResponse,
     ConfigError,
+    EmbeddingRequest,
     HttpProvider,
     InvalidRequest,
     LLMProvider,
@@ -24,7 +26,9 @@ from genai_spine import (
     ProviderManager,
     ProviderNotFound,
     ProviderSettings,
+    ProviderTimeout,
     RateLimitError,
+    RerankRequest,
     ServerError,
     SimulatedProvider,
     StreamBroken,
@@ -232,6 +236,15 @@ async def test_what_is_no_error_of_the_tree_is_a_bug_and_comes_through() -> None
         await manager.complete("Hi")
 
 
+@pytest.mark.parametrize(("said", "told"), [("slow queue", "gave up: slow queue"), ("", "the provider gave up")])
+async def test_a_provider_that_gives_up_by_itself_took_nobodys_time(said: str, told: str) -> None:
+    provider = Failing("a", *[TimeoutError(said) for _ in range(2)])
+    manager = ProviderManager([provider]).with_config(ManagerConfig(max_retries=0))
+    for ask in (manager.complete, partial(streamed, manager)):
+        with pytest.raises(ProviderTimeout, match=told):
+            await ask("Hi")
+
+
 # ---------------------------------------------------------------- names of models
 
 
@@ -364,6 +377,24 @@ async def test_embeddings_are_never_of_another_model(first: Simulator, second: S
         first.run(Step(fault=_fault("status=401"), times="always"))
         with pytest.raises(ProviderError):
             await manager.embed("one")
+
+
+async def test_keywords_beside_a_request_to_embed_are_heard(first: Simulator) -> None:
+    async with manager_of(providers={"a": table(first, embed_model="sim-embed")}) as manager:
+        request = EmbeddingRequest(input="Hi")
+        assert len((await manager.embed(request, dimensions=3)).embeddings[0]) == 3
+        assert len((await manager.registry.get("a").embed(request, dimensions=3)).embeddings[0]) == 3
+        with pytest.raises(InvalidRequest, match="dimension'"):
+            await manager.embed(request, dimension=3)
+        with pytest.raises(InvalidRequest, match="documents"):
+            await manager.rerank(RerankRequest(query="a", documents="b"), documents=3)
+
+
+async def test_what_is_asked_is_said_once() -> None:
+    manager = ProviderManager([Failing("a")])
+    for ask, name in ((manager.complete, "messages"), (manager.embed, "input"), (manager.rerank, "query")):
+        with pytest.raises(InvalidRequest, match=f"{name}: given twice"):
+            await ask("one", **{name: "other"})
 
 
 async def test_models_of_all_that_answer(first: Simulator) -> None:

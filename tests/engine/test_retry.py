@@ -21,6 +21,7 @@ from genai_spine import (
     Overloaded,
     PoolExhausted,
     ProviderError,
+    ProviderManager,
     ProviderTimeout,
     QuotaExceeded,
     RateLimitError,
@@ -125,3 +126,13 @@ def test_the_first_specifications_configuration_is_a_wait_of_its_own() -> None:
     assert [delay_s(ServerError("x"), attempt, retry, 1.0) for attempt in range(3)] == [1.0, 1.0, None]
     assert ManagerConfig().retry == retry, "these are the defaults"
     assert ManagerConfig(retry_delay_ms=60_000).retry.max_delay == 60
+
+
+def test_it_changes_nothing_that_it_does_not_say() -> None:
+    settings = RetryConfig(retryable_errors=(ErrorType.TIMEOUT,), max_delay=Duration(5), on_context_length="fallback")
+    retry = ManagerConfig(max_retries=7, retry_delay_ms=10).over(settings)
+    assert (retry.max_retries, retry.initial_delay) == (7, 0.01)
+    assert (retry.retryable_errors, retry.max_delay) == ((ErrorType.TIMEOUT,), 5.0)
+    assert retry.on_context_length == "fallback"
+    manager = ProviderManager(retry=settings).with_config(ManagerConfig(max_retries=7))
+    assert manager.settings.retry == manager.traffic.retry == ManagerConfig(max_retries=7).over(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -98,6 +99,19 @@ async def test_who_is_cancelled_meanwhile_is_cancelled() -> None:
         await waiting
 
 
+async def test_who_was_cancelled_before_hears_of_the_timeout() -> None:
+    async def after_a_cancellation() -> str:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return await first_event.first_of(saying(after_s=60), over_http(0.05), "m")
+
+    waiting = asyncio.create_task(after_a_cancellation())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(ProviderTimeout, match="no first token"):
+        await waiting
+
+
 async def test_many_wait_each_for_its_own_time() -> None:
     late = [first_event.first_of(saying(after_s=60), over_http(0.05), "m") for _ in range(20)]
     soon = [first_event.first_of(saying(after_s=0.3), over_http(30), "m") for _ in range(20)]
@@ -121,7 +135,14 @@ class Watcher:
     def has_begun(self) -> None:
         self.began += 1
 
-    def settle(self, *, usage: TokenUsage | None = None, error: SpineError | None = None, left: bool = False) -> None:
+    def settle(
+        self,
+        *,
+        usage: TokenUsage | None = None,
+        model: str | None = None,
+        error: SpineError | None = None,
+        left: bool = False,
+    ) -> None:
         self.settled.append({"usage": usage, "error": error, "left": left})
 
 

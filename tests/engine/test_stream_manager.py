@@ -10,7 +10,7 @@ import pytest
 from genai_spine import CompletionRequest, CompletionResponse, LLMProvider, StreamManager
 from genai_spine.engine.streams.open_streams import BUFFERED_EVENTS, StreamCancelled
 from genai_spine.model.content import Text
-from genai_spine.model.errors import ProviderTimeout, ServerError
+from genai_spine.model.errors import ProviderTimeout, ServerError, SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.fold import collect
 from genai_spine.testing.fixtures import eventually
@@ -94,6 +94,12 @@ async def test_silence_is_not_waited_for_without_end() -> None:
     with pytest.raises(ProviderTimeout, match="silent"):
         [event async for event in stream]
     assert provider.is_closed
+
+
+async def test_a_time_of_the_providers_own_is_not_taken_for_silence() -> None:
+    stream = StreamManager().start_stream(Teller(then=TimeoutError("slow queue")), "Hi")
+    with pytest.raises(SpineError, match="failed: slow queue"):
+        [event async for event in stream]
 
 
 async def test_a_stream_that_is_cancelled_at_once_ends_too() -> None:

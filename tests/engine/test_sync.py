@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +29,8 @@ from genai_spine import (
     collect,
 )
 from genai_spine.engine import shortcuts
+from genai_spine.model.errors import StreamBroken
+from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.testing.fixtures import running_simulator, wait_until
 from genai_spine.testing.simulator import Simulator
 
@@ -55,7 +58,17 @@ def test_every_method_waits_for_its_answer(manager: SyncManager) -> None:
     assert len(manager.embed(["a", "b"]).embeddings) == 2
     assert "simulated" in {card.id for card in manager.list_models()}
     assert [status.healthy for status in manager.status()] == [True]
-    assert manager.get_usage_summary()["total"]["calls"] == 7
+    assert manager.get_usage_summary()["total"]["calls"] == manager.usage()["a"].call_count == 7
+    assert manager.metrics()["a"].request_count == 7
+    manager.reset_all_usage()
+    assert manager.usage()["a"].call_count == 0
+
+
+def test_it_is_put_together_as_the_other() -> None:
+    config = {"base_url": "http://127.0.0.1:9", "model": "llama3.2"}
+    retry = ManagerConfig(max_retries=0)
+    with SyncManager.new_ollama(config).with_fallback(SimulatedProvider()).with_config(retry) as manager:
+        assert manager.complete("Hi").provider == "simulated"
 
 
 def test_errors_come_through(manager: SyncManager, simulator: Simulator) -> None:
@@ -107,6 +120,23 @@ def test_leaving_a_stream_early_closes_the_upstream(manager: SyncManager, simula
     wait_until(lambda: simulator.received[-1].outcome == "gone", 2)
 
 
+def test_a_stream_that_is_collected_in_the_loops_own_thread_is_closed(
+    manager: SyncManager, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    simulator.run("rate=20")
+    held = [manager.stream("Hi", model="sim-long-500")]
+    next(held[0])
+
+    async def drop() -> None:
+        held.clear()
+
+    manager._run(drop)
+    wait_until(lambda: simulator.received[-1].outcome == "gone", 2)
+    assert not complaints
+
+
 def test_a_stream_never_read_costs_nothing(manager: SyncManager, simulator: Simulator) -> None:
     manager.stream("Hi")
     assert not simulator.received
@@ -121,7 +151,7 @@ def test_closed_it_may_be_used_again(manager: SyncManager) -> None:
 
 def test_the_shortcuts_share_one_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     manager = SyncManager(ProviderManager([SimulatedProvider()]))
-    monkeypatch.setattr(shortcuts, "_shared", [manager])
+    monkeypatch.setattr(shortcuts, "_shared", {os.getpid(): manager})
     assert genai_spine.complete("Hi").content == "You said: Hi"
     assert "".join(genai_spine.text_stream("Hi")) == "You said: Hi"
     assert collect(genai_spine.stream("Hi")).content == "You said: Hi"
@@ -145,9 +175,30 @@ def test_a_stream_that_outlives_its_manager_is_in_the_ledger_and_starts_nothing(
         stream = manager.stream("Hi", model="sim-long-100")
         next(stream)
     assert calls_in(tmp_path) == 1
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="was closed while"):
         next(stream)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("genai-spine")]
+
+
+@pytest.mark.parametrize("is_dropped", [False, True], ids=["kept", "dropped"])
+async def test_the_same_without_a_facade(tmp_path: Path, is_dropped: bool, caplog: pytest.LogCaptureFixture) -> None:
+    streams: list[AsyncIterator[StreamEvent]] = []
+    settings = {"providers": {"simulated": {}}, "ledger": ledger_in(tmp_path)}
+    async with ProviderManager.from_settings(settings) as manager:
+        streams.append(manager.stream("Hi", model="sim-long-100"))
+        async for event in streams[0]:
+            if isinstance(event, PartDelta):
+                break
+        if is_dropped:
+            streams.clear()
+    with closing(sqlite3.connect(tmp_path / "spine.db")) as database:
+        assert database.execute("SELECT status FROM call").fetchall() == [("left",)]
+        assert database.execute("SELECT status FROM attempt").fetchall() == [("left",)]
+    for stream in streams:
+        with pytest.raises(StreamBroken, match="closed with its manager"):
+            await anext(stream)
+    await asyncio.sleep(0)
+    assert not caplog.records
 
 
 USED = """
@@ -183,6 +234,23 @@ def test_a_program_that_closes_nothing_ends_and_its_calls_are_in_the_ledger(prog
 def test_after_a_fork_it_says_that_each_process_makes_its_own(tmp_path: Path) -> None:
     assert "make one in each process" in output_of(USED + FORKED, tmp_path)
     assert calls_in(tmp_path) == 1
+
+
+SHORTCUT_FORKED = """
+    import os
+    import sys
+    sys.stdout.flush()
+    child = os.fork()
+    print(genai_spine.complete("Hi").content, flush=True)
+    if child != 0:
+        assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_after_a_fork_the_shortcuts_make_their_own(tmp_path: Path) -> None:
+    (tmp_path / "spine.toml").write_text("[providers.simulated]\n")
+    assert output_of(SHORTCUT + SHORTCUT_FORKED, tmp_path) == "You said: Hi\n" * 3
 
 
 INTERRUPTED = """

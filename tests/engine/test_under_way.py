@@ -82,3 +82,24 @@ async def test_what_a_budget_has_set_aside_is_told_at_the_beginning(tmp_path: Pa
     first, *rest = written
     assert getattr(first, "most_nanousd", 0) > 0
     assert not any(isinstance(entry, Bounded) for entry in rest)
+
+
+async def test_what_an_attempt_holds_is_given_back_where_it_cannot_be_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Ledger.write
+    faults = [OverflowError("no number of the ledger's")]
+
+    def failing_once(self: Ledger, *told: Entry) -> bool:
+        if faults:
+            raise faults.pop()
+        return write(self, *told)
+
+    monkeypatch.setattr(Ledger, "write", failing_once)
+    settings = settings_for("http://127.0.0.1:9/v1", tmp_path, costs={"budgets": {"all": {"limit_tokens": 3000}}})
+    settings["providers"]["simulated"]["max_concurrency"] = 1
+    async with ProviderManager.from_settings(settings) as manager:
+        with pytest.raises(OverflowError):
+            await manager.complete("Hi", model="simulated/sim-echo")
+        assert {budget.reserved_tokens for budget in manager.budgets.status()} == {0}
+        assert (await manager.complete("Hi", model="simulated/sim-echo")).content

@@ -318,6 +318,15 @@ def test_where_nobody_could_go_on_the_bytes_are_relayed() -> None:
         assert (b'"whim":1' in answer.body) is is_relayed
 
 
+def test_what_could_not_be_gone_on_with_is_relayed() -> None:
+    choices = [{"index": index, "delta": {"content": "ab"[index]}, "finish_reason": "stop"} for index in (0, 1)]
+    chunks = b"".join(b"data: %b\n\n" % json.dumps({"choices": [choice]}).encode() for choice in choices)
+    both = sending(chunks + b"data: [DONE]\n\n", ends=True)
+    with targets(("vllm", both), ("mistral", refuses)) as (settings, _), running_gateway(settings) as gateway:
+        answer = ask(gateway, OPENAI.path, OPENAI.request("r", stream=True, n=2))
+    assert (answer.status, answer.body) == (200, chunks + b"data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize("dialect", [OPENAI, ANTHROPIC], ids=lambda dialect: dialect.name)
 def test_where_nobody_goes_on_the_caller_hears_why_it_broke(dialect: Dialect) -> None:
     answers = (("openai_compatible", says("Once ", "upon")), ("mistral", refuses))

@@ -197,6 +197,27 @@ async def test_a_provider_may_write_batches_in_place_of_stream() -> None:
     assert provider.usage().call_count == 1
 
 
+async def test_what_is_no_answer_is_named() -> None:
+    class Mute(LLMProvider):
+        async def complete(self, request: CompletionRequest) -> Any:
+            return None
+
+    with pytest.raises(TypeError, match=r"Mute\.complete gave NoneType, which is no CompletionResponse"):
+        await Mute().complete("Hi")
+
+
+async def test_a_batch_may_be_empty() -> None:
+    class Hesitant(OfBatches):
+        async def batches(self, request: CompletionRequest) -> AsyncIterator[list[StreamEvent]]:
+            yield []
+            async for events in super().batches(request):
+                yield events
+
+    async with ProviderManager([Hesitant()]) as manager:
+        assert "".join([text async for text in manager.text_stream("Hi")]) == ""
+        assert collect([event async for event in manager.stream("Hi")]).content == "a"
+
+
 # ---------------------------------------------------------------- counting
 
 

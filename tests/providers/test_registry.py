@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from genai_spine import (
     LLMProvider,
     OllamaProvider,
     Price,
+    ProviderManager,
     ProviderNotFound,
     ProviderRegistry,
     SimulatedProvider,
@@ -151,6 +153,20 @@ def test_register_get_and_list() -> None:
     assert first.name == "a", "a provider has the name that it is registered by"
     assert "b" in registry
     assert len(registry) == 2
+
+
+def test_a_mapping_is_a_whole_file_where_it_has_a_key_of_one() -> None:
+    manager = ProviderManager.from_settings({"retry": {"max_retries": 0}, "routes": {}})
+    assert manager.settings.retry.max_retries == 0
+    assert ProviderRegistry.from_config({"simulated": {}}).list_providers() == ["simulated"]
+    with pytest.raises(ConfigError, match="expected a mapping, a path or Settings, got list"):
+        ProviderManager.from_settings(["openai"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("given", "said"), [(Priced, "the class Priced"), ("openai", "str"), (object(), "object")])
+def test_what_is_no_provider_is_not_registered(given: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected an instance of LLMProvider, got {said}"):
+        ProviderRegistry([given])
 
 
 def test_an_unknown_provider_is_a_key_error_that_names_those_there_are() -> None:

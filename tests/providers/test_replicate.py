@@ -285,6 +285,17 @@ async def test_leaving_while_the_prediction_is_created(simulator: Simulator) -> 
     await found.close()
 
 
+async def test_leaving_while_a_failed_prediction_is_cancelled(simulator: Simulator) -> None:
+    simulator.run(step("streams/*", "end=2"), step("predictions/*/cancel", "stall=head; for_s=0.3"))
+    found = provider(simulator)
+    call = asyncio.create_task(streamed(found, ECHO))
+    await eventually(lambda: "POST cancel" in seen(simulator))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):  # else another target would be asked for nobody
+        await call
+    await found.close()
+
+
 async def test_the_total_time_ends_a_prediction(simulator: Simulator) -> None:
     found = provider(simulator, timeouts=TimeoutOverrides(total=Duration(0.6)))
     with pytest.raises(ProviderTimeout, match=r"did not end within 0\.6 s"):

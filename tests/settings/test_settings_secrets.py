@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from genai_spine.model.errors import ConfigError
-from genai_spine.settings import Secret, redacted, warnings_of
+from genai_spine.settings import ProviderSettings, Secret, redacted, warnings_of
 
 CANARY = "sk-canary-0451"
 
@@ -125,6 +125,14 @@ def test_a_secret_compares_and_travels_between_processes() -> None:
     assert (f"{secret}", str(secret), repr([secret])) == ("***", "***", "[***]")
     assert pickle.loads(pickle.dumps(secret)).reveal() == CANARY
     assert not Secret("")
+
+
+def test_what_a_program_gives_as_text_is_a_secret_too() -> None:
+    keys = {"api_key": CANARY, "api_keys": [CANARY], "client_secret": CANARY, "headers": {"x-key": CANARY}}
+    keys |= dict.fromkeys(("secret_access_key", "session_token", "proxy"), CANARY)
+    given: Any = ProviderSettings(**keys)
+    assert CANARY not in repr(given)
+    assert given.api_key.reveal() == given.headers["x-key"].reveal() == CANARY
 
 
 def test_settings_travel_between_processes(load: Any) -> None:

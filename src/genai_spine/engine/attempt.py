@@ -25,9 +25,9 @@ class Attempt:
     """
 
     __slots__ = (
-        "account", "begun_s", "cost_nanousd", "cost_usd", "duration_s", "error", "error_type", "first_s", "grant",
-        "is_admitted", "is_hedge", "is_settled", "left", "may_be_billed", "reservation", "retry_after_s", "status_code",
-        "target", "usage",
+        "account", "answered_model", "begun_s", "cost_nanousd", "cost_usd", "duration_s", "error", "error_type",
+        "first_s", "grant", "is_admitted", "is_hedge", "is_settled", "left", "may_be_billed", "reservation",
+        "retry_after_s", "status_code", "target", "usage",
     )  # fmt: skip
 
     def __init__(self, target: Target, *, is_hedge: bool = False, is_admitted: bool = True) -> None:
@@ -40,6 +40,8 @@ class Attempt:
         """Seconds to the first event of a stream."""
         self.duration_s: float | None = None
         self.usage: TokenUsage | None = None
+        self.answered_model: str | None = None
+        """How the answer names the model, where that differs: mostly a snapshot of it, by whose name it is billed."""
         # What is kept of an error is its words: the exception itself holds frames, and they hold prompts.
         self.error: str | None = None
         self.error_type: str | None = None
@@ -64,7 +66,14 @@ class Attempt:
         self.first_s = first_s = now_s - self.begun_s
         self.target.pace.begun(first_s, now_s)
 
-    def settle(self, *, usage: TokenUsage | None = None, error: SpineError | None = None, left: bool = False) -> None:
+    def settle(
+        self,
+        *,
+        usage: TokenUsage | None = None,
+        model: str | None = None,
+        error: SpineError | None = None,
+        left: bool = False,
+    ) -> None:
         """Give back what it holds, and tell breaker and pace how it went."""
         if self.is_settled:
             return
@@ -73,6 +82,8 @@ class Attempt:
         self.duration_s = duration_s = now_s - self.begun_s
         self.usage = usage
         target = self.target
+        if isinstance(model, str) and model != target.choice.model:
+            self.answered_model = model
         target.in_flight -= 1
         target.last_s = now_s
         if error is None and not left:

@@ -59,8 +59,12 @@ async def call(
         retries = changes = 0
         while True:
             try:
-                return await under_way.ask_in_time(targets, place)
+                answer = await under_way.ask_in_time(targets, place)
+                if record.is_racing:
+                    traffic.decided(record)
+                return answer
             except SpineError as error:
+                record.is_racing = False
                 # What a provider said counts for more than why another one could not be asked.
                 if told is None or (isinstance(error, ProviderError) and error.sent):
                     told = error
@@ -117,10 +121,14 @@ class _Call(Generic[T]):
             partial(self.ask, target),
             partial(self.ask, targets[place + 1], is_hedge=True),
             after_s,
-            may_start=partial(self._traffic.may_hedge, targets[place + 1]),
+            may_start=partial(self._may_hedge, targets[place + 1]),
             discard=self._discard,
             alarm=self._traffic.alarm,
         )
+
+    def _may_hedge(self, other: Target) -> bool:
+        self._record.is_racing = self._traffic.may_hedge(other)
+        return self._record.is_racing
 
     async def ask(self, target: Target, *, is_hedge: bool = False, is_last: bool = False) -> T:
         """One attempt. Raises: SpineError; LimitReached and TargetClosed where nothing was sent."""
@@ -158,5 +166,5 @@ class _Call(Generic[T]):
         if traffic.keep is not None and self._decision.session is not None:
             traffic.keep(self._decision, target.choice)
         if self._discard is None:
-            attempt.settle(usage=getattr(answer, "usage", None))
+            attempt.settle(usage=getattr(answer, "usage", None), model=getattr(answer, "model", None))
         return answer

@@ -23,6 +23,7 @@ from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.dialects.plain_request import is_plain
 from genai_spine.engine.costs.asks import USUAL_BYTES_PER_TOKEN, asks_of_exchange
+from genai_spine.engine.joint import can_be_continued
 from genai_spine.engine.routing.request_facts import expected
 from genai_spine.engine.streams import event_stream, relaying
 from genai_spine.engine.streams.continuation import Resume, continued
@@ -231,9 +232,12 @@ class Exchange:
     ) -> Streaming:
         """Returns once the first bytes worth showing are there; `attempt` is then settled when the stream ends.
 
-        With `resume` it goes through the model, so that another target can go on where this one breaks.
+        With `resume` it goes through the model, so that another target can go on where this one breaks; unless what is
+        asked for is such that none could.
         Raises: ProviderError, InvalidRequest; the attempt is left to who called.
         """
+        if resume is not None and not can_be_continued(self.request):
+            resume = None
         is_capped = attempt.max_tokens is not None
         is_relayed = resume is None and not is_capped and self._is_relayed(provider, choice)
         if is_relayed and isinstance(provider, HttpProvider):

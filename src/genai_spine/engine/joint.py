@@ -51,14 +51,12 @@ class Joint:
 
     def text_to_continue(self) -> str | None:
         """The texts that were shown; None where nobody could go on."""
-        request = self._request
         text = "".join(self._texts).rstrip()
         if not text or self._is_bound or len(self._open) > 1:
             return None
         if any(self._started[index] is not Text for index in self._open):
             return None
-        forced = request.tool_choice is not None and request.tool_choice.mode in ("required", "tool")
-        return None if forced or request.output_schema is not None or (request.n or 1) > 1 else text
+        return text if can_be_continued(self._request) else None
 
     async def break_off(self, broken: EventStream) -> None:
         """The next events will be those of another stream."""
@@ -181,6 +179,12 @@ class Joint:
         own = end.usage or self._current
         usage = together(self._usage, own)
         return msgspec.structs.replace(end, usage=usage, notices=(*self.notices, *end.notices))
+
+
+def can_be_continued(request: CompletionRequest) -> bool:
+    """Whether an answer to this could be gone on with, however it breaks."""
+    forced = request.tool_choice is not None and request.tool_choice.mode in ("required", "tool")
+    return not forced and request.output_schema is None and (request.n or 1) == 1
 
 
 def _is_sealed(thought: Thinking) -> bool:

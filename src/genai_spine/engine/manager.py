@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import aclosing
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -42,21 +41,20 @@ from genai_spine.engine.targets import Targets
 from genai_spine.engine.traffic import Traffic
 from genai_spine.ledger.opening import alert_book, open_ledger
 from genai_spine.ledger.writer import Ledger
-from genai_spine.model import accept
 from genai_spine.model.card import ModelCard
-from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
+from genai_spine.model.embedding import EmbeddingResponse
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
-from genai_spine.model.rerank import RerankRequest, RerankResponse
+from genai_spine.model.rerank import RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, UsageTotals
 from genai_spine.policy import custom_strategies
 from genai_spine.policy.route import Choice, Wanted
 from genai_spine.providers import plugins
 from genai_spine.providers.model_lists import ModelLists
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
-from genai_spine.providers.provider import LLMProvider, as_request
+from genai_spine.providers.provider import LLMProvider, as_embedding_request, as_request, as_rerank_request
 from genai_spine.providers.registry import ProviderRegistry, build_providers, settings_of
 from genai_spine.providers.spellings import failed_response, text_of
 from genai_spine.providers.status import ProviderMetrics, ProviderStatus
@@ -138,14 +136,16 @@ class ProviderManager:
         return cls.from_settings({"providers": {"default": "ollama", "ollama": dict(config or {})}})
 
     def with_fallback(self, provider: LLMProvider) -> ProviderManager:
-        """This manager, with one more provider to ask when those before it fail."""
+        """This manager, with one more provider to ask, for a model that it has, when those before it fail."""
         self.registry.register(provider.name, provider)
         self._fallbacks.append(provider.name)
         self.router.forget()
         return self
 
     def with_config(self, config: ManagerConfig) -> ProviderManager:
-        self.traffic.retry = config.retry
+        """This manager, with these retries and this fallback; the rest is as it was."""
+        self.traffic.retry = config.over(self.traffic.retry)
+        self.settings = msgspec.structs.replace(self.settings, retry=self.traffic.retry)
         return self
 
     async def __aenter__(self) -> ProviderManager:
@@ -169,11 +169,16 @@ class ProviderManager:
             self.traffic.write = self.ledger.write if self.ledger is not None else None
             self.content = ContentKeeper.of(self.settings, self.ledger)
             self.traffic.must_write = MustWrite.of(self.ledger, self.settings, self.traffic.spending.budgets.all)
-        self.alerts.start(alert_book(self.settings.ledger))
-        await self.traffic.spending.start(self.settings, self.ledger)
+        try:
+            self.alerts.start(alert_book(self.settings.ledger))
+            await self.traffic.spending.start(self.settings, self.ledger)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self.health.close()
+        await self.traffic.close_streams()
         await self.registry.close()
         await self.limiter.state.close()
         await self.traffic.spending.close()
@@ -285,7 +290,7 @@ class ProviderManager:
                 batches = slot.keeping(batches, begun, wanted.max_tokens)
             if isinstance(said, Heard):
                 batches = said.hear(batches)
-            async with aclosing(batches):
+            async with self.traffic.reading(record, batches):
                 async for events in batches:
                     for event in events:
                         yield event
@@ -302,9 +307,7 @@ class ProviderManager:
         self, request: Any = None, *, cache_control: str | None = None, record: CallRecord | None = None, **options: Any
     ) -> EmbeddingResponse:
         """Vectors for a text, a list of texts or an `EmbeddingRequest`. Raises: SpineError."""
-        if not isinstance(request, EmbeddingRequest):
-            request = accept.made(EmbeddingRequest, {"input": request, **options})
-        wanted: EmbeddingRequest = request
+        wanted = as_embedding_request(request, options)
 
         async def send(choice: Choice, attempt: Attempt) -> EmbeddingResponse:
             provider = self.registry.get(choice.provider)
@@ -329,9 +332,7 @@ class ProviderManager:
 
         `request` is the query or a `RerankRequest`. Raises: SpineError.
         """
-        if not isinstance(request, RerankRequest):
-            request = accept.made(RerankRequest, {"query": request, **options})
-        wanted: RerankRequest = request
+        wanted = as_rerank_request(request, options)
 
         async def send(choice: Choice, attempt: Attempt) -> RerankResponse:
             provider = self.registry.get(choice.provider)

@@ -8,7 +8,7 @@ from genai_spine.settings import Duration, RetrySettings
 
 
 class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Retries and fallback in the words of the first specification: the same wait before each retry."""
+    """Retries and fallback in the words of the first specification: before each retry up to the same wait."""
 
     enable_fallback: bool = True
     max_retries: int = 2
@@ -16,11 +16,16 @@ class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def retry(self) -> RetrySettings:
+        return self.over(RetrySettings())
+
+    def over(self, retry: RetrySettings) -> RetrySettings:
+        """`retry` with what is said here; what is not, such as `retryable_errors`, stays as it was."""
         delay = Duration(self.retry_delay_ms / 1000)
-        return RetrySettings(
+        return msgspec.structs.replace(
+            retry,
             enable_fallback=self.enable_fallback,
             max_retries=self.max_retries,
             initial_delay=delay,
-            max_delay=max(delay, RetrySettings().max_delay),
+            max_delay=max(delay, retry.max_delay),
             backoff_factor=1.0,
         )

@@ -64,8 +64,8 @@ class CallRecord:
     __slots__ = (
         "about", "allowance", "answered_by", "asks", "attempts", "begun", "begun_s", "cache_terms", "cached", "caller",
         "content", "cost_limit", "decision", "dialect", "ends_at_s", "is_accounted", "is_admitted", "is_closed",
-        "is_last_resort", "is_left", "is_lent", "is_shared", "is_stream", "may_be_cached", "notices", "outcome", "part",
-        "parts", "passed_over", "priority", "request_id", "timeout_s", "tokens",
+        "is_last_resort", "is_left", "is_lent", "is_racing", "is_shared", "is_stream", "may_be_cached", "notices",
+        "outcome", "part", "parts", "passed_over", "priority", "request_id", "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +114,8 @@ class CallRecord:
         """Whether it is the record of work whose answer others may wait for, too, and not its caller alone."""
         self.is_left = False
         """Whether its caller has left meanwhile."""
+        self.is_racing = False
+        """Whether two attempts are under way for one answer: which of them is the caller's is not decided."""
         self.is_shared = False
         """Whether another call's answer is this one's too: its attempts are that call's to pay."""
         self.cache_terms = NO_TERMS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +13,16 @@ from genai_spine.model.events import StreamEvent
 from genai_spine.model.response import CompletionResponse
 
 _lock = threading.Lock()
-_shared: list[SyncManager] = []
+_shared: dict[int, SyncManager] = {}
+"""By process: one that was forked makes its own."""
 
 
 def _manager() -> SyncManager:
     with _lock:
-        if not _shared:
-            _shared.append(SyncManager.from_settings())
-        return _shared[0]
+        process = os.getpid()
+        if process not in _shared:
+            _shared[process] = SyncManager.from_settings()
+        return _shared[process]
 
 
 def complete(request: Any = None, **options: Any) -> CompletionResponse:

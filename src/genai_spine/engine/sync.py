@@ -5,7 +5,7 @@
     with SyncManager.from_settings() as manager:
         print(manager.complete("Why is the sky blue?", model="ollama/llama3.2").content)
 
-Every method of `ProviderManager` that is async is here under its name. Safe to call from any thread; not from
+What a program calls of a `ProviderManager` is here under its name. Safe to call from any thread; not from
 within a running event loop's own callbacks, where it would block the loop: use `ProviderManager` there. Nor in a
 process that was forked after the first call, which has no copy of the loop: each makes its own.
 """
@@ -26,14 +26,15 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from genai_spine.engine.local_models import LocalModels
-from genai_spine.engine.manager import ProviderManager
+from genai_spine.engine.manager import ManagerConfig, ProviderManager
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingResponse
 from genai_spine.model.events import StreamEvent
 from genai_spine.model.pull import PullProgress
 from genai_spine.model.rerank import RerankResponse
-from genai_spine.model.response import CompletionResponse
-from genai_spine.providers.status import ProviderStatus
+from genai_spine.model.response import CompletionResponse, UsageTotals
+from genai_spine.providers.provider import LLMProvider
+from genai_spine.providers.status import ProviderMetrics, ProviderStatus
 from genai_spine.settings import Settings
 
 T = TypeVar("T")
@@ -52,6 +53,21 @@ class SyncManager:
     def from_settings(cls, settings: Settings | Mapping[str, Any] | Path | str | None = None) -> SyncManager:
         """As `ProviderManager.from_settings`. Raises: ConfigError."""
         return cls(ProviderManager.from_settings(settings))
+
+    @classmethod
+    def new_ollama(cls, config: Mapping[str, Any] | None = None) -> SyncManager:
+        """As `ProviderManager.new_ollama`."""
+        return cls(ProviderManager.new_ollama(config))
+
+    def with_fallback(self, provider: LLMProvider) -> SyncManager:
+        """As `ProviderManager.with_fallback`."""
+        self.manager.with_fallback(provider)
+        return self
+
+    def with_config(self, config: ManagerConfig) -> SyncManager:
+        """As `ProviderManager.with_config`."""
+        self.manager.with_config(config)
+        return self
 
     def __enter__(self) -> SyncManager:
         return self
@@ -104,8 +120,17 @@ class SyncManager:
     def status(self) -> list[ProviderStatus]:
         return self._run(self.manager.status)
 
+    def metrics(self) -> dict[str, ProviderMetrics]:
+        return self.manager.metrics()
+
+    def usage(self) -> dict[str, UsageTotals]:
+        return self.manager.usage()
+
     def get_usage_summary(self) -> dict[str, Any]:
         return self.manager.get_usage_summary()
+
+    def reset_all_usage(self) -> None:
+        self.manager.reset_all_usage()
 
     generate = chat = complete
     chat_stream = stream
@@ -160,7 +185,10 @@ class _Loop:
             raise RuntimeError(
                 "a SyncManager that was used before a fork is of no use after it: make one in each process"
             )
-        future = self._portal.start_task_soon(function, *args)
+        try:
+            future = self._portal.start_task_soon(function, *args)
+        except RuntimeError:
+            raise RuntimeError("the SyncManager was closed while this was under way: ask it anew") from None
         try:
             return future.result()
         except BaseException:
@@ -169,9 +197,13 @@ class _Loop:
 
     def leave(self, items: AsyncIterator[Any]) -> None:
         """End a stream, unless `close` has."""
-        if items in self.open:
-            self.open.discard(items)
-            self.call(_end, items)
+        if items not in self.open:
+            return
+        if threading.current_thread() is self._thread:  # where who read it happened to be collected
+            threading.Thread(target=self.leave, args=(items,)).start()
+            return
+        self.open.discard(items)
+        self.call(_end, items)
 
     def close(self) -> None:
         """End the manager and then the loop; in a process that was forked, where there is none, nothing."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar
 
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.costs import accounts
 from genai_spine.engine.costs.accounts import Account, Write
 from genai_spine.engine.costs.budgets import Reservation
-from genai_spine.engine.costs.must_write import MustWrite
+from genai_spine.engine.costs.must_write import LedgerUnwritable, MustWrite
 from genai_spine.engine.costs.spending import Spending
 from genai_spine.engine.costs.under_way import UnderWay
 from genai_spine.engine.hedge import Alarm
@@ -24,7 +24,7 @@ from genai_spine.engine.limits.limiter import Grant, Limiter
 from genai_spine.engine.record import CallRecord, RecentCalls
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.targets import Target, Targets
-from genai_spine.model.errors import ErrorType, LimitReached, ProviderTimeout, SpineError, TargetClosed
+from genai_spine.model.errors import ErrorType, LimitReached, ProviderTimeout, SpineError, StreamBroken, TargetClosed
 from genai_spine.policy.hedge import HedgeBudget, hedge_after_s
 from genai_spine.policy.retry import delay_s
 from genai_spine.policy.route import Choice
@@ -58,6 +58,8 @@ class Traffic:
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
         self.alarm = Alarm()
         self.under_way = UnderWay()
+        self._read: dict[CallRecord, AsyncGenerator[Any, None]] = {}
+        """A program's own streams, which it may leave unread."""
 
     # ------------------------------------------------------------ who may be asked
 
@@ -138,7 +140,11 @@ class Traffic:
         attempt.grant, attempt.reservation = grant, reservation
         record.attempts.append(attempt)
         if self.write is not None and record.is_accounted:
-            attempt.account = Account(self.write, attempt, record, self.spending.bound)
+            try:
+                attempt.account = Account(self.write, attempt, record, self.spending.bound)
+            except Exception:  # a fault of ours: nothing is sent, and nobody else knows yet what it holds
+                attempt.settle(error=LedgerUnwritable())
+                raise
             if reservation is None:
                 self.under_way.add(attempt)
         return attempt
@@ -155,6 +161,17 @@ class Traffic:
                 self.close(record)
                 record.done()
 
+    def decided(self, record: CallRecord) -> None:
+        """Of two attempts for one answer one has won. The other is left, even if it has answered in the same moment.
+        Where nothing is under way any more the answer was whole at once, and the call is over, before the caller is
+        given its end."""
+        record.is_racing = False
+        for attempt in record.attempts[-2:]:
+            if attempt.error is None and attempt.target.choice is not record.answered_by:
+                attempt.left = True
+        if not record.is_lent and all(attempt.is_settled for attempt in record.attempts):
+            self.close(record)
+
     def close(self, record: CallRecord) -> None:
         """The call is over, and every attempt of it settled; or its caller has left the answer to others."""
         if record.is_lent:
@@ -163,6 +180,27 @@ class Traffic:
         if self.write is not None and record.is_accounted and not record.is_closed:
             record.is_closed = True
             accounts.close(record, self.write)
+
+    @asynccontextmanager
+    async def reading(self, record: CallRecord, events: AsyncGenerator[Any, None]) -> AsyncIterator[None]:
+        """A program reads the stream of this call; it is closed at the end, or by `close_streams`. Raises: StreamBroken
+        where a program reads on after that."""
+        self._read[record] = events
+        try:
+            async with aclosing(events):
+                yield
+        finally:
+            is_cut = self._read.pop(record, None) is None
+        if is_cut:
+            raise StreamBroken("the stream was closed with its manager")
+
+    async def close_streams(self) -> None:
+        """Ends what programs have left unread, so that the ledger still hears of it."""
+        while self._read:
+            record, events = self._read.popitem()
+            with suppress(RuntimeError):  # it is read at this moment: its reader hears that the connection is closed
+                await events.aclose()
+                self.close(record)
 
     # ------------------------------------------------------------ again, elsewhere, or not at all
 
@@ -251,16 +289,20 @@ class Traffic:
             own = decision.timeouts
             first_s = own.first_token if own is not None else None
             bound_s = min(left_s, self.settings.timeouts.first_token if first_s is None else first_s)
+        bound = asyncio.timeout(bound_s)
         try:
-            async with asyncio.timeout(bound_s):
+            async with bound:
                 with overriding(decision.timeouts, until_s=ends_at_s):
                     return await sending
         except TimeoutError as error:
-            if bound_s != left_s and not isinstance(error, ProviderTimeout):
-                raise ProviderTimeout(f"no first token within {bound_s:g} s", code="first_byte_timeout") from error
             late = error
             if not isinstance(late, ProviderTimeout):
-                late = ProviderTimeout("the time of the whole call is over", code="total_timeout")
+                if not bound.expired():  # a stranger's provider keeps a time of its own
+                    late = ProviderTimeout(f"the provider gave up: {error}" if str(error) else "the provider gave up")
+                elif bound_s != left_s:
+                    raise ProviderTimeout(f"no first token within {bound_s:g} s", code="first_byte_timeout") from error
+                else:
+                    late = ProviderTimeout("the time of the whole call is over", code="total_timeout")
             if left_s < self.settings.timeouts.first_token and time.monotonic() >= ends_at_s:
                 late.fault = "caller"  # it had less time than a target is given: that is no verdict on it
             raise late from error.__cause__

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from genai_spine.model.content import (
+    PARTS,
     Audio,
     CacheMark,
     Document,
@@ -27,20 +28,12 @@ from genai_spine.model.content import (
     Thinking,
     ToolCall,
     ToolResult,
+    split_data_url,
 )
 from genai_spine.model.errors import InvalidRequest
 
-_PARTS = (Text, Image, Audio, Document, Thinking, ToolCall, ToolResult, Refusal)
 S = TypeVar("S")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
-
-
-def split_data_url(url: str) -> tuple[str, str] | None:
-    """`data:image/png;base64,AAAA` is ("image/png", "AAAA"); None for any other URL."""
-    if not url.startswith("data:"):
-        return None
-    head, _, data = url[5:].partition(",")
-    return (head.removesuffix(";base64"), data) if head.endswith(";base64") else None
 
 
 def messages_of(value: Any, message: Any) -> tuple[Any, ...]:
@@ -62,7 +55,8 @@ def _message_of(value: Any, message: Any, path: str) -> Any:
     if not isinstance(value, Mapping):
         if not hasattr(value, "role") or not hasattr(value, "content"):
             raise InvalidRequest(f"{path}: expected a message, got {_kind(value)}", param=path)
-        value = {"role": value.role, "content": value.content}
+        value = _members_of(value, _MESSAGE, path)
+    _check_known({name: member for name, member in value.items() if member}, _MESSAGE, path)  # dumps hold empty ones
     role = value.get("role")
     if role not in _ROLES:
         raise InvalidRequest(
@@ -88,7 +82,7 @@ def parts_of(value: Any, path: str = "content") -> tuple[Part, ...]:
         return ()
     if isinstance(value, str):
         return (Text(text=value),)
-    if isinstance(value, _PARTS):
+    if isinstance(value, PARTS):
         return (value,)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise InvalidRequest(f"{path}: expected a string or a list of parts, got {_kind(value)}", param=path)
@@ -96,7 +90,7 @@ def parts_of(value: Any, path: str = "content") -> tuple[Part, ...]:
 
 
 def _part_of(value: Any, path: str) -> Part:
-    if isinstance(value, _PARTS):
+    if isinstance(value, PARTS):
         return value
     if isinstance(value, str):
         return Text(text=value)
@@ -106,8 +100,19 @@ def _part_of(value: Any, path: str) -> Part:
         known = ", ".join(sorted(_READERS))
         raise InvalidRequest(f"{path}: unknown part {kind or _kind(value)!r}; known types: {known}", param=path)
     part: Part = read(value, path)
+    if cache := _cache_of(value, path):
+        part = msgspec.structs.replace(part, cache=cache)
+    names = _ANTHROPICS.get(str(kind))
+    rest = {name: member for name, member in value.items() if member and name not in names} if names else None
+    if rest:
+        kept = {_ANTHROPIC: msgspec.Raw(encoded(rest, path))}
+        part = msgspec.structs.replace(part, provider_metadata=kept)
+    return part
+
+
+def _cache_of(value: Mapping[str, Any], path: str) -> CacheMark | None:
     mark = value.get("cache_control")
-    return msgspec.structs.replace(part, cache=CacheMark(ttl=mark.get("ttl"))) if mark else part
+    return CacheMark(ttl=_object(mark, f"{path}.cache_control").get("ttl")) if mark else None
 
 
 def _text_of(value: Mapping[str, Any], path: str) -> Part:
@@ -201,11 +206,25 @@ _READERS = {
 }
 
 
+_ANTHROPIC = "anthropic_messages"
+_ANTHROPICS = {
+    kind: ("type", "cache_control", *names)
+    for kind, names in {
+        "text": ("text",),
+        "image": ("source",),
+        "document": ("source", "title"),
+        "tool_use": ("id", "name", "input"),
+        "tool_result": ("tool_use_id", "content", "is_error"),
+    }.items()
+}
+"""What is read of Anthropic's parts. The rest, such as a document's `citations`, is kept for its dialect."""
+
+
 def _tool_call_of(value: Any, path: str) -> ToolCall:
     if isinstance(value, ToolCall):
         return value
-    call = _object(value, path)
-    function = _object(call.get("function"), f"{path}.function")
+    call = _members_of(value, ("id", "function"), path)
+    function = _members_of(call.get("function"), ("name", "arguments"), f"{path}.function")
     arguments = function.get("arguments") or ""
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments).decode()
@@ -227,12 +246,20 @@ def tools_of(value: Any, tool: Any, provider_tool: Any) -> tuple[Any, ...]:
             continue
         item = _object(item, path)
         inner = _object(item["function"], f"{path}.function") if "function" in item else item
+        kind = item.get("type") or "function"
+        if kind not in ("function", "custom"):
+            own = f"{kind!r} is no function but a tool of a provider's own: give a ProviderTool, with its dialect"
+            raise InvalidRequest(f"{path}.type: {own}", param=f"{path}.type")
+        _check_known({**item, **inner}, _TOOL, path)
+        parameters = inner.get("parameters", inner.get("input_schema"))
         tools.append(
             tool(
                 name=_member(inner, "name", str, path),
                 description=inner.get("description"),
-                parameters=inner.get("parameters", inner.get("input_schema")),
+                parameters=_schema_of(parameters, f"{path}.parameters"),
                 strict=inner.get("strict"),
+                kind="custom" if kind == "custom" and parameters is None else "function",
+                cache=_cache_of(item, path),
             )
         )
     return tuple(tools)
@@ -244,25 +271,30 @@ def tool_choice_of(value: Any, tool_choice: Any) -> Any:
         known = mode in ("auto", "none", "required")
         return tool_choice(mode=mode) if known else tool_choice(mode="tool", name=value)
     choice = _object(value, "tool_choice")
+    if choice.get("disable_parallel_tool_use"):
+        raise InvalidRequest("tool_choice: say parallel_tool_calls=False in place of disable_parallel_tool_use")
     function = choice.get("function")
     if (name := function.get("name") if isinstance(function, Mapping) else choice.get("name")) is not None:
         return tool_choice(mode="tool", name=name)
-    return tool_choice_of(_member(choice, "type", str, "tool_choice"), tool_choice)
+    if (kind := _member(choice, "type", str, "tool_choice")) not in ("auto", "none", "required", "any"):
+        raise InvalidRequest(f"tool_choice: {kind!r} without the name of a tool", param="tool_choice")
+    return tool_choice_of(kind, tool_choice)
 
 
 def output_schema_of(value: Any, output_schema: Any) -> Any:
-    """A JSON Schema, OpenAI's `response_format`, or a class: Pydantic's, msgspec's, a dataclass."""
+    """A JSON Schema, a format as either of OpenAI's dialects or Anthropic's has it, or a class: Pydantic's, msgspec's,
+    a dataclass."""
     if isinstance(value, Mapping):
         if value.get("type") == "json_object":
             return output_schema()
-        if value.get("type") == "json_schema" and isinstance(inner := value.get("json_schema"), Mapping):
+        if value.get("type") == "json_schema" and isinstance(inner := value.get("json_schema", value), Mapping):
             return output_schema(
-                schema=inner.get("schema"),
+                schema=_schema_of(inner.get("schema"), "output_schema.schema"),
                 name=inner.get("name"),
                 description=inner.get("description"),
                 strict=inner.get("strict"),
             )
-        return output_schema(schema=value)
+        return output_schema(schema=_schema_of(value, "output_schema"))
     if isinstance(value, type):
         if (schema_of := getattr(value, "model_json_schema", None)) is not None:
             return output_schema(schema=schema_of(), name=value.__name__)
@@ -366,10 +398,12 @@ def made(kind: Callable[..., S], members: Mapping[str, Any]) -> S:
         raise InvalidRequest(f"not a request: {error}") from None
 
 
-def encoded(value: Any) -> bytes:
-    """JSON of a request or of a part of it."""
+def encoded(value: Any, path: str = "request") -> bytes:
+    """JSON of a request or of the part of it at `path`."""
     try:
         return msgspec.json.encode(value)
+    except TypeError as error:
+        raise InvalidRequest(f"{path}: not JSON: {error}", param=path) from None
     except UnicodeEncodeError as error:
         raise unsayable(error) from None
 
@@ -403,8 +437,37 @@ def is_raw(value: Any) -> bool:
 
 
 def raw_by_dialect(value: Any) -> Metadata:
-    raw = msgspec.Raw
-    return {k: v if isinstance(v, raw) else raw(encoded(v)) for k, v in _object(value, "extra").items()}
+    return {dialect: _raw_of(members, f"extra.{dialect}") for dialect, members in _object(value, "extra").items()}
+
+
+def _raw_of(members: Any, path: str) -> msgspec.Raw:
+    return members if isinstance(members, msgspec.Raw) else msgspec.Raw(encoded(_object(members, path), path))
+
+
+_MESSAGE = ("role", "content", "type", "name", "refusal", "reasoning_content", "tool_calls", "tool_call_id")
+_TOOL = ("type", "function", "name", "description", "parameters", "input_schema", "strict", "cache_control")
+
+
+def _check_known(members: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
+    """Nothing that is said is lost in silence, and a name that is spelled wrong is found."""
+    for name in members:
+        if name not in known:
+            raise InvalidRequest(f"{path}: unknown member {name!r}; known are {', '.join(known)}", param=path)
+
+
+def _schema_of(value: Any, path: str) -> Mapping[str, Any] | None:
+    """A schema that JSON can hold: not one with Python's `str` in place of "string"."""
+    if value is None:
+        return None
+    encoded(value, path)
+    return _object(value, path)
+
+
+def _members_of(value: Any, names: tuple[str, ...], path: str) -> Mapping[str, Any]:
+    """Those of an object as JSON has it, or as another library does."""
+    if isinstance(value, Mapping) or not any(hasattr(value, name) for name in names):
+        return _object(value, path)
+    return {name: getattr(value, name, None) for name in names}
 
 
 def _object(value: Any, path: str) -> Mapping[str, Any]:

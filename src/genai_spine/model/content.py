@@ -7,10 +7,12 @@ JSON object whose members are sent back verbatim to that dialect and to no other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
+
+from genai_spine.model.errors import InvalidRequest
 
 Metadata: TypeAlias = Mapping[str, msgspec.Raw]
 """By dialect: a JSON object, as bytes, of members the model has no name for."""
@@ -25,6 +27,28 @@ class CacheMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache: CacheMark | None = None
     provider_metadata: Metadata | None = None
+
+
+def split_data_url(url: str) -> tuple[str, str] | None:
+    """`data:image/png;base64,AAAA` is ("image/png", "AAAA"); None for any other URL."""
+    if not url.startswith("data:"):
+        return None
+    head, _, data = url[5:].partition(",")
+    return (head.removesuffix(";base64"), data) if head.endswith(";base64") else None
+
+
+def _settle_data(part: Image | Document | Audio) -> None:
+    """`data` is text: bytes would go out as Python writes them. A data: URL holds its data itself."""
+    if part.data is not None and not isinstance(part.data, str):
+        raise InvalidRequest(
+            f"data: expected base64 as text, got {type(part.data).__name__}; "
+            "mend it with base64.b64encode(data).decode()",
+            param="data",
+        )
+    if not isinstance(part, Audio) and isinstance(part.url, str) and (split := split_data_url(part.url)) is not None:
+        msgspec.structs.force_setattr(part, "url", None)
+        msgspec.structs.force_setattr(part, "media_type", split[0] or part.media_type)
+        msgspec.structs.force_setattr(part, "data", split[1])
 
 
 class Text(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="text"):
@@ -42,6 +66,9 @@ class Image(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="image"):
     media_type: str | None = None
     detail: str | None = None
 
+    def __post_init__(self) -> None:
+        _settle_data(self)
+
 
 class Audio(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="audio"):
     """`data` is base64; `format` is wav, mp3 …; `id` names audio that the provider keeps."""
@@ -50,6 +77,9 @@ class Audio(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="audio"):
     format: str | None = None
     id: str | None = None
     transcript: str | None = None
+
+    def __post_init__(self) -> None:
+        _settle_data(self)
 
 
 class Document(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="document"):
@@ -61,6 +91,9 @@ class Document(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="docume
     file_id: str | None = None
     media_type: str | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        _settle_data(self)
 
 
 class Thinking(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="thinking"):
@@ -82,6 +115,11 @@ class ToolCall(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool_c
     name: str
     arguments: str = ""
     kind: Literal["function", "custom"] = "function"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arguments, str):
+            wanted = f"expected JSON text, got {type(self.arguments).__name__}; mend it with json.dumps(arguments)"
+            raise InvalidRequest(f"arguments: {wanted}", param="arguments")
 
     @property
     def input(self) -> Any:
@@ -107,12 +145,37 @@ class Opaque(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="opaque")
 
 
 class ToolResult(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool_result"):
-    """The answer to the tool call `call_id`. `content` may hold texts, images and documents."""
+    """The answer to the tool call `call_id`. `content` may hold texts, images and documents, or be a string."""
 
     call_id: str
     content: tuple[Part, ...] = ()
     is_error: bool = False
     name: str | None = None
+
+    if TYPE_CHECKING:  # what it takes, which is more than what it holds
+
+        def __init__(
+            self,
+            *,
+            call_id: str,
+            content: str | Part | Sequence[Part] = (),
+            is_error: bool = False,
+            name: str | None = None,
+            cache: CacheMark | None = None,
+            provider_metadata: Metadata | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        content: Any = self.content
+        if isinstance(content, str):
+            content = (Text(text=content),)
+        elif not isinstance(content, tuple):
+            content = () if content is None else tuple(content) if isinstance(content, Sequence) else (content,)
+        msgspec.structs.force_setattr(self, "content", content)
+        for place, part in enumerate(content):
+            if not isinstance(part, PARTS):
+                what = f"content[{place}]: expected a part such as Text, got {type(part).__name__}"
+                raise InvalidRequest(what, param="content")
 
     @property
     def text(self) -> str:
@@ -120,5 +183,6 @@ class ToolResult(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool
 
 
 Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolResult | Refusal | Opaque
+PARTS = (Text, Image, Audio, Document, Thinking, ToolCall, ToolResult, Refusal, Opaque)
 ContentPart: TypeAlias = Part
 """The specification's name."""

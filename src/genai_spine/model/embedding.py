@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import msgspec
 
 from genai_spine.model import accept
@@ -19,6 +22,20 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     user: str | None = None
     provider_hint: str | None = None
     extra: Metadata | None = None
+
+    if TYPE_CHECKING:  # what it takes, which is more than what it holds
+
+        def __init__(
+            self,
+            *,
+            input: str | Sequence[str | Sequence[int]],
+            model: str | None = None,
+            provider: str | None = None,
+            dimensions: int | None = None,
+            user: str | None = None,
+            provider_hint: str | None = None,
+            extra: Mapping[str, Any] | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         accept.check_scalars(self, _SCALARS)

@@ -89,6 +89,14 @@ class SpineError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy, as between processes: without `__init__`, which wants more than the message of some."""
+        return _remade, (type(self), *self.args), self.__dict__
+
+
+def _remade(kind: type[SpineError], *args: Any) -> SpineError:
+    return kind.__new__(kind, *args)
+
 
 class ConfigError(SpineError, ValueError):
     """Settings that cannot work. The message names file, key, reason and mend."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
 import msgspec
 
 from genai_spine.model import accept
-from genai_spine.model.content import CacheMark, Metadata, Part, Text, ToolCall
+from genai_spine.model.content import PARTS, CacheMark, Metadata, Part, Text, ToolCall
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -31,8 +31,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None = None
     provider_metadata: Metadata | None = None
 
+    if TYPE_CHECKING:  # what it takes, which is more than what it holds
+
+        def __init__(
+            self,
+            *,
+            role: Role,
+            content: str | Part | Sequence[Part | Mapping[str, Any] | str] | None = (),
+            name: str | None = None,
+            provider_metadata: Metadata | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
-        if not isinstance(self.content, tuple):
+        if not isinstance(self.content, tuple) or not all(isinstance(part, PARTS) for part in self.content):
             msgspec.structs.force_setattr(self, "content", accept.parts_of(self.content))
 
     @property
@@ -134,6 +145,19 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     context_window: int | None = None
     extra: Metadata | None = None
 
+    if TYPE_CHECKING:  # what it takes, which is more than what it holds
+
+        def __init__(
+            self,
+            *,
+            messages: str | Sequence[MessageLike | Turn],
+            model: str | None = None,
+            stream: bool = False,
+            n: int | None = None,
+            cache: CacheMark | None = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         accept.check_scalars(self, _SCALARS)
         says_more = (
@@ -201,26 +225,35 @@ MessageLike: TypeAlias = Message | Mapping[str, Any] | str
 """What may stand where a message is asked for: also any object with `role` and `content`."""
 
 
+class Turn(Protocol):
+    """Another library's message."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def content(self) -> Any: ...
+
+
 class Options(TypedDict, total=False):
-    """The keyword arguments of `complete` and `stream`; each is the field of `CompletionRequest`."""
+    """What the fields of `CompletionRequest` take, which are also the keyword arguments of `complete` and `stream`."""
 
     provider: str | None
     temperature: float | None
     max_tokens: int | None
     output_schema: OutputSchema | Mapping[str, Any] | type | None
-    tools: Sequence[Tool | ProviderTool | Mapping[str, Any]]
+    tools: Sequence[Tool | ProviderTool | Mapping[str, Any]] | None
     tool_choice: ToolChoice | str | Mapping[str, Any] | None
     parallel_tool_calls: bool | None
     top_p: float | None
     top_k: int | None
     frequency_penalty: float | None
     presence_penalty: float | None
-    stop: str | Sequence[str]
+    stop: str | Sequence[str] | None
     seed: int | None
-    thinking: ThinkingConfig | Mapping[str, Any] | bool | str | None
+    thinking: ThinkingConfig | Mapping[str, Any] | bool | int | str | None
     user: str | None
     provider_hint: str | None
     cost_limit: Decimal | float | None
-    fallbacks: Sequence[str]
+    fallbacks: Sequence[str] | None
     context_window: int | None
     extra: Mapping[str, Any] | None

@@ -250,7 +250,7 @@ class HttpProvider(LLMProvider):
         """Input tokens: counted by the provider where it does that, otherwise estimated."""
         if (dialect := self.counting_dialect) is None:
             return await super().count_tokens(content, model)
-        request = CompletionRequest(messages=content) if isinstance(content, str) else content  # type: ignore[arg-type]  # accept.py
+        request = CompletionRequest(messages=content) if isinstance(content, str) else content
         codec = codecs.counting(dialect)
         target = self.target(model or request.model)
         try:

@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from genai_spine.model.errors import ConfigError
+from genai_spine.policy.custom_strategies import loaded
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.settings import ProviderSettings
 
@@ -38,7 +39,7 @@ def find(kind: str) -> Callable[[str, ProviderSettings], LLMProvider] | None:
         return None
 
     def make(id: str, settings: ProviderSettings) -> LLMProvider:
-        made: Any = point.load()
+        made: Any = loaded(point)
         provider = made(id, settings) if _takes_two(made) else made()
         if not isinstance(provider, LLMProvider):
             raise ConfigError(f"{point.value} is no LLMProvider: it made {type(provider).__name__}")

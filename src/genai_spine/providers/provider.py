@@ -6,7 +6,8 @@ A provider that works everywhere is one class with `complete`; `stream` too wher
         async def complete(self, request):
             return CompletionResponse(model="parrot", parts=(Text(text=request.messages[-1].text),))
 
-Everything else has an answer already. Whatever a subclass writes may be called with a request or with
+Everything else has an answer already; with a `default_model` it is also asked where nobody names a model, as a
+fallback or as one of several. Whatever a subclass writes may be called with a request or with
 keywords (`complete(messages=[…], temperature=0)`), names itself on the answer and is counted in `usage`:
 the class wraps its own methods once, when it is defined. The specifications' other spellings are in
 spellings.py. Must not know: HTTP, dialects, routing.
@@ -22,7 +23,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -41,6 +42,8 @@ from genai_spine.policy.cost import Priced, cost_of, priced, reported_cost
 from genai_spine.policy.standing import Standing, standing_of
 from genai_spine.providers.spellings import Spellings
 from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
+
+R = TypeVar("R", CompletionRequest, EmbeddingRequest, RerankRequest)
 
 
 class LLMProvider(Spellings, ABC):
@@ -259,6 +262,9 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
             raise self.failed(error, request.model, begun) from error.__cause__
         except UnicodeEncodeError as error:
             raise accept.unsayable(error) from None
+        if not isinstance(response, CompletionResponse):
+            what = f"{type(self).__name__}.complete gave {type(response).__name__}, which is no CompletionResponse"
+            raise TypeError(what)
         duration_s = time.perf_counter() - begun
         cost = self.observe(response.model, response.usage, duration_s)
         notices = (*self.standing(request.model).notices, *response.notices)
@@ -300,6 +306,8 @@ def _front_batches(
         try:
             async with aclosing(batches(self, request)) as groups:
                 async for events in groups:
+                    if not events:
+                        continue
                     if notices:
                         events, notices = with_notices(events, notices), ()
                     if is_outermost and type(end := events[-1]) is MessageEnd:
@@ -318,9 +326,7 @@ def _front_batches(
 def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]) -> Any:
     @functools.wraps(embed)
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> EmbeddingResponse:
-        if not isinstance(request, EmbeddingRequest):
-            given = options if request is None else {"input": request, **options}
-            request = accept.made(EmbeddingRequest, given)
+        request = as_embedding_request(request, options)
         if not _is_outermost(self, owner, "embed"):
             return await embed(self, request)
         begun = time.perf_counter()
@@ -339,8 +345,7 @@ def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]
 def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]]) -> Any:
     @functools.wraps(rerank)
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> RerankResponse:
-        if not isinstance(request, RerankRequest):
-            request = accept.made(RerankRequest, options if request is None else {"query": request, **options})
+        request = as_rerank_request(request, options)
         if not _is_outermost(self, owner, "rerank"):
             return await rerank(self, request)
         begun = time.perf_counter()
@@ -377,6 +382,23 @@ def as_request(request: Any, options: dict[str, Any]) -> CompletionRequest:
 
     Raises: InvalidRequest for a keyword that is none, naming it.
     """
-    if isinstance(request, CompletionRequest):
+    return _made(CompletionRequest, "messages", request, options)
+
+
+def as_embedding_request(request: Any, options: dict[str, Any]) -> EmbeddingRequest:
+    """The same of a text or texts. Raises: InvalidRequest."""
+    return _made(EmbeddingRequest, "input", request, options)
+
+
+def as_rerank_request(request: Any, options: dict[str, Any]) -> RerankRequest:
+    """The same of a query. Raises: InvalidRequest."""
+    return _made(RerankRequest, "query", request, options)
+
+
+def _made(kind: type[R], first: str, request: Any, options: dict[str, Any]) -> R:
+    """`first` is the field that a request stands for which is none yet."""
+    if isinstance(request, kind):
         return accept.made(functools.partial(msgspec.structs.replace, request), options) if options else request
-    return accept.made(CompletionRequest, options if request is None else {"messages": request, **options})
+    if request is not None and first in options:
+        raise InvalidRequest(f"{first}: given twice, once by its name", param=first)
+    return accept.made(kind, options if request is None else {first: request, **options})

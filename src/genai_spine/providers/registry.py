@@ -84,7 +84,7 @@ class ProviderRegistry:
                 self.register(provider_id, provider)
         else:
             for provider in providers:
-                self.register(provider.name, provider)
+                self.register(getattr(provider, "name", ""), provider)
 
     @classmethod
     def from_config(
@@ -120,7 +120,10 @@ class ProviderRegistry:
             raise ConfigError("no connection to " + "; ".join(said))
 
     def register(self, provider_id: str, provider: LLMProvider) -> None:
-        """Raises: ConfigError where the id is taken by another provider or cannot be one."""
+        """Raises: ConfigError where the id is taken by another provider or cannot be one, or what is no provider."""
+        if not isinstance(provider, LLMProvider):
+            what = f"the class {provider.__name__}" if isinstance(provider, type) else type(provider).__name__
+            raise ConfigError(f"expected an instance of LLMProvider, got {what}")
         if not provider_id or "/" in provider_id:
             raise ConfigError(f"{provider_id!r} cannot be a provider's id: no slash, not empty")
         if self._providers.get(provider_id, provider) is not provider:
@@ -196,7 +199,8 @@ class ProviderRegistry:
 
 
 def settings_of(config: Settings | ProvidersSettings | Mapping[str, Any]) -> Settings:
-    """Settings of what a program has in hand: a mapping is the whole file, or only its `providers` table.
+    """Settings of what a program has in hand: a mapping is the whole file, or only its `providers` table, where no key
+    of it is one of the file's.
 
     No file is read and no `GENAI_*` variable, but keys come from the environment as everywhere.
     Raises: ConfigError.
@@ -205,7 +209,9 @@ def settings_of(config: Settings | ProvidersSettings | Mapping[str, Any]) -> Set
         return config
     if isinstance(config, ProvidersSettings):
         return Settings(providers=config)
-    tree = dict(config) if "providers" in config else {"providers": dict(config)}
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"settings: expected a mapping, a path or Settings, got {type(config).__name__}")
+    tree = dict(config) if config.keys() & set(Settings.__struct_fields__) else {"providers": dict(config)}
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GENAI_")}
     return load_settings(
         environ=environ,

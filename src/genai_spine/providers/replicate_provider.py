@@ -248,9 +248,8 @@ class ReplicateProvider(HttpProvider):
     # ------------------------------------------------------------ leaving early
 
     async def _abandon(self, id: str) -> None:
-        """Cancels a prediction that nobody waits for any more, even while we are cancelled ourselves."""
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(self._in_background(self._cancel(id)))
+        """Cancels a prediction that nobody waits for any more, and to the end even if we are cancelled ourselves."""
+        await asyncio.shield(self._in_background(self._cancel(id)))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from genai_spine.catalog.rows import find_row
 from genai_spine.settings.build import Text, field_types
 from genai_spine.settings.explain import Origins, Path, Problem
 from genai_spine.settings.tree import ProvidersSettings
@@ -80,11 +81,12 @@ class Canonical:
         by_id: dict[str, Any] = {}
         for key, part in value.items():
             path: Path = ("providers", "by_id", key)
-            if key in OWN_KEYS or not (isinstance(part, dict) or part is None):
+            if key in OWN_KEYS or not (isinstance(part, dict) or part is None or find_row(key)):
                 own[key] = part
-            else:
-                written = self._written.setdefault(path, ("providers", key))
-                by_id[key] = self._renamed(part or {}, PROVIDER_ALIASES, path, written)
+                continue
+            written = self._written.setdefault(path, ("providers", key))
+            table = {} if part is None else part  # anything else is no table, and refused as such
+            by_id[key] = self._renamed(table, PROVIDER_ALIASES, path, written) if isinstance(table, dict) else table
         return {**own, "by_id": by_id} if by_id else own
 
     def _listed(self, items: list[Any]) -> dict[str, Any]:

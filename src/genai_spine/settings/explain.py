@@ -56,7 +56,7 @@ def kind_of(value: Any) -> str:
         case float() if not isfinite(value):
             return "one that is infinite or NaN"
         case int() | float():
-            return "a number"
+            return "a number below 0" if value < 0 else "a number"
         case str():
             return "text"
         case dict():

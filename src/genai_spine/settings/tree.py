@@ -182,6 +182,15 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     cost: Annotated[CostSettings | None, doc("Your prices for this provider.")] = None
     auto_cache: Annotated[bool, doc("Anthropic, Bedrock: mark long prompts for the provider's cache, unasked.")] = False
 
+    def __post_init__(self) -> None:
+        """What a program gives as text is kept from being shown as well."""
+        put = msgspec.structs.force_setattr
+        for name in ("api_key", "secret_access_key", "session_token", "client_secret", "proxy"):
+            if isinstance(text := getattr(self, name), str):
+                put(self, name, Secret(text))
+        put(self, "api_keys", [Secret(key) if isinstance(key, str) else key for key in self.api_keys])
+        put(self, "headers", {name: Secret(v) if isinstance(v, str) else v for name, v in self.headers.items()})
+
 
 class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The providers: three keys of their own, and a table for each provider id."""

@@ -92,8 +92,9 @@ class Account:
         attempt.cost_usd = cost_usd = priced.cost_usd if _may_cost(attempt) else Decimal(0)
         attempt.cost_nanousd = cost_nanousd = nanousd(cost_usd)
         status = status_of(attempt)
-        # A hedge may have been as quick, and the caller may have left the answer to others.
-        is_answer = status == "answered" and not record.is_closed and not record.is_left
+        # A hedge may be as quick, or may have been, and the caller may have left the answer to others.
+        is_over = record.is_closed or record.is_left
+        is_answer = status == "answered" and not record.is_racing and not is_over
         is_all = is_answer and len(record.attempts) == 1
         ended = Ended(
             id=self.id,
@@ -108,6 +109,7 @@ class Account:
             service=priced.service,
             error_type=attempt.error_type,
             status_code=attempt.status_code,
+            model=attempt.answered_model,
             most_nanousd=self._bound(attempt, self._asks, usage) if cost_nanousd is None else None,
             uncounted_tokens=_uncounted(attempt, usage) if attempt.reservation is not None else None,
             call_s=time.monotonic() - record.begun_s if is_all else None,
@@ -132,9 +134,7 @@ def close(record: CallRecord, write: Write) -> None:
 
 def _over(record: CallRecord) -> Call:
     attempts = record.attempts
-    last = attempts[-1]
-    if len(attempts) > 1:
-        last = next((attempt for attempt in reversed(attempts) if status_of(attempt) == "answered"), last)
+    last = attempts[-1] if len(attempts) == 1 else _telling(record)
     paid = () if record.is_shared else attempts
     cost: int | None = 0 if record.is_shared else None
     unpriced = 0
@@ -156,6 +156,14 @@ def _over(record: CallRecord) -> Call:
         status_code=last.status_code,
         saved_nanousd=record.cached.saved_nanousd if record.cached is not None else None,
     )
+
+
+def _telling(record: CallRecord) -> Attempt:
+    """Of several attempts the one that says how the call ended: it answered, or began to, or it was the last."""
+    latest_first = record.attempts[::-1]
+    answered = [attempt for attempt in latest_first if status_of(attempt) == "answered"]
+    begun = [attempt for attempt in latest_first if attempt.target.choice is record.answered_by]
+    return (answered or begun or latest_first)[0]
 
 
 def _tell_cached(record: CallRecord, cached: Cached, write: Write) -> None:

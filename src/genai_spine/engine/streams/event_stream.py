@@ -40,7 +40,12 @@ class Watched(Protocol):
     def meter(self) -> Meter | None: ...
     def has_begun(self) -> None: ...
     def settle(
-        self, *, usage: TokenUsage | None = None, error: SpineError | None = None, left: bool = False
+        self,
+        *,
+        usage: TokenUsage | None = None,
+        model: str | None = None,
+        error: SpineError | None = None,
+        left: bool = False,
     ) -> None: ...
 
 
@@ -96,6 +101,7 @@ async def _read(
 ) -> AsyncGenerator[list[StreamEvent], None]:
     begun = time.perf_counter()
     usage: TokenUsage | None = None
+    model: str | None = None
     broken: SpineError | None = None
     held: list[StreamEvent] = []
     has_begun = ended = False
@@ -109,17 +115,18 @@ async def _read(
                 if all(map(promises, events)):
                     continue
                 usage = _usage_told(held)
+                model = start.model if type(start := held[0]) is MessageStart else None
                 has_begun, ended = True, type(held[-1]) is MessageEnd
                 attempt.has_begun()
                 if ended:
-                    attempt.settle(usage=usage)  # the caller sees the end when it is written down
+                    attempt.settle(usage=usage, model=model)  # the caller sees the end when it is written down
                 yield held
                 break
             if not ended:
                 async for events in source:
                     if type(end := events[-1]) is MessageEnd:
                         usage, ended = end.usage or usage, True
-                        attempt.settle(usage=usage)
+                        attempt.settle(usage=usage, model=model)
                         yield events
                         break
                     yield events
@@ -137,7 +144,7 @@ async def _read(
         raise
     finally:
         if has_begun and not ended:
-            attempt.settle(usage=usage, error=broken, left=broken is None)
+            attempt.settle(usage=usage, model=model, error=broken, left=broken is None)
 
 
 def _usage_told(events: list[StreamEvent]) -> TokenUsage | None:

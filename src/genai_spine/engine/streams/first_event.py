@@ -40,9 +40,10 @@ class _Waiting:
             self._is_watched = True
             self.loop.call_later(TICK_S, self._look)
 
-    def is_late(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a task was cancelled by the look, and by nobody else; as asyncio.timeout finds out."""
-        return self.deadlines[task] == _LATE and task.uncancel() <= 0
+    def is_late(self, task: asyncio.Task[Any], cancelling: int) -> bool:
+        """Whether a task was cancelled by the look, and by nobody else since it was so often; as asyncio.timeout finds
+        out."""
+        return self.deadlines[task] == _LATE and task.uncancel() <= cancelling
 
     def _look(self) -> None:
         now = self.loop.time()
@@ -75,18 +76,18 @@ async def first_of(pieces: AsyncGenerator[T, None], provider: LLMProvider, model
     """
     begun = time.perf_counter()
     task = asyncio.current_task()
-    waiting = None
+    waiting, cancelling = None, 0
     behind = provider.provider if isinstance(provider, AgentProvider) else provider
     limit_s = in_force(behind.timeouts).first_byte_s if isinstance(behind, HttpProvider) else None
     if limit_s is not None and task is not None:
-        waiting = _waiting_in(task.get_loop())
+        waiting, cancelling = _waiting_in(task.get_loop()), task.cancelling()
         waiting.add(task, limit_s)
     try:
         return await anext(pieces)
     except StopAsyncIteration:
         raise provider.failed(StreamBroken("the provider's stream was empty"), model, begun) from None
     except asyncio.CancelledError:
-        if waiting is None or task is None or not waiting.is_late(task):
+        if waiting is None or task is None or not waiting.is_late(task, cancelling):
             raise
         late = ProviderTimeout(f"no first token within {limit_s:g} s", code="first_token_timeout")
         raise provider.failed(late, model, begun) from None

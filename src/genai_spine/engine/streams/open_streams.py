@@ -175,11 +175,12 @@ class StreamContext(ActiveStream):
         self._news.set()
 
     async def _next(self, batches: AsyncGenerator[list[StreamEvent], None]) -> list[StreamEvent] | None:
+        bound = asyncio.timeout(self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with bound:
                 return await anext(batches, None)
-        except TimeoutError as error:
-            if isinstance(error, ProviderTimeout):
+        except TimeoutError:
+            if not bound.expired():  # the provider's own
                 raise
             message = f"silent for {self._timeout_s:g} s inside the answer"
             raise ProviderTimeout(message, code="idle_timeout", provider=self.provider) from None

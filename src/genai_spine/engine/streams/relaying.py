@@ -7,6 +7,7 @@ the hot path: nothing here is done per frame that could be done per stream. Must
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import suppress
@@ -18,7 +19,7 @@ from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Outbound
 from genai_spine.engine.streams.event_stream import DRAIN_S, Watched
 from genai_spine.engine.streams.floor import Floor, over_bytes
-from genai_spine.model.errors import BadReply, ProviderError
+from genai_spine.model.errors import BadReply, BudgetExceeded, ProviderError
 from genai_spine.model.fold import replay
 from genai_spine.model.response import CompletionResponse, TokenUsage
 from genai_spine.policy.route import Choice
@@ -31,9 +32,17 @@ if TYPE_CHECKING:
 
 _PROMISES = {"openai_chat": 1, "openai_responses": 2}
 """With how many events a stream of the dialect begins that say nothing of the answer."""
-_SAYING = {"anthropic_messages": (b"content_block_delta", b"tool_use", b"thinking", b"message_delta", b"message_stop")}
+_SAYING = {
+    "anthropic_messages": re.compile(
+        rb'"type"\s*:\s*"(?:content_block_delta|message_delta|message_stop|\w*tool_use|\w*thinking)"'
+    )
+}
 """What is in the first event that says something, where the number of those before it is not known: Anthropic's
-pings may come at any time, and the beginning of a text is none of it yet."""
+pings may come at any time, and the beginning of a text is none of it yet. A model's name may hold such a word."""
+_DATA = re.compile(rb"(?:\A|[\r\n])data:")
+"""An event; what it says of the request may hold the word."""
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+"""In an event that is not of the answer: Azure's word on the prompt, which comes first."""
 _LINES = ("ollama_chat", "ollama_generate")
 
 
@@ -101,19 +110,22 @@ async def stream(
                 usage, is_whole = usage_of(dialect, tap.usage), True
             else:
                 answer = await _whole_answer(dialect, provider, response, model)
-                usage, is_whole, out = answer.usage, True, _replayed(exchange, answer)
+                usage, tap.model, is_whole, out = answer.usage, answer.model, True, _replayed(exchange, answer)
             out = held + out
             if not has_begun and out:
                 has_begun = True
                 attempt.has_begun()
             provider.observe(model, usage, time.perf_counter() - begun)
             if has_begun:
-                attempt.settle(usage=usage)
+                attempt.settle(usage=usage, model=tap.model)
             if out:
                 yield out
             await _drained(response)
         finally:
             await response.aclose()
+    except BudgetExceeded as cut:  # by us: no failure of the provider's
+        broken = cut
+        raise
     except ProviderError as error:
         if is_whole:
             return
@@ -129,7 +141,7 @@ async def stream(
         if has_begun:
             if usage is None:
                 usage = usage_of(dialect, tap.usage)
-            attempt.settle(usage=usage, error=broken, left=not is_whole and broken is None)
+            attempt.settle(usage=usage, model=tap.model, error=broken, left=not is_whole and broken is None)
 
 
 def _says_something(dialect: str, out: bytes) -> bool:
@@ -137,9 +149,9 @@ def _says_something(dialect: str, out: bytes) -> bool:
     promises nothing, and comments say that it is not yet ready. Until then another may take over."""
     if dialect in _LINES:
         return bool(out)
-    if (marks := _SAYING.get(dialect)) is not None:
-        return any(mark in out for mark in marks)
-    return out.count(b"data:") > _PROMISES.get(dialect, 0)
+    if (saying := _SAYING.get(dialect)) is not None:
+        return saying.search(out) is not None
+    return len(_DATA.findall(out)) - len(_NO_CHOICES.findall(out)) > _PROMISES.get(dialect, 0)
 
 
 async def _whole_answer(dialect: str, provider: HttpProvider, response: HttpResponse, model: str) -> CompletionResponse:
