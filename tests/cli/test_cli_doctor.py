@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from spine_process import CANARY, Place
 
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.simulator import Simulator
+
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
+from redis_server import RedisServer
 
 NEAR = True  # what commands say: conftest.py
 
@@ -230,3 +235,22 @@ def test_of_several_keys_each_that_is_refused_is_named_by_its_place(place: Place
         assert CANARY not in said
         listed = json.loads(place.run("providers", "--json").out)["providers"]
         assert listed[0]["keys"] == 2
+
+
+def test_the_server_that_gateways_share_is_asked(healthy: Place, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    text = (healthy.path / "spine.toml").read_text()
+    healthy.write(f'{text}[state]\nurl = "redis://:{CANARY}@127.0.0.1:{server.port}/0"\n')
+    with server.client() as client:
+        client.config_set("requirepass", CANARY)
+        code, found, _ = examine(healthy)
+        assert (code, found["state"][0]["status"]) == (0, "ok")
+        client.auth(CANARY)
+        client.config_set("requirepass", "another")
+    code, found, said = examine(healthy)
+    assert (code, found["state"][0]["status"]) == (1, "failure")
+    assert "invalid username-password" in found["state"][0]["detail"]
+    assert CANARY not in said
+    server.kill()
+    assert "ConnectionError" in examine(healthy)[1]["state"][0]["detail"]

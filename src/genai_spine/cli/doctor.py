@@ -19,6 +19,7 @@ from genai_spine.cli.loop import run
 from genai_spine.cli.machine import Check, Status, examine_machine, examine_port
 from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.reach import examine_way
+from genai_spine.cli.shared_state import examine_shared_state
 from genai_spine.cli.sources import config_option, has_key, key_source, load
 from genai_spine.engine.routing.book import stays_here
 from genai_spine.model.card import ModelCard
@@ -101,6 +102,7 @@ async def _examine(output: Output, config: Path | None, timeout_s: float) -> lis
         *([] if any(table.type == "ollama" for table in by_id.values()) else [_other_ollama()]),
         examine_port(settings.server),
         examine_ledger(settings),
+        examine_shared_state(settings),
     )
     return [*checks, *(check for some in found for check in some)]
 

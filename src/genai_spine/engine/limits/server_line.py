@@ -103,6 +103,17 @@ class ServerLine(ABC):
                 undo(answer.result())
             raise
 
+    async def check(self) -> None:
+        """Whether the server takes what is written, for who wants to know before anything is sent.
+
+        Raises: as `_answers`; TimeoutError.
+        """
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await self._probe(await self._connect())
+        finally:
+            await self._drop()
+
     async def close(self) -> None:
         """Once what was sent is answered."""
         task, self._task = self._task, None
