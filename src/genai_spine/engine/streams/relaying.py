@@ -39,10 +39,10 @@ _SAYING = {
 }
 """What is in the first event that says something, where the number of those before it is not known: Anthropic's
 pings may come at any time, and the beginning of a text is none of it yet. A model's name may hold such a word."""
-_DATA = re.compile(rb"(?:\A|[\r\n])data:")
-"""An event; what it says of the request may hold the word."""
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 """In an event that is not of the answer: Azure's word on the prompt, which comes first."""
+_MOST_SUCH = 8
+"""Of more events not all are such: a whole stream that came at once is not searched."""
 _LINES = ("ollama_chat", "ollama_generate")
 
 
@@ -151,7 +151,10 @@ def _says_something(dialect: str, out: bytes) -> bool:
         return bool(out)
     if (saying := _SAYING.get(dialect)) is not None:
         return saying.search(out) is not None
-    return len(_DATA.findall(out)) - len(_NO_CHOICES.findall(out)) > _PROMISES.get(dialect, 0)
+    # What an event says of the request may hold the word `data:`; a new line in it is escaped.
+    events = out.startswith(b"data:") + out.count(b"\ndata:") + out.count(b"\rdata:")
+    more = events - _PROMISES.get(dialect, 0)
+    return more > _MOST_SUCH or more > len(_NO_CHOICES.findall(out))
 
 
 async def _whole_answer(dialect: str, provider: HttpProvider, response: HttpResponse, model: str) -> CompletionResponse:
