@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from genai_spine.cli.machine import Check
 from genai_spine.model.errors import ConfigError
 from genai_spine.settings import Settings
 
-_SUBJECT = "state"
+_check = partial(Check, subject="state")
 _ALONE = "until it answers each gateway counts its limits alone"
 
 
@@ -22,13 +22,9 @@ async def examine_shared_state(settings: Settings) -> list[Check]:
     try:
         line = RedisLine(settings.state.url.reveal(), f"{PREFIX}:probe")
     except ConfigError as error:
-        return [_check("failure", error.message)]
+        return [_check(status="failure", detail=error.message)]
     try:
         await line.check()
     except Exception as error:  # the driver's; the operator may read its words, which hold no password
-        return [_check("failure", f"{line.place}: {type(error).__name__}: {error}", _ALONE)]
-    return [_check("ok", f"{line.place} takes what is written")]
-
-
-def _check(status: Any, detail: str, mend: str | None = None) -> Check:
-    return Check(status=status, subject=_SUBJECT, detail=detail, mend=mend)
+        return [_check(status="failure", detail=f"{line.place}: {type(error).__name__}: {error}", mend=_ALONE)]
+    return [_check(status="ok", detail=f"{line.place} takes what is written")]

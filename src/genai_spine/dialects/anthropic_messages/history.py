@@ -29,6 +29,7 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     thinking_block,
     tool_use_block,
 )
+from genai_spine.dialects.anthropic_messages.white_space import trim
 from genai_spine.dialects.foreign import only_there
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend, kept
@@ -106,16 +107,10 @@ class HistoryWriter:
                 turn.add(Message(role="user"), self.wrapped(message, path))
         turn.close(written)
         if written and written[-1]["role"] == "assistant":
-            self.trim(written[-1])
+            content = written[-1]["content"]
+            holder, key = (written[-1], "content") if isinstance(content, str) else (content[-1], "text")
+            trim(holder, key, self.notice)
         return written
-
-    def trim(self, last: dict[str, Any]) -> None:
-        """What the assistant begins "cannot end with trailing whitespace" (400, langchain-ai/langchain-google#1514)."""
-        content = last["content"]
-        holder, key = (last, "content") if isinstance(content, str) else (content[-1], "text")
-        if isinstance(holder, dict) and isinstance(text := holder.get(key), str) and text != text.rstrip():
-            holder[key] = text.rstrip()
-            self.notice("changed", "white space at the end of what the assistant begins is left out", "messages")
 
     def add(self, written: list[dict[str, Any]], message: Message, role: str, blocks: list[Block], path: str) -> None:
         if not blocks:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from genai_spine.dialects.json_schema import describe, with_fitted
 from genai_spine.model.card import Capabilities
 from genai_spine.model.request import Tool
 
@@ -30,13 +31,11 @@ _BOUNDS = (
     "maxProperties",
 )
 _FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"))
-_NAMED = ("properties", "$defs", "definitions")
-_LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
 
 
 def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema with what the service requires, and without what it refuses."""
-    written = {key: _fitted_member(key, value) for key, value in schema.items()}
+    written = {key: with_fitted(key, value, fitted, single=("items",)) for key, value in schema.items()}
     if written.get("type") == "object" or "properties" in written:
         written.setdefault("additionalProperties", False)
     bounds = {key: written.pop(key) for key in _BOUNDS if _is_bound(written.get(key))}
@@ -50,10 +49,7 @@ def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
         order = [name for name in written.pop("propertyOrdering") if isinstance(name, str)]
         if isinstance(found := written.get("properties"), dict):
             written["properties"] = {name: found[name] for name in [*order, *found] if name in found}
-    if bounds:
-        said = "{" + ", ".join(f"{key}: {value}" for key, value in bounds.items()) + "}"
-        description = written.get("description")
-        written["description"] = f"{description}\n\n{said}" if description else said
+    describe(written, bounds)
     return written
 
 
@@ -78,18 +74,6 @@ def input_schema(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if parameters is None:
         return {"type": "object", "properties": {}}
     return parameters if "type" in parameters else {"type": "object", **parameters}
-
-
-def _fitted_member(key: str, value: Any) -> Any:
-    if key in _NAMED and isinstance(value, Mapping):
-        return {name: _fitted(item) for name, item in value.items()}
-    if key in _LISTED and isinstance(value, list | tuple):
-        return [_fitted(item) for item in value]
-    return _fitted(value) if key == "items" else value
-
-
-def _fitted(value: Any) -> Any:
-    return fitted(value) if isinstance(value, Mapping) else value
 
 
 def _is_bound(value: Any) -> bool:

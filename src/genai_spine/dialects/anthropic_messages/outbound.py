@@ -18,7 +18,8 @@ from genai_spine.dialects.anthropic_messages.blocks import part_of_block
 from genai_spine.dialects.anthropic_messages.decoder import MessagesStreamDecoder
 from genai_spine.dialects.anthropic_messages.history import HistoryWriter
 from genai_spine.dialects.anthropic_messages.json_schema import fitted, schema_of_tool
-from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, sayable_stop, thinking_of
+from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, thinking_of
+from genai_spine.dialects.anthropic_messages.white_space import sayable_stop
 from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target

@@ -168,13 +168,5 @@ def refused_sampling(name: str, value: float, card: Capabilities, *, thinks: boo
     return None
 
 
-def sayable_stop(stop: Sequence[str], notice: Notify) -> tuple[str, ...]:
-    """Those that are taken: "each stop sequence must contain non-whitespace" (400, BerriAI/litellm#3286)."""
-    sayable = tuple(text for text in stop if text.strip())
-    if len(sayable) < len(stop):
-        notice("dropped", "a stop sequence of white space alone is not taken", "stop")
-    return sayable
-
-
 def _is_refused_while_thinking(name: str, value: float) -> bool:
     return (name == "temperature" and value != 1) or name == "top_k" or (name == "top_p" and value < 0.95)

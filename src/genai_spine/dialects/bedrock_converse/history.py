@@ -19,6 +19,7 @@ from typing import Any
 
 from genai_spine.dialects.anthropic_messages.blocks import input_of
 from genai_spine.dialects.anthropic_messages.schema import takes_system_anywhere
+from genai_spine.dialects.anthropic_messages.white_space import trim
 from genai_spine.dialects.bedrock_converse import schema as wire
 from genai_spine.dialects.bedrock_converse.blocks import (
     Block,
@@ -110,14 +111,8 @@ class HistoryWriter:
                 self.notice("changed", "an ellipsis stands beside a document: the service demands a text", "messages")
                 turn.rest.insert(0, dict(_ELLIPSIS))
         if turns and turns[-1].role == "assistant":
-            self.trim(turns[-1].rest[-1])
+            trim(turns[-1].rest[-1], "text", self.notice)
         return turns
-
-    def trim(self, last: Block) -> None:
-        """What the assistant begins "cannot end with trailing whitespace" (400, langchain-ai/langchain-aws#532)."""
-        if isinstance(last, dict) and isinstance(text := last.get("text"), str) and text != text.rstrip():
-            last["text"] = text.rstrip()
-            self.notice("changed", "white space at the end of what the assistant begins is left out", "messages")
 
     def said(self, messages: Sequence[Message], index: int, path: str) -> tuple[str, list[list[Block]]]:
         """Who speaks, and the blocks of each part: one, and a cache point where it has a mark."""

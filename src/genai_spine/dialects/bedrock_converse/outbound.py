@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.anthropic_messages.json_schema import fitted, input_schema, schema_of_tool
-from genai_spine.dialects.anthropic_messages.thinking import refused_sampling, sayable_stop
+from genai_spine.dialects.anthropic_messages.thinking import refused_sampling
+from genai_spine.dialects.anthropic_messages.white_space import sayable_stop
 from genai_spine.dialects.bedrock_converse import errors
 from genai_spine.dialects.bedrock_converse import schema as wire
 from genai_spine.dialects.bedrock_converse.additional import thinking_fields, top_k_fields

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genai_spine.dialects.gemini.schema import camel
+from genai_spine.dialects.json_schema import LISTED, SINGLE, describe, with_fitted
 
 _UNHEEDED = (
     "exclusiveMinimum",
@@ -24,8 +25,6 @@ _UNHEEDED = (
     "maxProperties",
 )
 _NAMED = ("properties", "$defs")
-_LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties")
 
 
 def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,30 +34,15 @@ def fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in schema.items():
         if key == "definitions" and isinstance(value, Mapping) and "$defs" not in schema:
             key = "$defs"
-        written[key] = _fitted_member(key, value)
+        written[key] = with_fitted(key, value, fitted, named=_NAMED)
     reference = written.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/definitions/"):
         written["$ref"] = "#/$defs/" + reference.removeprefix("#/definitions/")
     if isinstance(written.get("const"), str | int | float) and "enum" not in written:
         written["enum"] = [written.pop("const")]
     bounds = {key: written.pop(key) for key in _UNHEEDED if isinstance(written.get(key), int | float)}
-    if bounds:
-        said = "{" + ", ".join(f"{key}: {value}" for key, value in bounds.items()) + "}"
-        description = written.get("description")
-        written["description"] = f"{description}\n\n{said}" if description else said
+    describe(written, bounds)
     return written
-
-
-def _fitted_member(key: str, value: Any) -> Any:
-    if key in _NAMED and isinstance(value, Mapping):
-        return {name: _fitted(item) for name, item in value.items()}
-    if key in _LISTED and isinstance(value, list | tuple):
-        return [_fitted(item) for item in value]
-    return _fitted(value) if key in _SINGLE else value
-
-
-def _fitted(value: Any) -> Any:
-    return fitted(value) if isinstance(value, Mapping) else value
 
 
 _TYPES = (None, "string", "number", "integer", "boolean", "array", "object", "null")
@@ -81,9 +65,9 @@ def plain(schema: Mapping[str, Any]) -> dict[str, Any]:
             written["$defs" if key == "defs" else key] = _each(value)
         elif key == "ref":
             written["$ref"] = value
-        elif key in _LISTED and isinstance(value, list):
+        elif key in LISTED and isinstance(value, list):
             written[key] = [_plain(item) for item in value]
-        elif key in _SINGLE:
+        elif key in SINGLE:
             written[key] = _plain(value)
         elif key in _COUNTS and isinstance(value, str) and value.isdigit():
             written[key] = int(value)  # 64-bit integers are strings in Google's JSON

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_NAMED = ("properties", "$defs", "definitions")
-_LISTED = ("anyOf", "allOf", "oneOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties")
+from genai_spine.dialects.json_schema import with_fitted
 
 
 def fitted(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,20 +23,8 @@ def fitted(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fitted(schema: Mapping[str, Any]) -> dict[str, Any]:
-    written = {key: _fitted_member(key, value) for key, value in schema.items()}
+    written = {key: with_fitted(key, value, _fitted) for key, value in schema.items()}
     kind = written.get("type")
     if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "prefixItems" not in written:
         written.setdefault("items", {})
     return written
-
-
-def _fitted_member(key: str, value: Any) -> Any:
-    if key in _NAMED and isinstance(value, Mapping):
-        return {name: _one(item) for name, item in value.items()}
-    if key in _LISTED and isinstance(value, list | tuple):
-        return [_one(item) for item in value]
-    return _one(value) if key in _SINGLE else value
-
-
-def _one(value: Any) -> Any:
-    return _fitted(value) if isinstance(value, Mapping) else value
