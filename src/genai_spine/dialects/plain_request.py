@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
@@ -19,11 +20,11 @@ from genai_spine.wire.json import UNREADABLE
 
 _NOTHING = Raw(b"")
 
-_TEXTUAL = frozenset((
+_Textual = Literal[
     "", "text", "input_text", "output_text", "refusal", "thinking", "redacted_thinking", "reasoning", "reasoning_text",
     "summary_text", "message", "tool_use", "tool_result", "function_call", "function_call_output", "custom_tool_call",
     "custom_tool_call_output",
-))  # fmt: skip
+]  # fmt: skip
 """Kinds of messages, items and parts that hold nothing but text, or parts that are looked at too."""
 
 _TALK = frozenset(("messages", "input", "contents", "system", "prompt"))
@@ -50,17 +51,19 @@ _FUNCTION = frozenset((
 
 
 class _Part(msgspec.Struct, gc=False):
-    type: str = ""
+    """A message, an item or a part; one that holds anything else cannot be decoded as such."""
+
+    type: _Textual = ""
     content: str | list[_Part] | None = None
     output: str | list[_Part] | None = None
     parts: list[_Part] | None = None
     # What says by its name alone that there is something else.
-    images: Raw = _NOTHING
-    audio: Raw = _NOTHING
-    inlineData: Raw = _NOTHING
-    inline_data: Raw = _NOTHING
-    fileData: Raw = _NOTHING
-    file_data: Raw = _NOTHING
+    images: None = None
+    audio: None = None
+    inlineData: None = None
+    inline_data: None = None
+    fileData: None = None
+    file_data: None = None
     functionResponse: Raw = _NOTHING
     function_response: Raw = _NOTHING
 
@@ -76,7 +79,7 @@ def is_plain(members: Mapping[str, Raw]) -> bool:
         for name, value in members.items():
             if name in _TALK:
                 talk = _talk.decode(value)
-                if isinstance(talk, list) and not all(map(_is_textual, talk)):
+                if isinstance(talk, list) and _says_result(bytes(value)) and not all(map(_has_textual_result, talk)):
                     return False
             elif name == "tools":
                 if not all(map(_is_function, _tools.decode(value) or ())):
@@ -88,24 +91,20 @@ def is_plain(members: Mapping[str, Raw]) -> bool:
     return True
 
 
-def _is_textual(part: _Part) -> bool:
-    if part.type not in _TEXTUAL:
-        return False
-    named = (part.images, part.audio, part.inlineData, part.inline_data, part.fileData, part.file_data)
-    if any(len(value) > _NULL for value in named):
-        return False
-    for result in (part.functionResponse, part.function_response):
-        if len(result) > _NULL and _IN_RESULT(result) is not None:
-            return False
-    for inner in (part.content, part.output, part.parts):
-        if isinstance(inner, list) and not all(map(_is_textual, inner)):
-            return False
-    return True
+def _says_result(talk: bytes) -> bool:
+    """Whether there may be a result of one of Gemini's tools in it."""
+    return b"unctionResponse" in talk or b"unction_response" in talk
 
 
-_NULL = len(b"null")
+def _has_textual_result(part: _Part) -> bool:
+    """Whether no such result in it holds media, or words that look like them."""
+    if any(_IN_RESULT(result) is not None for result in (part.functionResponse, part.function_response)):
+        return False
+    inner = (part.content, part.output, part.parts)
+    return all(all(map(_has_textual_result, each)) for each in inner if isinstance(each, list))
+
+
 _IN_RESULT = re.compile(rb'"(?:inline|file)_?[Dd]ata"').search
-"""Media in a result of Gemini's tools, or words in it that look like them."""
 
 
 def _is_function(tool: Mapping[str, Raw]) -> bool:

@@ -54,6 +54,8 @@ class Route(msgspec.Struct, frozen=True):
     handler: Handler
     is_open: bool = False
     """Answers without a key."""
+    sign: str = ""
+    """What else is in the path, of one that ends in "/"."""
 
 
 def _chat(dialect: str, *, streams_unasked: bool = False) -> Handler:
@@ -75,6 +77,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/embed", "ollama_chat", listing.embed("ollama_embed")),
     Route("POST", "/api/embeddings", "ollama_chat", listing.embed("ollama_embeddings")),
     Route("POST", "/v1beta/models/", "gemini", google.method),
+    # The Vercel AI SDK writes `models/` only before names without a slash.
+    Route("POST", "/v1beta/", "gemini", google.method, sign=":"),
     Route("POST", "/v1/models/", "gemini", google.method),
     Route("GET", "/v1beta/models", "gemini", listing.models),
     Route("GET", "/v1beta/models/", "gemini", listing.model),
@@ -168,21 +172,13 @@ class Gateway:
 
     async def _handle(self, request: Request, record: CallRecord) -> None:
         try:
-            is_from_page = b"origin" in request.headers
-            if is_from_page:
-                request.extra_headers = self.origins.headers(request.headers)
-            method = "GET" if request.method == "HEAD" else request.method
-            route = self._exact.get((method, request.path)) or self._find(method, request.path)
-            is_shared = request.path.startswith("/v1/models")
-            dialect = _dialect_of(request) if is_shared else route.dialect
-            if dialect == "anthropic_messages":
-                request.extra_headers = [*request.extra_headers, (b"request-id", request.id.encode())]
-            if not route.is_open:
-                if self.origins.is_open:
-                    self.origins.check(request.headers)
-                query = request.scope["query_string"] if dialect == "gemini" else b""
-                record.caller = self.keys.check(request.headers, query)
-            call_headers.read_into(record, request.headers)
+            known = request.known_head
+            if known is not None and known.admitted is not None:
+                route, record.caller = known.admitted
+                if route.dialect == "anthropic_messages":
+                    request.extra_headers = [(b"request-id", request.id.encode())]
+            else:
+                route = self._admit(request, record)
             if isinstance(request, KeptRequest):
                 request.keep_for(self.manager.content, record)
             await route.handler(self, request, record)
@@ -197,11 +193,34 @@ class Gateway:
             failure.status_code = 500
             await self._refuse(request, failure, record)
 
+    def _admit(self, request: Request, record: CallRecord) -> Route:
+        """The route of a request that its caller may send. What was found so of a head holds for the same head again,
+        unless it says something of one call. Raises: SpineError."""
+        is_from_page = b"origin" in request.headers
+        if is_from_page:
+            request.extra_headers = self.origins.headers(request.headers)
+        method = "GET" if request.method == "HEAD" else request.method
+        route = self._exact.get((method, request.path)) or self._find(method, request.path)
+        is_shared = request.path.startswith("/v1/models")
+        dialect = _dialect_of(request) if is_shared else route.dialect
+        if dialect == "anthropic_messages":
+            request.extra_headers = [*request.extra_headers, (b"request-id", request.id.encode())]
+        if not route.is_open:
+            if self.origins.is_open:
+                self.origins.check(request.headers)
+            query = request.scope["query_string"] if dialect == "gemini" else b""
+            record.caller = self.keys.check(request.headers, query)
+        call_headers.read_into(record, request.headers)
+        if request.known_head is not None and not is_from_page and call_headers.OURS.isdisjoint(request.headers):
+            request.known_head.admitted = route, record.caller
+        return route
+
     def _find(self, method: str, path: str) -> Route:
         """Raises: InvalidRequest with status 404 or 405."""
         if method == "OPTIONS" and self.origins.allowed:
             return Route("OPTIONS", path, "openai_chat", _preflight, is_open=True)
-        matching = [route for route in self._prefixes if path.startswith(route.path) and path != route.path]
+        under = [route for route in self._prefixes if path.startswith(route.path) and path != route.path]
+        matching = [route for route in under if route.sign in path]
         for route in matching:
             if route.method == method:
                 return route
@@ -209,10 +228,10 @@ class Gateway:
         methods = {route.method for route in (*exact, *matching)}
         if methods:
             raise _NoRoute(f"{path[:200]} takes {' or '.join(sorted(methods))}, not {method}", 405, methods)
-        raise _NoRoute(
-            f"no {method} {path[:200]} here; see /v1/models, /v1/chat/completions, /v1/messages, /api/chat",
-            404,
-        )
+        instead = "send a chat to /v1/chat/completions; bare prompts are not completed"
+        if path.removeprefix("/v1") != "/completions":
+            instead = "see /v1/models, /v1/chat/completions, /v1/messages, /api/chat"
+        raise _NoRoute(f"no {method} {path[:200]} here; {instead}", 404)
 
     async def _refuse(self, request: Request, error: SpineError, record: CallRecord) -> None:
         if request.is_started:

@@ -23,6 +23,7 @@ PRIORITY = b"x-spine-priority"
 CACHE = b"cache-control"
 HOPS = hops.HEADER.encode()
 TAGS = b"x-spine-tags"
+OURS = frozenset((TIMEOUT, PRIORITY, CACHE, HOPS, TAGS))
 _MOST = 100
 MOST_TAGS, LONGEST_TAG = 32, 200
 """Each tag is counted by itself, in budgets and in the ledger."""
@@ -52,8 +53,13 @@ def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
 
 
 def tags_of(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
-    """Raises: InvalidRequest."""
-    said = headers.get(TAGS, b"").decode("latin-1")
+    """In UTF-8, as in a body's `metadata.tags`, or else in ISO 8859-1, to which some clients' libraries hold. Raises:
+    InvalidRequest."""
+    given = headers.get(TAGS, b"")
+    try:
+        said = given.decode()
+    except UnicodeDecodeError:
+        said = given.decode("latin-1")
     tags = tuple(tag.strip() for tag in said.split(",") if tag.strip())
     if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in tags):
         raise _refused(TAGS, f"at most {MOST_TAGS} tags of {LONGEST_TAG} letters")

@@ -18,7 +18,7 @@ from genai_spine.capabilities.checked import UnfitAnswer
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.chat import notices_value
-from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.gateway.request import HeaderList, Request, header_value, plain_amount
 
 if TYPE_CHECKING:
     from genai_spine.gateway.app import Gateway, Handler
@@ -66,7 +66,7 @@ def _headers_of(result: CapabilityResult, record: CallRecord) -> HeaderList:
         (b"x-spine-attempts", b"%d" % len(record.attempts)),
     ]
     if result.cost_usd is not None:
-        headers.append((b"x-spine-cost-usd", format(result.cost_usd, "f").encode()))
+        headers.append((b"x-spine-cost-usd", plain_amount(result.cost_usd)))
     if result.notices:
         headers.append((b"x-spine-notices", notices_value(result.notices)))
     return headers

@@ -14,7 +14,7 @@ from genai_spine.engine.record import CallRecord, name_provider
 from genai_spine.engine.streams.open_streams import StreamCancelled
 from genai_spine.gateway import idempotency, inbounds
 from genai_spine.gateway.idempotency import Once
-from genai_spine.gateway.request import JSON, HeaderList, Request, header_value
+from genai_spine.gateway.request import JSON, HeaderList, Request, header_value, plain_amount
 from genai_spine.gateway.routing import about_of
 from genai_spine.gateway.streams import CANCELLED
 from genai_spine.model.errors import ProviderError, SpineError
@@ -170,7 +170,7 @@ def _headers_of(answer: Answered | Streaming, record: CallRecord, limiter: Limit
         (b"x-spine-attempts", b"%d" % len(record.attempts)),
     ]
     if isinstance(answer, Answered) and answer.cost_usd is not None:
-        headers.append((b"x-spine-cost-usd", format(answer.cost_usd, "f").encode()))
+        headers.append((b"x-spine-cost-usd", plain_amount(answer.cost_usd)))
     if record.may_be_cached:
         headers += cache_headers(record)
     if answer.notices:

@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genai_spine.gateway.known_head import KnownHead
     from genai_spine.gateway.protocol import HttpConnection
 
 Message = MutableMapping[str, Any]
@@ -65,7 +66,7 @@ class HttpExchange:
     __slots__ = (
         "_announced", "_drained", "_expects_continue", "_has_begun", "_head", "_is_chunked", "_is_delivered",
         "_left", "_news", "buffered", "callback", "connection", "is_complete", "is_disconnected",
-        "is_head_method", "is_head_sent", "is_http10", "is_slow", "is_whole", "keep_alive", "parts",
+        "is_head_method", "is_head_sent", "is_http10", "is_slow", "is_whole", "keep_alive", "known_head", "parts",
         "received", "task", "waits_since",
     )  # fmt: skip
 
@@ -82,6 +83,8 @@ class HttpExchange:
         self.task: asyncio.Task[None] | None = None
         self.is_disconnected = False
         self.keep_alive = keep_alive
+        self.known_head: KnownHead | None = None
+        """What is known of its head, where the one before it on the connection had the same."""
         self.is_http10 = is_http10
         # The request's body
         self.parts: list[bytes] = []

@@ -31,7 +31,8 @@ async def method(gateway: Gateway, request: Request, record: CallRecord) -> None
 
     Raises: InvalidRequest with status 404 for any other.
     """
-    model, name = inbound.split_path(request.path.partition("/models/")[2])
+    named = request.path.removeprefix("/v1beta/").removeprefix("/v1/").removeprefix("models/")
+    model, name = inbound.split_path(named)
     if not model or name not in (*_CHATS, *_EMBEDDINGS, "countTokens"):
         offered = ", ".join((*_CHATS, "countTokens", *_EMBEDDINGS))
         raise InvalidRequest(

@@ -20,19 +20,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 import sys
 from math import inf
 from typing import cast
 from urllib.parse import unquote
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from genai_spine.gateway.connections import Connections
 from genai_spine.gateway.exchange import REFUSAL_HEAD, STATUS_LINES, HttpExchange, Scope, refusal_body
+from genai_spine.gateway.known_head import KnownHead
+from genai_spine.gateway.request_head import Refused, check_fields, split_target
 
-MAX_HEADERS = 100
 MAX_URL_BYTES = 16 * 1024
 BUFFER_BYTES = 64 * 1024
 """What a body may hold unread before the socket is no longer read; one read may overshoot it."""
@@ -43,28 +43,17 @@ MOST_PIPELINED = 1000
 LINGER_S = 2.0
 """How long what a refused caller still sends is thrown away, so that it can read why (RFC 9112 §9.6)."""
 
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 logger = logging.getLogger("genai_spine.gateway")
-
-
-class _Refused(Exception):
-    """A request that no application should see: raised in the parser's callbacks, which stops it."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
 
 
 class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_chunked_bytes", "_client", "_exchange", "_has_begun", "_head_bytes",
         "_headers", "_is_chunked", "_is_deaf", "_is_fresh", "_is_head_new", "_is_lingering", "_is_read_paused",
-        "_known_host", "_parser", "_pipeline", "_reading", "_refusal", "_segment_bytes", "_server",
-        "_starting", "_taken", "_url", "connections", "idle_since", "input_deadline", "ip",
+        "_known_head", "_known_host", "_left", "_lessons", "_parser", "_pipeline", "_reading", "_refusal",
+        "_segment_bytes", "_server", "_starting", "_taken", "_url", "connections", "idle_since", "input_deadline", "ip",
         "is_write_paused", "output_deadline", "transport",
     )  # fmt: skip
 
@@ -94,13 +83,16 @@ class HttpConnection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._known_host: bytes | None = None
         self._is_chunked = False
+        self._known_head: KnownHead | None = None
+        self._lessons = 4
         # The request whose body is being read, the one that is answered, and those behind it
         self._reading: HttpExchange | None = None
+        self._left = 0
         self._chunked_bytes = 0
         self._starting: Scope | None = None
         self._exchange: HttpExchange | None = None
         self._pipeline: list[tuple[HttpExchange, Scope]] = []
-        self._refusal: _Refused | None = None
+        self._refusal: Refused | None = None
 
     # The transport's calls
 
@@ -116,7 +108,7 @@ class HttpConnection(asyncio.Protocol):
         self.input_deadline = self.idle_since + self.connections.limits.header_timeout_s
         reason = self.connections.admit(self)
         if reason:
-            self._refuse(_Refused(503, "too_many_connections", reason))
+            self._refuse(Refused(503, "too_many_connections", reason))
         elif reason is not None:
             self.abort()
 
@@ -134,6 +126,12 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf or self._parser is None:
             return
+        if self._left and not (data := self._read_left(data)):
+            return
+        is_next = self._exchange is None and not self._has_begun
+        if is_next and self._known_head is not None and self._begin_known(self._known_head, data):
+            return
+        begun, is_again = data, is_next and not self._is_fresh
         while True:
             self._segment_bytes = len(data)
             try:
@@ -145,6 +143,9 @@ class HttpConnection(asyncio.Protocol):
                 self._fail(error)
                 return
         if self._starting is not None and self._exchange is not None:
+            if is_again and self._lessons:  # many a connection is used once
+                self._lessons -= 1
+                self._known_head = KnownHead.of(begun, self._starting) or self._known_head
             self._start(self._exchange, self._starting)
         if self._has_begun:
             self._expect_rest_of_head(len(data))
@@ -175,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
         if len(self._url) > MAX_URL_BYTES:
-            raise _Refused(414, "uri_too_long", f"the request's URL is longer than {MAX_URL_BYTES} bytes")
+            raise Refused(414, "uri_too_long", f"the request's URL is longer than {MAX_URL_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value))
@@ -186,14 +187,16 @@ class HttpConnection(asyncio.Protocol):
             return
         if parser.should_upgrade():
             if parser.get_method() == b"CONNECT":
-                raise _Refused(405, "method_not_allowed", "this is a gateway for LLMs, not an HTTP proxy")
+                raise Refused(405, "method_not_allowed", "this is a gateway for LLMs, not an HTTP proxy")
             return
         version = parser.get_http_version()
         is_http10 = version == "1.0"
         if version != "1.1" and not is_http10:
-            raise _Refused(505, "http_version_not_supported", f"HTTP/{version} is not spoken here")
+            raise Refused(505, "http_version_not_supported", f"HTTP/{version} is not spoken here")
         headers = self._headers
-        named = self._check_fields(headers, is_http10)
+        named = check_fields(headers, is_http10, self._known_host)
+        self._known_host = named.get(b"host")
+        self._is_chunked = b"transfer-encoding" in named
         if self._segment_bytes + self._head_bytes > self.connections.limits.max_header_bytes:
             self._check_head_size(self._measure_head())
         self._has_begun = False
@@ -208,7 +211,7 @@ class HttpConnection(asyncio.Protocol):
             not is_http10 and parser.should_keep_alive(),
             b"expect" in named and named[b"expect"].lower() == b"100-continue" and not is_http10,
         )
-        path, query = _split_target(self._url)
+        path, query = split_target(self._url)
         scope = {
             "type": "http",
             "asgi": _ASGI,
@@ -232,31 +235,9 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._pipeline.append((exchange, scope))
             if len(self._pipeline) > MOST_PIPELINED:
-                raise _Refused(400, "too_many_pipelined", f"more than {MOST_PIPELINED} requests at once")
+                raise Refused(400, "too_many_pipelined", f"more than {MOST_PIPELINED} requests at once")
             if len(self._pipeline) >= MAX_PIPELINED:
                 self._pause_reading()
-
-    def _check_fields(self, headers: list[tuple[bytes, bytes]], is_http10: bool) -> dict[bytes, bytes]:
-        """The head's fields by name. Raises: _Refused for those that could be read in two ways."""
-        named = dict(headers)
-        if len(headers) != len(named):
-            _refuse_repeated(headers)
-        if len(headers) > MAX_HEADERS:
-            raise _Refused(431, "too_many_headers", f"the request has more than {MAX_HEADERS} headers")
-        host = named.get(b"host")
-        if host is None and not is_http10:
-            raise _Refused(400, "bad_host", "the request has no Host header")
-        if host is not None and host != self._known_host:
-            if _HOST.fullmatch(host) is None:
-                raise _Refused(400, "bad_host", "the request's Host header is not a host")
-            self._known_host = host
-        if b"transfer-encoding" in named:
-            if named[b"transfer-encoding"].lower() != b"chunked":
-                raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
-            if is_http10:  # RFC 9112 §6.1: its framing is not to be trusted
-                raise _Refused(400, "bad_transfer_encoding", "HTTP/1.0 has no Transfer-Encoding")
-            self._is_chunked = True
-        return named
 
     def on_body(self, body: bytes) -> None:
         exchange = self._reading
@@ -278,6 +259,36 @@ class HttpConnection(asyncio.Protocol):
             self.connections.unwatch_body(exchange)
             exchange.wake()
 
+    # Of a head that is known
+
+    def _begin_known(self, known: KnownHead, data: bytes) -> bool:
+        """Whether a request has begun that needs no parser: all but its body was parsed before."""
+        found = known.read(data)
+        if found is None:
+            return False
+        scope, body, self._left = found
+        self._exchange = exchange = HttpExchange(self, False, False, True, False)
+        exchange.known_head = known
+        scope["extensions"] = {"genai_spine.disconnect": exchange, "genai_spine.reply": exchange}
+        self.idle_since = self.input_deadline = inf
+        self._is_chunked = False
+        self._reading = exchange
+        if body:
+            self.on_body(body)
+        if not self._left:
+            self.on_message_complete()
+        self._start(exchange, scope)
+        return True
+
+    def _read_left(self, data: bytes) -> bytes:
+        """The rest of such a request's body. What comes behind it is returned."""
+        body = data[: self._left]
+        self._left -= len(body)
+        self.on_body(body)
+        if not self._left:
+            self.on_message_complete()
+        return data[len(body) :]
+
     # Requests in and out
 
     def write(self, data: bytes) -> None:
@@ -290,7 +301,8 @@ class HttpConnection(asyncio.Protocol):
         self._starting = None
         connections = self.connections
         connections.running.add(exchange)
-        exchange.task = connections.loop.create_task(exchange.run(connections.app, scope))
+        # With a name of its own: one is made up for each task otherwise.
+        exchange.task = asyncio.Task(exchange.run(connections.app, scope), loop=connections.loop, name="request")
 
     def finish_exchange(self, exchange: HttpExchange) -> None:
         """A response is complete: on to the next request, or to the end of the connection."""
@@ -338,7 +350,7 @@ class HttpConnection(asyncio.Protocol):
         if self._head_bytes > limits.max_header_bytes:
             try:
                 self._check_head_size(self._head_bytes)
-            except _Refused as refused:
+            except Refused as refused:
                 self._fail(refused)
 
     def _measure_head(self) -> int:
@@ -347,21 +359,21 @@ class HttpConnection(asyncio.Protocol):
     def _check_head_size(self, size: int) -> None:
         limit = self.connections.limits.max_header_bytes
         if size > limit:
-            raise _Refused(431, "headers_too_large", f"the request's head is larger than {limit} bytes")
+            raise Refused(431, "headers_too_large", f"the request's head is larger than {limit} bytes")
 
     def _bound_chunks(self, exchange: HttpExchange, size: int) -> None:
         """Chunk extensions and trailers are read by nobody: they may not be endless."""
         self._chunked_bytes += size
         if self._chunked_bytes > 8 * exchange.received + self.connections.limits.max_header_bytes:
-            self._fail(_Refused(400, "bad_request", "the request's chunks are all extension and no body"))
+            self._fail(Refused(400, "bad_request", "the request's chunks are all extension and no body"))
 
     # Refusals and the end
 
     def _fail(self, error: Exception) -> None:
         """What came cannot be read on: answer it in its turn, and listen no more."""
-        cause = error if isinstance(error, _Refused) else error.__context__
-        if not isinstance(cause, _Refused):
-            cause = _Refused(400, "bad_request", f"the request is not HTTP/1.1: {error}")
+        cause = error if isinstance(error, Refused) else error.__context__
+        if not isinstance(cause, Refused):
+            cause = Refused(400, "bad_request", f"the request is not HTTP/1.1: {error}")
         self._is_deaf = True
         broken, self._reading = self._reading, None
         if self._starting is not None and self._exchange is not None and self._exchange is not broken:
@@ -380,7 +392,7 @@ class HttpConnection(asyncio.Protocol):
                 self._refuse(cause)
             broken.lose()
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refused: Refused) -> None:
         logger.info("refused a request from %s: %d %s", self.ip, refused.status, refused.message)
         body = refusal_body(refused.status, refused.code, refused.message)
         retry = b"retry-after: 1\r\n" if refused.status == 503 else b""
@@ -428,7 +440,7 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self.abort()
         elif self._has_begun and self._exchange is None:
-            self._refuse(_Refused(408, "request_timeout", "the request's head did not come in time"))
+            self._refuse(Refused(408, "request_timeout", "the request's head did not come in time"))
         elif self._exchange is None:
             self._close(is_read=True)
         else:
@@ -461,23 +473,3 @@ def _bytes_taken(transport: asyncio.Transport) -> int:
         if len(info) >= 128:
             return int.from_bytes(info[120:128], sys.byteorder)
     return -transport.get_write_buffer_size()
-
-
-def _refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
-    """Raises: _Refused for fields sent twice that may be sent once."""
-    names = [name for name, _ in headers]
-    if names.count(b"host") > 1:
-        raise _Refused(400, "bad_host", "the request has more than one Host header")
-    if names.count(b"transfer-encoding") > 1:
-        raise _Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
-
-
-def _split_target(target: bytes) -> tuple[bytes, bytes]:
-    """The path and the query of a request target in any of its four forms (RFC 9112 §3.2)."""
-    if target.startswith(b"/") and b"#" not in target:
-        path, _, query = target.partition(b"?")
-        return path, query
-    if target == b"*":
-        return target, b""
-    url = parse_url(target.partition(b"#")[0])
-    return url.path or b"/", url.query or b""

@@ -12,11 +12,13 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Set
 from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache
 from itertools import count
 from typing import Any, Protocol
 
 from genai_spine.gateway.exchange import HttpExchange
+from genai_spine.gateway.known_head import KnownHead
 from genai_spine.model.errors import InvalidRequest, SpineError
 
 Scope = MutableMapping[str, Any]
@@ -156,6 +158,11 @@ class Request:
             if not message.get("more_body", False):
                 return b"".join([*parts, part]) if parts else part
             parts.append(part)
+
+    @property
+    def known_head(self) -> KnownHead | None:
+        """What is known of its head, where our own server has seen the same one before."""
+        return self._own.known_head if self._own is not None else None
 
     @property
     def task(self) -> asyncio.Task[Any]:
@@ -308,6 +315,12 @@ def header_value(text: str) -> bytes:
 
 
 _CONTROLS = bytes(range(32)) + b"\x7f"
+
+
+def plain_amount(amount: Decimal) -> bytes:
+    """An amount without an exponent, which `str` writes for very small ones."""
+    text = str(amount)
+    return (text if "E" not in text else format(amount, "f")).encode()
 
 
 def _too_large(max_bytes: int) -> SpineError:

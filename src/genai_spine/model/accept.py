@@ -31,6 +31,7 @@ from genai_spine.model.content import (
     split_data_url,
 )
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.scalars import kind_of
 
 S = TypeVar("S")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -40,7 +41,7 @@ def messages_of(value: Any, message: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         return (message(role="user", content=value),)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"messages: expected a list of messages, got {_kind(value)}", param="messages")
+        raise InvalidRequest(f"messages: expected a list of messages, got {kind_of(value)}", param="messages")
     return tuple(
         [
             item if isinstance(item, message) else _message_of(item, message, f"messages[{index}]")
@@ -54,7 +55,7 @@ def _message_of(value: Any, message: Any, path: str) -> Any:
         return message(role="user", content=value)
     if not isinstance(value, Mapping):
         if not hasattr(value, "role") or not hasattr(value, "content"):
-            raise InvalidRequest(f"{path}: expected a message, got {_kind(value)}", param=path)
+            raise InvalidRequest(f"{path}: expected a message, got {kind_of(value)}", param=path)
         value = _members_of(value, _MESSAGE, path)
     _check_known({name: member for name, member in value.items() if member}, _MESSAGE, path)  # dumps hold empty ones
     role = value.get("role")
@@ -85,7 +86,7 @@ def parts_of(value: Any, path: str = "content") -> tuple[Part, ...]:
     if isinstance(value, PARTS):
         return (value,)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"{path}: expected a string or a list of parts, got {_kind(value)}", param=path)
+        raise InvalidRequest(f"{path}: expected a string or a list of parts, got {kind_of(value)}", param=path)
     return tuple(_part_of(item, f"{path}[{index}]") for index, item in enumerate(value))
 
 
@@ -98,7 +99,7 @@ def _part_of(value: Any, path: str) -> Part:
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         known = ", ".join(sorted(_READERS))
-        raise InvalidRequest(f"{path}: unknown part {kind or _kind(value)!r}; known types: {known}", param=path)
+        raise InvalidRequest(f"{path}: unknown part {kind or kind_of(value)!r}; known types: {known}", param=path)
     part: Part = read(value, path)
     if cache := _cache_of(value, path):
         part = msgspec.structs.replace(part, cache=cache)
@@ -237,7 +238,7 @@ def tools_of(value: Any, tool: Any, provider_tool: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     if isinstance(value, Mapping | str) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"tools: expected a list of tools, got {_kind(value)}", param="tools")
+        raise InvalidRequest(f"tools: expected a list of tools, got {kind_of(value)}", param="tools")
     tools = []
     for index, item in enumerate(value):
         path = f"tools[{index}]"
@@ -302,7 +303,9 @@ def output_schema_of(value: Any, output_schema: Any) -> Any:
             return output_schema(schema=msgspec.json.schema(value), name=value.__name__)
         except TypeError as error:
             raise InvalidRequest(f"output_schema: {error}", param="output_schema") from None
-    raise InvalidRequest(f"output_schema: expected a JSON Schema or a class, got {_kind(value)}", param="output_schema")
+    raise InvalidRequest(
+        f"output_schema: expected a JSON Schema or a class, got {kind_of(value)}", param="output_schema"
+    )
 
 
 def thinking_of(value: Any, thinking: Any) -> Any:
@@ -336,12 +339,12 @@ def strings_of(value: Any, param: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"{param}: expected a string or a list of strings, got {_kind(value)}", param=param)
+        raise InvalidRequest(f"{param}: expected a string or a list of strings, got {kind_of(value)}", param=param)
     strings = tuple(value)
     for index, item in enumerate(strings):
         if not isinstance(item, str):
             path = f"{param}[{index}]"
-            raise InvalidRequest(f"{path}: expected a string, got {_kind(item)}", param=path)
+            raise InvalidRequest(f"{path}: expected a string, got {kind_of(item)}", param=path)
     return strings
 
 
@@ -350,7 +353,7 @@ def inputs_of(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(value, str):
         return (value,)
     if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"input: expected a text or a list of texts, got {_kind(value)}", param="input")
+        raise InvalidRequest(f"input: expected a text or a list of texts, got {kind_of(value)}", param="input")
     return tuple(_input_of(item, f"input[{index}]") for index, item in enumerate(value))
 
 
@@ -359,35 +362,8 @@ def _input_of(value: Any, path: str) -> str | tuple[int, ...]:
         return value
     tokens = tuple(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else ()
     if not tokens or not all(isinstance(token, int) for token in tokens):
-        raise InvalidRequest(f"{path}: expected a text or a list of token ids, got {_kind(value)}", param=path)
+        raise InvalidRequest(f"{path}: expected a text or a list of token ids, got {kind_of(value)}", param=path)
     return tokens
-
-
-Scalars = tuple[tuple[str, type | tuple[type, ...], str], ...]
-"""Fields that hold one plain value each: name, types, and what those are called to people."""
-
-
-def scalars(
-    *,
-    strings: Iterable[str] = (),
-    numbers: Iterable[str] = (),
-    counts: Iterable[str] = (),
-    switches: Iterable[str] = (),
-) -> Scalars:
-    return (
-        *((name, str, "a string") for name in strings),
-        *((name, (int, float), "a number") for name in numbers),
-        *((name, int, "a whole number") for name in counts),
-        *((name, bool, "True or False") for name in switches),
-    )
-
-
-def check_scalars(value: Any, fields: Scalars) -> None:
-    """None is a field that is not given."""
-    for name, kind, wanted in fields:
-        given = getattr(value, name)
-        if given is not None and not isinstance(given, kind):
-            raise InvalidRequest(f"{name}: expected {wanted}, got {_kind(given)}", param=name)
 
 
 def made(kind: Callable[..., S], members: Mapping[str, Any]) -> S:
@@ -472,17 +448,13 @@ def _members_of(value: Any, names: tuple[str, ...], path: str) -> Mapping[str, A
 
 def _object(value: Any, path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidRequest(f"{path}: expected an object, got {_kind(value)}", param=path)
+        raise InvalidRequest(f"{path}: expected an object, got {kind_of(value)}", param=path)
     return value
 
 
 def _member(value: Mapping[str, Any], key: str, kind: type, path: str) -> Any:
     member = value.get(key)
     if not isinstance(member, kind):
-        what = "missing" if member is None else f"expected {kind.__name__}, got {_kind(member)}"
+        what = "missing" if member is None else f"expected {kind.__name__}, got {kind_of(member)}"
         raise InvalidRequest(f"{path}.{key}: {what}", param=f"{path}.{key}")
     return member
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else type(value).__name__

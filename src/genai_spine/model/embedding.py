@@ -10,6 +10,7 @@ import msgspec
 from genai_spine.model import accept
 from genai_spine.model.content import Metadata
 from genai_spine.model.response import Notice, TokenUsage
+from genai_spine.model.scalars import Scalars
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,14 +39,14 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        accept.check_scalars(self, _SCALARS)
+        _SCALARS.check(self)
         if not isinstance(self.input, tuple):  # one text and lists are taken too
             msgspec.structs.force_setattr(self, "input", accept.inputs_of(self.input))
         if self.extra is not None:
             msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
 
 
-_SCALARS = accept.scalars(strings=("model", "provider", "user", "provider_hint"), counts=("dimensions",))
+_SCALARS = Scalars(strings=("model", "provider", "user", "provider_hint"), counts=("dimensions",))
 
 
 class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

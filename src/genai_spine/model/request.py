@@ -8,7 +8,6 @@ when a value is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
@@ -16,6 +15,7 @@ import msgspec
 
 from genai_spine.model import accept
 from genai_spine.model.content import PARTS, CacheMark, Metadata, Part, Text, ToolCall
+from genai_spine.model.scalars import Scalars
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -43,7 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if not isinstance(self.content, tuple) or not all(isinstance(part, PARTS) for part in self.content):
+        if type(self.content) is not tuple or not _PARTS.issuperset(map(type, self.content)):
             msgspec.structs.force_setattr(self, "content", accept.parts_of(self.content))
 
     @property
@@ -56,6 +56,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 LLMMessage = Message
+_PARTS = frozenset(PARTS)
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tool"):
@@ -159,7 +160,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        accept.check_scalars(self, _SCALARS)
+        _SCALARS.check(self)
         says_more = (
             self.tools is not _NONE
             or self.stop is not _NONE
@@ -179,7 +180,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         self, model: str | None, *, stream: bool | None = None, max_tokens: int | None = None
     ) -> CompletionRequest:
         """A copy for this model: as `msgspec.structs.replace`, but what was accepted once is not looked at again."""
-        copied = copy(self)
+        copied: CompletionRequest = self.__copy__()  # type: ignore[attr-defined]  # msgspec's, which its stubs lack
         msgspec.structs.force_setattr(copied, "model", model)
         if stream is not None:
             msgspec.structs.force_setattr(copied, "stream", stream)
@@ -191,7 +192,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 _NONE: tuple[()] = ()
 _LISTS = frozenset(("messages", "tools", "stop", "fallbacks"))
 """Fields that are never None: it is read as one more form of what a caller may write."""
-_SCALARS = accept.scalars(
+_SCALARS = Scalars(
     strings=("model", "provider", "user", "provider_hint"),
     numbers=("temperature", "top_p", "frequency_penalty", "presence_penalty"),
     counts=("max_tokens", "top_k", "seed", "n", "context_window"),
@@ -199,8 +200,9 @@ _SCALARS = accept.scalars(
 )
 
 
-def _all(kind: type | tuple[type, ...]) -> Any:
-    return lambda value: type(value) is tuple and all(isinstance(item, kind) for item in value)
+def _all(*kinds: type) -> Any:
+    known = frozenset(kinds)
+    return lambda value: type(value) is tuple and known.issuperset(map(type, value))
 
 
 def _is(kind: type) -> Any:
@@ -209,7 +211,7 @@ def _is(kind: type) -> Any:
 
 _ACCEPTED = (
     ("messages", _all(Message), lambda value: accept.messages_of(value, Message)),
-    ("tools", _all((Tool, ProviderTool)), lambda value: accept.tools_of(value, Tool, ProviderTool)),
+    ("tools", _all(Tool, ProviderTool), lambda value: accept.tools_of(value, Tool, ProviderTool)),
     ("tool_choice", _is(ToolChoice), lambda value: accept.tool_choice_of(value, ToolChoice)),
     ("output_schema", _is(OutputSchema), lambda value: accept.output_schema_of(value, OutputSchema)),
     ("thinking", _is(ThinkingConfig), lambda value: accept.thinking_of(value, ThinkingConfig)),

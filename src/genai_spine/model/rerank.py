@@ -10,6 +10,7 @@ import msgspec
 from genai_spine.model import accept
 from genai_spine.model.content import Metadata
 from genai_spine.model.response import Notice, TokenUsage
+from genai_spine.model.scalars import Scalars
 
 
 class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,14 +40,14 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        accept.check_scalars(self, _SCALARS)
+        _SCALARS.check(self)
         if not isinstance(self.documents, tuple):  # a list is taken too
             msgspec.structs.force_setattr(self, "documents", accept.strings_of(self.documents, "documents"))
         if self.extra is not None:
             msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
 
 
-_SCALARS = accept.scalars(strings=("query", "model", "provider"), counts=("top_n",))
+_SCALARS = Scalars(strings=("query", "model", "provider"), counts=("top_n",))
 
 
 class RerankResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -45,6 +46,11 @@ _FILES_BETA = "files-api-2025-04-14"
 _LONGEST_USER = 256
 # "metadata.user_id: user_id appears to contain an email address" (400, BerriAI/litellm#10106).
 _EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
+
+_UNSAID = ("frequency_penalty", "presence_penalty", "seed", "context_window")
+"""What the service takes no member for."""
+_unsaid = attrgetter(*_UNSAID)
+_NONE_OF_THEM = (None,) * len(_UNSAID)
 
 _NOT_COUNTED = frozenset(
     {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
@@ -152,30 +158,27 @@ class _Writer:
             body["output_config"] = {"effort": thought.effort}
 
     def sampling(self, request: CompletionRequest, body: dict[str, Any]) -> None:
-        is_thinking = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
-        temperature = request.temperature
+        temperature, top_p, top_k = request.temperature, request.top_p, request.top_k
         if temperature is not None and temperature > 1:
             self.notice("changed", f"temperature {temperature} sent as 1, the highest here", "temperature")
             temperature = 1
-        for name, value in (("temperature", temperature), ("top_p", request.top_p), ("top_k", request.top_k)):
-            if value is None:
-                continue
-            card, has_temperature = self.target.card.capabilities, "temperature" in body
-            why = refused_sampling(name, value, card, thinks=is_thinking, has_temperature=has_temperature)
-            if why is None:
-                body[name] = value
-            else:
-                self.notice("dropped", why, name)
-        if stop := sayable_stop(request.stop, self.notice):
+        if temperature is not None or top_p is not None or top_k is not None:
+            is_thinking = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
+            for name, value in (("temperature", temperature), ("top_p", top_p), ("top_k", top_k)):
+                if value is None:
+                    continue
+                card, has_temperature = self.target.card.capabilities, "temperature" in body
+                why = refused_sampling(name, value, card, thinks=is_thinking, has_temperature=has_temperature)
+                if why is None:
+                    body[name] = value
+                else:
+                    self.notice("dropped", why, name)
+        if request.stop and (stop := sayable_stop(request.stop, self.notice)):
             body["stop_sequences"] = stop
-        for name, unsaid in (
-            ("frequency_penalty", request.frequency_penalty),
-            ("presence_penalty", request.presence_penalty),
-            ("seed", request.seed),
-            ("context_window", request.context_window),
-        ):
-            if unsaid is not None:
-                self.notice("dropped", f"the service takes no {name}", name)
+        if _unsaid(request) != _NONE_OF_THEM:
+            for name in _UNSAID:
+                if getattr(request, name) is not None:
+                    self.notice("dropped", f"the service takes no {name}", name)
 
     def output_schema(self, request: CompletionRequest, body: dict[str, Any]) -> None:
         wanted = request.output_schema

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -105,7 +105,11 @@ def stop_written(reason: FinishReason | None, raw: str | None, stop_sequence: st
 # ---------------------------------------------------------------- usage
 
 _COUNTERS = frozenset({"input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"})
-_KNOWN_OF_USAGE = _COUNTERS | {"cache_creation", "output_tokens_details"}
+_KNOWN_WITHIN = {
+    "cache_creation": frozenset({"ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"}),
+    "output_tokens_details": frozenset({"thinking_tokens"}),
+}
+_KNOWN_OF_USAGE = _COUNTERS | _KNOWN_WITHIN.keys()
 _LARGEST_COUNT = 10**12
 
 
@@ -114,6 +118,40 @@ def count_of(value: Any) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_COUNT)] | None
+
+
+class _Creation(msgspec.Struct, frozen=True):
+    ephemeral_1h_input_tokens: _Count = None
+
+
+class _OutputDetails(msgspec.Struct, frozen=True):
+    thinking_tokens: _Count = None
+
+
+class _Counted(msgspec.Struct, frozen=True):
+    """The counters of a usage object, each as `count_of` has it."""
+
+    input_tokens: _Count = None
+    output_tokens: _Count = None
+    cache_read_input_tokens: _Count = None
+    cache_creation_input_tokens: _Count = None
+    cache_creation: _Creation | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+def _counted(usage: dict[str, Any]) -> _Counted:
+    try:
+        return msgspec.convert(usage, _Counted)
+    except msgspec.ValidationError:  # one of them is none: those that are, count
+        creation, details = _object(usage, "cache_creation"), _object(usage, "output_tokens_details")
+        return _Counted(
+            **{name: count_of(usage.get(name)) for name in _COUNTERS},
+            cache_creation=_Creation(count_of(creation.get("ephemeral_1h_input_tokens"))),
+            output_tokens_details=_OutputDetails(count_of(details.get("thinking_tokens"))),
+        )
 
 
 def merged_usage(known: dict[str, Any], newer: Any) -> dict[str, Any]:
@@ -137,23 +175,23 @@ def usage_of(usage: Any) -> TokenUsage | None:
     """
     if not isinstance(usage, dict) or not usage:
         return None
-    fresh = count_of(usage.get("input_tokens"))
-    cache_read = count_of(usage.get("cache_read_input_tokens"))
-    cache_write = count_of(usage.get("cache_creation_input_tokens"))
+    counted = _counted(usage)
+    fresh = counted.input_tokens
+    cache_read, cache_write = counted.cache_read_input_tokens, counted.cache_creation_input_tokens
     is_plain = "iterations" not in usage and "server_tool_use" not in usage
-    creation, details = _object(usage, "cache_creation"), _object(usage, "output_tokens_details")
     rest = unknown(usage, _KNOWN_OF_USAGE)
-    if more := unknown(creation, ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")):
-        rest["cache_creation"] = more
-    if details and (more := unknown(details, ("thinking_tokens",))):
-        rest["output_tokens_details"] = more
+    for inner, known in _KNOWN_WITHIN.items():
+        if (members := _object(usage, inner)) and not members.keys() <= known and (more := unknown(members, known)):
+            rest[inner] = more
     return TokenUsage(
         input_tokens=None if fresh is None else fresh + (cache_read or 0) + (cache_write or 0),
-        output_tokens=count_of(usage.get("output_tokens")),
+        output_tokens=counted.output_tokens,
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
-        cache_write_1h_tokens=count_of(creation.get("ephemeral_1h_input_tokens")),
-        reasoning_tokens=count_of(details.get("thinking_tokens")),
+        cache_write_1h_tokens=None
+        if (creation := counted.cache_creation) is None
+        else creation.ephemeral_1h_input_tokens,
+        reasoning_tokens=None if (details := counted.output_tokens_details) is None else details.thinking_tokens,
         service_tier=_tier_of(usage),
         details=None if is_plain else _details_of(usage),
         provider_metadata=keep(DIALECT, rest),

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
 from genai_spine.model.errors import BadReply
-from genai_spine.wire.json import OBJECT, decode_frame, decode_outbound, encode
+from genai_spine.wire.json import OBJECT, decode_frame, encode
 from genai_spine.wire.sse import SSEEvent, encode_event
 
 
@@ -134,7 +134,7 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 
 def tap_answer(body: bytes) -> Answer:
-    message = decode_outbound(body, _message)
+    message = decode_frame(body, _message)
     refuse_error(message.error, body)
     require(bytes(message.content).startswith(b"["), "content")
     return Answer(model=message.model, finish_reason=message.stop_reason, usage=object_or_none(message.usage))

@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 
 from genai_spine.dialects.gemini.schema import finish_name
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
-from genai_spine.wire.json import decode_frame, decode_outbound
+from genai_spine.wire.json import decode_frame
 from genai_spine.wire.sse import SSEEvent
 
 
@@ -83,7 +83,7 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 
 def tap_answer(body: bytes) -> Answer:
-    chunk = decode_outbound(body, _chunk)
+    chunk = decode_frame(body, _chunk)
     refuse_error(chunk.error, body)
     require(bool(chunk.candidates) or chunk.prompt_feedback is not None, "candidates")
     return Answer(model=chunk.model_version, finish_reason=chunk.finish, usage=object_or_none(chunk.usage_metadata))

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, refuse_error, require
-from genai_spine.wire.json import decode_frame, decode_outbound
+from genai_spine.wire.json import decode_frame
 from genai_spine.wire.ndjson import NDJSONParser
 
 
@@ -52,7 +52,7 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 
 def tap_answer(body: bytes) -> Answer:
-    line = decode_outbound(body, _line)
+    line = decode_frame(body, _line)
     refuse_error(line.error, body)
     require(len(line.message) + len(line.response) > 0, "message")
     return Answer(model=line.model, finish_reason=line.done_reason, usage=Raw(body))

@@ -16,7 +16,7 @@ import msgspec
 
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.metadata import keep, kept
-from genai_spine.dialects.openai_chat import functions
+from genai_spine.dialects.openai_chat import functions, plain_inbound
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_written
 from genai_spine.dialects.openai_chat.encoder import ChatStreamEncoder
@@ -79,6 +79,11 @@ _SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
 
 def decode_request(body: bytes) -> CompletionRequest:
     """Raises: InvalidRequest, naming the place."""
+    return plain_inbound.read(body) or read_members(body)
+
+
+def read_members(body: bytes) -> CompletionRequest:
+    """The same of any request, member by member."""
     request = Reader(json.decode_inbound(body, json.ANY), "")
     items = request.items("messages", required=True)
     messages = tuple([_plain(item) or _message(Reader(item, f"messages[{index}]")) for index, item in enumerate(items)])

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require, served_as
 from genai_spine.model.errors import BadReply
-from genai_spine.wire.json import UNREADABLE, decode_frame, decode_outbound
+from genai_spine.wire.json import UNREADABLE, decode_frame
 from genai_spine.wire.sse import SSEEvent, encode_event
 
 
@@ -110,7 +110,7 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 
 def tap_answer(body: bytes) -> Answer:
-    chunk = decode_outbound(body, _answer)
+    chunk = decode_frame(body, _answer)
     if chunk.error:
         refuse_error(chunk.error, body)
     choices = chunk.choices

@@ -217,27 +217,28 @@ class _Counted(msgspec.Struct):
 
 
 class _Counts(msgspec.Struct):
+    """What nearly every usage is. What is None here takes more to understand, where it is there."""
+
     prompt_tokens: _Count
     completion_tokens: _Count
     prompt_tokens_details: _Counted | None = None
     completion_tokens_details: _Counted | None = None
     total_tokens: int | None = None
-    cost: float | dict[str, Any] | None = None
-    cost_in_usd_ticks: Any = None
-    service_tier: Any = None
-    prompt_audio_seconds: Any = None
-    citation_tokens: Any = None
-    num_search_queries: Any = None
-    prompt_cache_hit_tokens: int | None = None
-    cached_tokens: int | None = None
-    num_cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    cost: None = None
+    cost_in_usd_ticks: None = None
+    service_tier: None = None
+    prompt_audio_seconds: None = None
+    citation_tokens: None = None
+    num_search_queries: None = None
+    prompt_cache_hit_tokens: None = None
+    cached_tokens: None = None
+    num_cached_tokens: None = None
+    reasoning_tokens: None = None
+    cache_creation_input_tokens: None = None
 
 
 _counts = msgspec.json.Decoder(_Counts)
 _NOTHING = _Counted()
-_NONE_OF_THEM = (None,) * 11
 
 
 def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
@@ -248,21 +249,8 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
     except json.UNREADABLE:
         return _usage_in(raw)
     prompt, completion = counts.prompt_tokens_details or _NOTHING, counts.completion_tokens_details or _NOTHING
-    others = (
-        counts.cost,
-        counts.cost_in_usd_ticks,
-        counts.service_tier,
-        counts.prompt_audio_seconds,
-        counts.citation_tokens,
-        counts.num_search_queries,
-        counts.prompt_cache_hit_tokens,
-        counts.cached_tokens,
-        counts.num_cached_tokens,
-        counts.reasoning_tokens,
-        counts.cache_creation_input_tokens,
-    )
     is_alibabas = prompt.cache_creation_input_tokens is not None
-    if others != _NONE_OF_THEM or is_alibabas or prompt.image_tokens or prompt.video_tokens or completion.image_tokens:
+    if is_alibabas or prompt.image_tokens or prompt.video_tokens or completion.image_tokens:
         return _usage_in(raw)
     if completion.reasoning_tokens and counts.total_tokens != counts.prompt_tokens + counts.completion_tokens:
         return _usage_in(raw)

@@ -17,7 +17,7 @@ from genai_spine.dialects.openai_responses.errors import decode_embedded_error
 from genai_spine.dialects.openai_responses.schema import OWN_TOOLS
 from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, require, served_as, with_member
 from genai_spine.model.errors import StreamBroken
-from genai_spine.wire.json import UNREADABLE, decode_frame, decode_outbound
+from genai_spine.wire.json import UNREADABLE, decode_frame
 from genai_spine.wire.sse import SSEEvent
 
 
@@ -122,7 +122,7 @@ def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
 
 
 def tap_answer(body: bytes) -> Answer:
-    response = decode_outbound(body, _response)
+    response = decode_frame(body, _response)
     if decode_embedded_error(body) is not None:
         _refuse(body)
     require(bytes(response.output).startswith(b"["), "output")
