@@ -127,8 +127,9 @@ def test_content_that_ollama_cannot_take_is_refused_with_the_place(part: Part, m
     assert mend in said
 
 
-def test_a_document_of_text_is_sent_as_text() -> None:
-    request: dict[str, Any] = {"messages": messages(Text(text="read:"), Document(text="so be it"))}
+@pytest.mark.parametrize("document", [Document(text="so be it"), Document(data="c28gYmUgaXQ=", media_type="text/csv")])
+def test_a_document_of_text_is_sent_as_text(document: Document) -> None:
+    request: dict[str, Any] = {"messages": messages(Text(text="read:"), document)}
     assert sent(**request)["messages"][0]["content"] == "read:\n\nso be it"
     assert notices(**request) == [("changed", "messages[0].content[1]")]
 

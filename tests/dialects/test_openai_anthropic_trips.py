@@ -296,7 +296,7 @@ def test_options_that_both_have() -> None:
 def test_what_one_of_them_cannot_say_is_in_the_notices() -> None:
     _, notices = openai_to_anthropic({"messages": [HI], "seed": 1, "logit_bias": {"5": 1}, "logprobs": True})
     assert notices == ["seed", "logit_bias", "logprobs"]
-    _, notices = anthropic_to_openai({"messages": [HI], "top_k": 4, "context_management": {}, "mcp_servers": []})
+    _, notices = anthropic_to_openai({"messages": [HI], "top_k": 4, "context_management": {}, "mcp_servers": [{}]})
     assert notices == ["top_k", "context_management", "mcp_servers"]
 
 

@@ -113,3 +113,26 @@ def test_each_function_call_of_old_has_an_id_of_its_own_and_its_result_has_it_to
 def test_a_result_of_old_without_its_call_is_read() -> None:
     assert ids(answered("f", "1")) == [("result", "call_f")]
     assert ids({**called("f"), "function_call": None, "content": "a"}, answered("f", "1")) == [("result", "call_f")]
+
+
+def test_message_form_openai_strict() -> None:
+    long_id, short_id = "i" * 41, "i" * 40
+    for call_id, is_long in ((long_id, True), (short_id, False)):
+        result = {"role": "tool", "tool_call_id": call_id, "content": "a"}
+        assert messages_concern(result, message_form="openai_strict") is is_long
+        assert not messages_concern(result), "other services take their own"
+    told = {"role": "user", "content": f'{{"tool_call_id": "{long_id}"}}'}
+    assert not messages_concern(told, message_form="openai_strict")
+
+    assert concerns({"user": "u" * 65}, message_form="openai_strict")
+    assert not concerns({"user": "u" * 64}, message_form="openai_strict")
+
+
+@pytest.mark.parametrize(("name", "is_odd"), [("git.log", True), ("x" * 65, True), ("git-log_2", False), ("", False)])
+@pytest.mark.parametrize("kind", ["function", "custom"])
+def test_message_form_openai_strict_names_of_tools(name: str, is_odd: bool, kind: str) -> None:
+    within = {"type": "object", "properties": {"name": {"enum": ["a b"]}, "x": {"default": {"name": "a b"}}}}
+    tools = [{"type": kind, kind: {"parameters": within, "name": name}}]
+    assert concerns({"tools": tools}, message_form="openai_strict") is is_odd
+    assert not concerns({"tools": tools})
+    assert not concerns({"tools": "none"}, message_form="openai_strict")

@@ -427,7 +427,10 @@ def test_several_answers_are_refused() -> None:
 
 
 def test_what_another_dialect_knows_is_told() -> None:
-    extra = {**(keep("anthropic_messages", {"mcp_servers": []}) or {}), **(keep("openai_chat", {"store": True}) or {})}
+    extra = {
+        **(keep("anthropic_messages", {"mcp_servers": [{}]}) or {}),
+        **(keep("openai_chat", {"store": True}) or {}),
+    }
     assert sent(extra=extra) == ({**sent()[0], "store": True}, [("dropped", "mcp_servers")])
 
 

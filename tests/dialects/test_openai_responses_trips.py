@@ -130,6 +130,20 @@ def test_what_only_responses_can_say_is_an_error_or_a_notice(outbound: ModuleTyp
     assert {"tools", "store", "truncation", "background"} <= set(notices)
 
 
+@pytest.mark.parametrize("outbound", [to_anthropic, to_chat])
+def test_a_reference_to_a_thought_is_a_thought_and_one_to_a_message_is_content(outbound: ModuleType) -> None:
+    thought, message = ({"type": "item_reference", "id": item_id} for item_id in ("rs_1", "msg_1"))
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "c1", "output": "r"}
+    talk = [{"role": "user", "content": "Hi"}, thought, call, result]
+    asked = from_responses.decode_request(json.dumps({"model": "m", "input": talk}).encode())
+    assert b"rs_1" not in outbound.encode_request(asked, TARGETS[outbound], stream=False).body
+    assert json.loads(to_responses.encode_request(asked, TARGETS[to_responses], stream=False).body)["input"] == talk
+    asked = from_responses.decode_request(json.dumps({"model": "m", "input": [message, *talk]}).encode())
+    with pytest.raises(InvalidRequest, match="send the item itself"):
+        outbound.encode_request(asked, TARGETS[outbound], stream=False)
+
+
 def test_thoughts_go_to_anthropic_and_come_back() -> None:
     """An agent of this dialect in front of Claude: signed and redacted thoughts survive the round."""
     content = [

@@ -113,6 +113,8 @@ WHY = {
     "tool.strict": "the tool is left out altogether, with a Notice",
     "image": "the way back takes a URL that does not tell its type for a document's",
     "document": "the same",
+    "extra.openai_responses.include": "an empty list includes nothing",
+    "extra.gemini.generationConfig": "text is what all answer with (`responseModalities`)",
     "user.Text.openai_responses.prompt_cache_breakpoint": "it is the cache mark, of which a Notice tells",
     "user.ToolResult.openai_responses.status": "a result that is there is completed",
     "message.gemini.role": "instructions have no other role",
@@ -125,8 +127,17 @@ WHY = {
 """What is lost without a Notice, and why that is right."""
 
 _SCHEMA = {"output_schema.name", "output_schema.strict"}
-_OF_RESPONSES = {"user.Text.openai_responses.prompt_cache_breakpoint", "user.ToolResult.openai_responses.status"}
-_OF_GEMINI = {"message.gemini.role", "tool.gemini.parameters", "user.ToolResult.gemini.thought"}
+_OF_RESPONSES = {
+    "extra.openai_responses.include",
+    "user.Text.openai_responses.prompt_cache_breakpoint",
+    "user.ToolResult.openai_responses.status",
+}
+_OF_GEMINI = {
+    "extra.gemini.generationConfig",
+    "message.gemini.role",
+    "tool.gemini.parameters",
+    "user.ToolResult.gemini.thought",
+}
 _OF_RESULTS = {"user.ToolResult.gemini.functionResponse", "image", "document"}
 
 DECLARED: dict[tuple[str, str], set[str]] = {

@@ -85,3 +85,40 @@ def test_another_caller_without_tools_is_asked_for_in_chat(running: tuple[Simula
     body = {name: value for name, value in TO_MESSAGES.items() if name != "tools"}
     path, got, _ = ask(running, "/v1/messages", body)
     assert (path, json.loads(got)["reasoning_effort"]) == ("/v1/chat/completions", "high")
+
+
+@pytest.mark.parametrize("model", ["gpt-5.6", "gpt-5"])
+@pytest.mark.parametrize("has_tools", [False, True])
+def test_a_caller_of_responses_is_asked_for_there_where_its_bytes_cannot_go_on(
+    running: tuple[Simulator, str], model: str, has_tools: bool
+) -> None:
+    """What an agent remembers of Claude's thoughts is left out; its own settings have words in no other dialect."""
+    own = {
+        "metadata": {"run": "7"},
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"verbosity": "low"},
+        "truncation": "auto",
+    }
+    thought = {"type": "reasoning", "summary": [], "encrypted_content": "anthropic:EqQBCg"}
+    said = [HI, thought, {"role": "assistant", "content": "Hi!"}, HI]
+    tool = {"type": "function", "name": "look", "parameters": SCHEMA, "strict": False}
+    body = {"model": f"openai/{model}", "input": said, **own, **({"tools": [tool]} if has_tools else {})}
+    path, got, _ = ask(running, "/v1/responses", body)
+    sent = json.loads(got)
+    assert path == "/v1/responses"
+    assert {name: sent[name] for name in own} == own
+    assert b"EqQBCg" not in got
+
+
+def test_a_model_that_does_not_think_gets_no_word_on_thoughts_from_a_caller_of_responses(
+    running: tuple[Simulator, str],
+) -> None:
+    thought = {"type": "reasoning", "summary": [], "encrypted_content": "anthropic:EqQBCg"}
+    body = {
+        "model": "openai/gpt-4o-mini",
+        "input": [HI, thought, {"role": "assistant", "content": "Hi!"}, HI],
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "truncation": "auto",
+    }
+    path, got, _ = ask(running, "/v1/responses", body)
+    assert (path, json.loads(got).get("reasoning")) == ("/v1/responses", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -51,10 +52,10 @@ def text_of(said: Any) -> str:
     return "".join(part["text"] for part in said["candidates"][0]["content"]["parts"])
 
 
-@pytest.mark.parametrize("base", ["/v1beta", "/v1"])
+@pytest.mark.parametrize("base", ["/v1beta/models", "/v1/models", "/v1beta"])
 @pytest.mark.parametrize("model", ["gemini/sim-echo", "anthropic/sim-echo", "openai/sim-echo"])
 def test_any_model_answers(url: str, base: str, model: str) -> None:
-    status, head, said = ask(f"{url}{base}/models/{model}:generateContent", HI)
+    status, head, said = ask(f"{url}{base}/{model}:generateContent", HI)
     assert (status, head["x-spine-provider"]) == (200, model.partition("/")[0])
     assert text_of(said) == "You said: Hi"
     assert said["candidates"][0]["finishReason"] == "STOP"
@@ -164,6 +165,8 @@ def test_methods_that_are_not_offered(url: str) -> None:
         ("/v1beta/models/:generateContent", 404),
         ("/v1beta/files", 404),
         ("/v1beta/models/nobody/x:generateContent", 404),
+        ("/v1beta/nobody/x:generateContent", 404),
+        ("/v1beta/files:upload", 404),
     ):
         answer = ask(url + path, HI)
         assert (answer[0], answer[2]["error"]["status"]) == (status, "NOT_FOUND"), path
@@ -207,3 +210,41 @@ def test_where_google_answers_the_callers_bytes_go_through(
     (received,) = simulator.received
     assert received.path.endswith(f"/models/sim-echo:{method}")
     assert json.loads(received.body) == body
+
+
+@pytest.mark.parametrize("model", ["openai/sim-echo", "anthropic/sim-echo"])
+def test_notices_name_what_is_lost_of_an_object_and_nothing_that_is_not(url: str, model: str) -> None:
+    """As pydantic-ai (responseModalities, VALIDATED) and LangChain (an empty safetySettings) ask."""
+    config: dict[str, Any] = {"responseModalities": ["TEXT"], "temperature": 0.5, "maxOutputTokens": 50}
+    _, head, _ = ask(
+        f"{url}/v1beta/models/{model}:generateContent", {**HI, "safetySettings": [], "generationConfig": config}
+    )
+    assert head["x-spine-notices"] is None
+    choice = {"functionCallingConfig": {"mode": "VALIDATED"}}
+    config |= {"speechConfig": {"languageCode": "de-DE"}, "responseModalities": ["TEXT", "AUDIO"]}
+    _, head, _ = ask(
+        f"{url}/v1beta/models/{model}:generateContent", {**HI, "toolConfig": choice, "generationConfig": config}
+    )
+    assert head["x-spine-notices"].split("; ") == [
+        f"dropped {name}: {name} is known to gemini only"
+        for name in (
+            "toolConfig.functionCallingConfig",
+            "generationConfig.responseModalities",
+            "generationConfig.speechConfig",
+        )
+    ]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "Text/CSV; charset=utf-8", "application/json"])
+def test_a_file_of_text_is_text_where_files_are_pdfs(running: tuple[Simulator, str], url: str, kind: str) -> None:
+    """As `Part.from_bytes` of google-genai and pydantic-ai's `BinaryContent` send it."""
+    simulator, _ = running
+    text = {"mimeType": kind, "data": b64encode("grüß".encode()).decode()}
+    parts: list[dict[str, Any]] = [{"text": "Sum up"}, {"inlineData": text}]
+    _, head, _ = ask(f"{url}/v1beta/models/openai/sim-echo:generateContent", {"contents": [{"parts": parts}]})
+    sent = simulator.received[-1].json()["messages"][-1]["content"]
+    assert sent == [{"type": "text", "text": "Sum up"}, {"type": "text", "text": "grüß"}]
+    assert head["x-spine-notices"].endswith("a text document is sent as text")
+    parts[1] = {"inlineData": {"mimeType": kind, "data": b64encode(bytes([0xFF, 0xFE])).decode()}}
+    ask(f"{url}/v1beta/models/openai/sim-echo:generateContent", {"contents": [{"parts": parts}]})
+    assert simulator.received[-1].json()["messages"][-1]["content"][1]["type"] == "file", "no text, whatever its type"

@@ -206,6 +206,52 @@ async def test_what_is_no_answer_is_named() -> None:
         await Mute().complete("Hi")
 
 
+class Egg:
+    """An async iterator that is no generator: it cannot be closed."""
+
+    def __init__(self) -> None:
+        self._left = [MessageStart(model="egg"), MessageEnd()]
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
+
+
+async def test_a_stream_may_be_any_async_iterator_of_events() -> None:
+    class Hen(Parrot):
+        def stream(self, request: CompletionRequest) -> AsyncIterator[StreamEvent]:  # type: ignore[override]
+            return Egg()
+
+    assert [type(event) for event in await drained(Hen(), "Hi")] == [MessageStart, MessageEnd]
+
+
+@pytest.mark.filterwarnings("error")
+async def test_what_is_no_stream_is_named() -> None:
+    class Returning(Parrot):
+        async def stream(self, request: CompletionRequest) -> Any:
+            return Egg()
+
+    class Waiting(Parrot):
+        def stream(self, request: CompletionRequest) -> Any:
+            yield MessageStart(model="grey")
+
+    class Words(Parrot):
+        async def stream(self, request: CompletionRequest) -> Any:
+            yield "a"
+
+    for provider, said in (
+        (Returning(), r"Returning\.stream gave coroutine, which is no async iterator of events: write `async def"),
+        (Waiting(), r"Waiting\.stream gave generator, which is no async iterator of events"),
+        (Words(), r"Words\.stream gave str, which is no StreamEvent"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            await drained(provider, "Hi")
+
+
 async def test_a_batch_may_be_empty() -> None:
     class Hesitant(OfBatches):
         async def batches(self, request: CompletionRequest) -> AsyncIterator[list[StreamEvent]]:

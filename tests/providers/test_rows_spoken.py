@@ -278,7 +278,7 @@ async def test_each_quirk_shows_in_the_body_and_what_is_left_out_is_told(
     for name in kept:
         assert (name in body) != (name in quirks.drop), name
         assert (name in told) == (name in quirks.drop), name
-    has_names = "messages[].name" not in quirks.drop and quirks.message_form == "openai"
+    has_names = "messages[].name" not in quirks.drop and quirks.message_form != "mistral"
     assert ("name" in body["messages"][1]) == has_names
     assert bool(told & {"messages[].name", "messages[1].name"}) != has_names
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.failure import failed, unreadable
-from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep
@@ -85,6 +85,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
 
 def written(request: CompletionRequest, writer: Writer) -> dict[str, Any]:
     """`inputs` and `parameters`."""
+    check_thread(DIALECT, request)
     if request.n is not None and request.n > 1:
         raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
     writer.refuse_tools(request)

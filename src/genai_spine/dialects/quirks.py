@@ -65,9 +65,11 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tool_result_images: bool = False
     """Whether a tool message may hold images. OpenAI's schema allows text only there."""
 
-    message_form: Literal["openai", "mistral"] = "openai"
-    """Whose messages. Mistral's: tool call ids of nine letters or digits, `prefix` on a last assistant message,
-    documents as `document_url`, and no member beyond its own (`openai_chat/mistral.py`)."""
+    message_form: Literal["openai", "openai_strict", "mistral"] = "openai"
+    """Whose messages. `openai_strict` is OpenAI's form as its own service reads it, which refuses tool call ids of more
+    than 40 letters, and users and names of tools of more than 64. Mistral's: tool call ids of nine letters or digits,
+    `prefix` on a last assistant message, documents as `document_url`, and no member beyond its own
+    (`openai_chat/mistral.py`)."""
 
     temperature_max: float | None = None
     """The highest temperature taken, where it is below OpenAI's 2; a higher one is lowered, with a Notice."""

@@ -17,7 +17,7 @@ ThinkingOff = Literal["disabled", "between_tools", "never"]
 """How a Claude is asked not to think: with which word, or that it always does."""
 
 
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True):
     """None means that it is not known; only False is a promise that the model cannot."""
 
     tools: bool | None = None
@@ -47,6 +47,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Whether frequency_penalty and presence_penalty may be sent: Gemini from 2.5 on and Grok 4 refuse them."""
     stop: bool | None = None
     """Whether stop sequences may be sent: gpt-5, o3, o4-mini and Grok 4 refuse them."""
+    parallel_tools: bool | None = None
+    """Whether OpenAI's chat may be told of `parallel_tool_calls`, yes or no: o1, o3 and o4-mini refuse the word."""
     forced_tools: bool | None = None
     """Whether it may be told that it must call a tool."""
     cache_marks: bool | None = None

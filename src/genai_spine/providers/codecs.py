@@ -37,7 +37,10 @@ OUTBOUND = {
     "vertex_anthropic": "genai_spine.dialects.vertex_anthropic",
 }
 RELAYED = {"ollama_generate": "genai_spine.dialects.ollama_chat.relay_generate"}
-PARTICULAR = {"anthropic_messages": "genai_spine.dialects.anthropic_messages.particular"}
+PARTICULAR = {
+    "anthropic_messages": "genai_spine.dialects.anthropic_messages.particular",
+    "openai_chat": "genai_spine.dialects.openai_chat.particular",
+}
 """Dialects whose models differ in what they take."""
 TAPS = {
     "openai_chat": "genai_spine.dialects.openai_chat.tap",

@@ -8,9 +8,9 @@ A provider that works everywhere is one class with `complete`; `stream` too wher
 
 Everything else has an answer already; with a `default_model` it is also asked where nobody names a model, as a
 fallback or as one of several. Whatever a subclass writes may be called with a request or with
-keywords (`complete(messages=[…], temperature=0)`), names itself on the answer and is counted in `usage`:
-the class wraps its own methods once, when it is defined. The specifications' other spellings are in
-spellings.py. Must not know: HTTP, dialects, routing.
+keywords (`complete(messages=[…], temperature=0)`), names itself on the answer, calls tools by the caller's own
+names (model/tool_names.py) and is counted in `usage`: the class wraps its own methods once, when it is defined. The
+specifications' other spellings are in spellings.py. Must not know: HTTP, dialects, routing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import asyncio
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -37,6 +37,7 @@ from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage, UsageTotals
+from genai_spine.model.tool_names import own_names, told_back, told_back_in
 from genai_spine.policy import tokens
 from genai_spine.policy.cost import Priced, cost_of, priced, reported_cost
 from genai_spine.policy.standing import Standing, standing_of
@@ -44,6 +45,7 @@ from genai_spine.providers.spellings import Spellings
 from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
 
 R = TypeVar("R", CompletionRequest, EmbeddingRequest, RerankRequest)
+_EVENTS = get_args(StreamEvent)
 
 
 class LLMProvider(Spellings, ABC):
@@ -267,6 +269,8 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
             raise TypeError(what)
         duration_s = time.perf_counter() - begun
         cost = self.observe(response.model, response.usage, duration_s)
+        if request.tools and (names := own_names(request.tools)):
+            response = told_back(response, names)
         notices = (*self.standing(request.model).notices, *response.notices)
         return msgspec.structs.replace(
             response, provider=self.name, cost_usd=cost, duration_s=duration_s, notices=notices
@@ -275,11 +279,27 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
     return front
 
 
+def _closing(provider: LLMProvider, events: Any) -> AbstractAsyncContextManager[Any]:
+    """What a provider's `stream` gave, closed at the end where it can be. Raises: TypeError."""
+    if isinstance(events, AsyncIterable):
+        return aclosing(events) if hasattr(events, "aclose") else nullcontext(events)
+    if isinstance(events, Coroutine):
+        events.close()  # it will not be awaited
+    raise TypeError(
+        f"{type(provider).__name__}.stream gave {type(events).__name__}, which is no async iterator of events: "
+        "write `async def stream` with `yield` in it"
+    )
+
+
 def _front_stream(owner: type, stream: Callable[..., AsyncGenerator[StreamEvent, None]]) -> Any:
     @functools.wraps(stream)
     async def batches(self: LLMProvider, request: CompletionRequest) -> AsyncGenerator[list[StreamEvent], None]:
-        async with aclosing(stream(self, request)) as events:
+        async with _closing(self, stream(self, request)) as events:
             async for event in events:
+                if not isinstance(event, _EVENTS):
+                    raise TypeError(
+                        f"{type(self).__name__}.stream gave {type(event).__name__}, which is no StreamEvent"
+                    )
                 yield [event]
 
     fronted = _front_batches(owner, batches, "stream")
@@ -302,6 +322,7 @@ def _front_batches(
         request = as_request(request, options)
         is_outermost = _is_outermost(self, owner, method)
         notices = self.standing(request.model).notices if is_outermost else ()
+        names = own_names(request.tools) if request.tools else None
         begun = time.perf_counter()
         try:
             async with aclosing(batches(self, request)) as groups:
@@ -310,6 +331,8 @@ def _front_batches(
                         continue
                     if notices:
                         events, notices = with_notices(events, notices), ()
+                    if names:
+                        events = told_back_in(events, names)
                     if is_outermost and type(end := events[-1]) is MessageEnd:
                         self.observe(request.model or "", end.usage, time.perf_counter() - begun)
                     yield events

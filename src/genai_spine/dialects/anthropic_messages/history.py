@@ -12,8 +12,6 @@ Read 2026-11.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,6 +32,7 @@ from genai_spine.dialects.foreign import only_there
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
+from genai_spine.dialects.text_documents import text_of
 from genai_spine.model.content import (
     Document,
     Image,
@@ -292,12 +291,7 @@ def _opaque(part: Opaque, path: str) -> Block:
 
 def _as_text(document: Document) -> Document:
     """A text that came as base64, as texts must not."""
-    kind = document.media_type or ""
-    if document.data is None or not (kind.startswith("text/") or kind == "application/json"):
-        return document
-    try:
-        text = base64.b64decode(document.data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+    if document.data is None or (text := text_of(document)) is None:
         return document
     return Document(text=text, name=document.name, cache=document.cache, provider_metadata=document.provider_metadata)
 

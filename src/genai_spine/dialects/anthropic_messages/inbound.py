@@ -25,6 +25,7 @@ from genai_spine.dialects.anthropic_messages.blocks import (
 )
 from genai_spine.dialects.anthropic_messages.encoder import MessagesStreamEncoder
 from genai_spine.dialects.failure import status_for_caller
+from genai_spine.dialects.foreign import THREAD_LOST
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import (
@@ -40,7 +41,7 @@ from genai_spine.model.content import (
     ToolCall,
     ToolResult,
 )
-from genai_spine.model.errors import SpineError
+from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.request import (
     CompletionRequest,
     Message,
@@ -380,6 +381,25 @@ def encode_count_response(input_tokens: int) -> bytes:
 
 
 def encode_error(error: SpineError, request_id: str) -> tuple[int, bytes]:
-    """Anthropic's error object (platform.claude.com/docs/en/api/errors, 2026-11), with our request's id."""
+    """Anthropic's error object (platform.claude.com/docs/en/api/errors, 2026-11), with our request's id.
+
+    `details`, by which its clients know a thread that has to be begun anew, are Anthropic's own where it said them.
+    """
     status = status_for_caller(error)
-    return status, json.encode(wire.error_written(error, status, request_id))
+    written = wire.error_written(error, status, request_id)
+    if (details := _details(error)) is not None:
+        written["error"]["details"] = details
+    return status, json.encode(written)
+
+
+def _details(error: SpineError) -> dict[str, Any] | None:
+    if error.code == THREAD_LOST and not isinstance(error, ProviderError):
+        return {"error_code": THREAD_LOST}
+    body = error.body if isinstance(error, ProviderError) else None
+    try:
+        members = msgspec.json.decode(body) if isinstance(body, str) else body
+    except json.UNREADABLE:
+        return None
+    said = members.get("error") if isinstance(members, dict) and members.get("type") == "error" else None
+    details = said.get("details") if isinstance(said, dict) else None
+    return details if isinstance(details, dict) else None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -21,6 +20,7 @@ import msgspec
 
 from genai_spine.dialects.bedrock_converse import schema as wire
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
+from genai_spine.dialects.shortened import shortened
 from genai_spine.model.content import Audio, Document, Image, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply
 from genai_spine.wire import json
@@ -179,10 +179,9 @@ _LONGEST_ID = 64
 
 def call_id(name: str) -> str:
     """The id of a tool call in the characters and the length that are taken here; the same each time."""
-    written = _NOT_IN_IDS.sub("_", name) or "_"
-    if len(written) <= _LONGEST_ID:
-        return written
-    return f"{written[:31]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    if len(name) > _LONGEST_ID:
+        return shortened(name, _LONGEST_ID)
+    return _NOT_IN_IDS.sub("_", name) or "_"
 
 
 def image_block(image: Image) -> Block | None:

@@ -20,7 +20,7 @@ from genai_spine.dialects.bedrock_converse.blocks import part_of_block
 from genai_spine.dialects.bedrock_converse.decoder import ConverseStreamDecoder
 from genai_spine.dialects.bedrock_converse.history import HistoryWriter
 from genai_spine.dialects.bedrock_ids import bare_id, maker_of, path_of
-from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.quirks import Quirks
@@ -52,6 +52,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
     Raises: InvalidRequest for content that cannot be said here: images and documents by URL, other
     dialects' opaque parts, tool calls whose arguments are no object, n > 1.
     """
+    check_thread(DIALECT, request)
     writer = _Writer(target)
     body = writer.body(request)
     path = path_of(target.model, "converse-stream" if stream else "converse")

@@ -13,6 +13,7 @@ import msgspec
 from genai_spine.dialects.cohere_chat.schema import DIALECT, PLAN
 from genai_spine.dialects.foreign import only_there
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.text_documents import text_of
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -165,7 +166,7 @@ class MessageWriter:
                 return {"type": "thinking", "thinking": part.text}
             case Image():
                 return {"type": "image_url", "image_url": _image_url(part, path)}
-            case Document(text=str(text)):
+            case Document() if (text := text_of(part)) is not None:
                 self.notice("changed", "a document is sent as text", path)
                 return {"type": "text", "text": text}
             case Refusal():

@@ -23,7 +23,7 @@ from genai_spine.dialects.cohere_chat.answer import (
 from genai_spine.dialects.cohere_chat.decoder import CohereStreamDecoder
 from genai_spine.dialects.cohere_chat.messages import MessageWriter
 from genai_spine.dialects.cohere_chat.schema import DIALECT
-from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.quirks import Quirks
@@ -59,6 +59,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
 
     Raises: InvalidRequest for content that cannot be said here: audio, PDFs, another dialect's opaque parts, n > 1.
     """
+    check_thread(DIALECT, request)
     writer = _Writer(request, target)
     body = writer.body(stream=stream)
     return Outgoing(path=PATH, body=json.encode(body), notices=tuple(writer.notices))

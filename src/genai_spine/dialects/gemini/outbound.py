@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.failure import unreadable
-from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini import schema as wire
 from genai_spine.dialects.gemini.answer import extra_of, parts_of_chunk, read_answer
@@ -49,6 +49,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
     Raises: InvalidRequest for content that cannot be said here: another dialect's opaque parts, files by an id of
     another service, tool calls whose arguments are no object, results of unknown calls, n > 1.
     """
+    check_thread(DIALECT, request)
     writer = Writer(target)
     body = writer.body(request)
     return Outgoing(path=path(target.model, stream=stream), body=json.encode(body), notices=tuple(writer.notices))

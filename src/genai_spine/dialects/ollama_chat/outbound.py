@@ -15,12 +15,13 @@ import msgspec
 
 from genai_spine.dialects import effort, rfc3339
 from genai_spine.dialects.failure import unreadable
-from genai_spine.dialects.foreign import foreign_to, only_there
+from genai_spine.dialects.foreign import check_thread, foreign_to, only_there
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend
 from genai_spine.dialects.ollama_chat import schema as wire
 from genai_spine.dialects.ollama_chat.decoder import OllamaStreamDecoder
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.text_documents import text_of
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -49,6 +50,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
 
     Raises: InvalidRequest for content that cannot be said here: documents, audio, images by URL, n > 1.
     """
+    check_thread(DIALECT, request)
     writer = _Writer(target)
     body = writer.body(request, stream=stream)
     return Outgoing(path=PATH, body=json.encode(body), notices=tuple(writer.notices))
@@ -289,7 +291,7 @@ class _Writer:
                     texts.append(part.text)
                 case Image():
                     images.append(self.image(part, place))
-                case Document(text=str(text)):
+                case Document() if (text := text_of(part)) is not None:
                     self.notice("changed", "a text document is sent as text", place)
                     texts.append(text)
                 case Refusal():

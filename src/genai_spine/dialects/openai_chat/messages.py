@@ -18,6 +18,8 @@ from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.schema import DIALECT
 from genai_spine.dialects.openai_chat.thoughts import chunk_of_thinking, detail_of_thinking
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import Renaming
+from genai_spine.dialects.text_documents import text_of
 from genai_spine.model.content import (
     Audio,
     CacheMark,
@@ -42,6 +44,8 @@ class MessageWriter:
     def __init__(self, quirks: Quirks, notices: list[Notice]) -> None:
         self.quirks = quirks
         self.notices = notices
+        # Other services take longer ids, such as their own (recorded); what Mistral takes is in mistral.py.
+        self.names = Renaming(wire.LONGEST_CALL_ID if quirks.message_form == "openai_strict" else None, self.notice)
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
         self.notices.append(Notice(code=code, message=message, param=param))
@@ -99,11 +103,11 @@ class MessageWriter:
             content = self.with_mark(content, result.cache)
         written: dict[str, Any] = {
             "role": "tool",
-            "tool_call_id": result.call_id,
+            "tool_call_id": self.names.call_id(result.call_id),
             "content": self.content(content, path),
         }
         if result.name is not None:
-            written["name"] = result.name
+            written["name"] = self.names.tool(result.name)
         return extend(written, result.provider_metadata, DIALECT)
 
     def with_mark(self, content: tuple[Part, ...], mark: CacheMark) -> tuple[Part, ...]:
@@ -155,6 +159,9 @@ class MessageWriter:
             self.notice("dropped", "a cache mark on a tool call has no place here", "cache_control")
         if wire.has_empty_arguments(call, None):
             call = msgspec.structs.replace(call, arguments="{}")
+        call_id, name = self.names.call_id(call.id), self.names.tool(call.name)
+        if call_id != call.id or name != call.name:
+            call = msgspec.structs.replace(call, id=call_id, name=name)
         return wire.tool_call_written(call)
 
     def thoughts(self, thoughts: Sequence[Thinking], written: dict[str, Any], path: str) -> None:
@@ -241,15 +248,15 @@ class MessageWriter:
         name = {"filename": document.name} if document.name is not None else {}
         if document.file_id is not None:
             return {"type": "file", "file": {**name, "file_id": document.file_id}}
+        if (text := text_of(document)) is not None:
+            self.notice("changed", "a text document is sent as text", path)
+            return {"type": "text", "text": text}
         if document.data is not None:
             kind = document.media_type or sniffed(document.data) or "application/pdf"
             data = f"data:{kind};base64,{document.data}"
             if self.quirks.message_form == "mistral":
                 return mistral.document_url(data, document.name)
             return {"type": "file", "file": {"filename": document.name or "document.pdf", "file_data": data}}
-        if document.text is not None:
-            self.notice("changed", "a text document is sent as text", path)
-            return {"type": "text", "text": document.text}
         if document.url is not None and self.quirks.message_form == "mistral":
             return mistral.document_url(document.url, document.name)
         if document.url is not None and "file" in kept(document.provider_metadata, DIALECT):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import effort
-from genai_spine.dialects.foreign import foreign_to
+from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat import mistral
@@ -26,12 +26,25 @@ from genai_spine.dialects.openai_chat.answer import (
 from genai_spine.dialects.openai_chat.decoder import ChatStreamDecoder
 from genai_spine.dialects.openai_chat.json_schema import fitted
 from genai_spine.dialects.openai_chat.messages import MessageWriter, control_of
-from genai_spine.dialects.openai_chat.schema import DIALECT, is_forced, user_written
+from genai_spine.dialects.openai_chat.schema import (
+    DIALECT,
+    LONGEST_CALL_ID,
+    LONGEST_USER,
+    NOT_OF_REASONING,
+    NOT_WHILE_REASONING,
+    ONLY_IN_RESPONSES,
+    is_forced,
+    limits_sampling,
+    take_headers,
+    user_written,
+)
 from genai_spine.dialects.openai_chat.usage import decode_usage
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import choice_written
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool, ThinkingConfig, Tool
 from genai_spine.model.response import Notice
+from genai_spine.model.tool_names import sayable
 from genai_spine.wire import json
 
 __all__ = [
@@ -58,9 +71,11 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
 
     Raises: InvalidRequest for content that cannot be said here: another dialect's opaque parts, n > 1.
     """
+    check_thread(DIALECT, request)
     writer = _Writer(request, target)
     body = writer.body(stream=stream)
-    return Outgoing(path=PATH, body=msgspec.json.encode(body), notices=tuple(writer.notices))
+    notices = tuple(writer.notices)
+    return Outgoing(path=PATH, body=msgspec.json.encode(body), headers=writer.headers, notices=notices)
 
 
 class _Writer:
@@ -71,6 +86,9 @@ class _Writer:
         self.target = target
         self.quirks = target.quirks
         self.notices: list[Notice] = []
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.messages = MessageWriter(target.quirks, self.notices)
+        self.names = self.messages.names
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
         self.notices.append(Notice(code=code, message=message, param=param))
@@ -79,9 +97,12 @@ class _Writer:
         request = self.request
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
-        messages = MessageWriter(self.quirks, self.notices).messages(request.messages)
+        messages = self.messages.messages(request.messages)
         body: dict[str, Any] = {"model": self.target.model, "messages": messages}
         own = kept(request.extra, DIALECT)
+        if "tool_choice" in own:
+            own["tool_choice"] = choice_written(own["tool_choice"], request.tools)
+        self.headers = take_headers(own)
         options = own.pop("stream_options", None)
         if stream:
             body["stream"] = True
@@ -92,6 +113,7 @@ class _Writer:
                 self.notice("dropped", "the provider takes no stream_options", "stream_options")
         self.thinking(body)
         self.sampling(body)
+        self.leave_out(own, body)
         self.tools(body)
         self.output_schema(body, own.pop("response_format", None))
         if request.cache is not None:
@@ -104,6 +126,16 @@ class _Writer:
             self.notice(found.code, found.message, found.param)
         self.drop(body)
         return body
+
+    def leave_out(self, own: dict[str, Any], body: dict[str, Any]) -> None:
+        """Members without a name in the middle that the model refuses."""
+        able = self.target.card.capabilities
+        if own and limits_sampling(able):
+            taken = NOT_WHILE_REASONING if effort.takes_sampling(able, _effort_in(body)) else ()
+            for name in (*NOT_WHILE_REASONING, *NOT_OF_REASONING):
+                if name not in taken and own.get(name, False) is not False:
+                    del own[name]
+                    self.notice("dropped", f"the model takes no {name}", name)
 
     def drop(self, body: dict[str, Any]) -> None:
         for name in self.quirks.drop:
@@ -209,8 +241,7 @@ class _Writer:
             return
         if effort.is_in_vain(self.target.card.capabilities, thinking, self.notice):
             return
-        # Responses alone takes `max` (github.com/BerriAI/litellm-docs/pull/1173, livekit/agents/pull/7169; 2026-11).
-        level = effort.asked_of(self.target.card.capabilities, thinking, self.notice, barring="max")
+        level = effort.asked_of(self.target.card.capabilities, thinking, self.notice, barring=ONLY_IN_RESPONSES)
         if level is not None:
             body["reasoning_effort"] = level
 
@@ -228,7 +259,10 @@ class _Writer:
         if request.tool_choice is not None:
             body["tool_choice"] = self.tool_choice()
         if request.parallel_tool_calls is not None:
-            body["parallel_tool_calls"] = request.parallel_tool_calls
+            if self.target.card.capabilities.parallel_tools is False:
+                self.notice("dropped", "the model takes no parallel_tool_calls", "parallel_tool_calls")
+            else:
+                body["parallel_tool_calls"] = request.parallel_tool_calls
 
     def tool(self, tool: Tool | ProviderTool) -> dict[str, Any] | msgspec.Raw | None:
         if isinstance(tool, ProviderTool):
@@ -236,7 +270,7 @@ class _Writer:
                 return tool.raw
             self.notice("dropped", f"the tool {tool.name} runs at a provider that speaks {tool.dialect}", "tools")
             return None
-        inner: dict[str, Any] = {"name": tool.name}
+        inner: dict[str, Any] = {"name": self.names.tool(tool.name)}
         if tool.description is not None:
             inner["description"] = tool.description
         if tool.kind == "function":
@@ -263,7 +297,7 @@ class _Writer:
             isinstance(tool, Tool) and tool.kind == "custom" and tool.name == choice.name for tool in self.request.tools
         )
         kind = "custom" if custom else "function"
-        return {"type": kind, kind: {"name": choice.name}}
+        return {"type": kind, kind: {"name": choice.name and self.names.tool(choice.name)}}
 
 
 def _effort_in(body: Mapping[str, Any]) -> str | None:
@@ -294,6 +328,7 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
             and "tool_choice" in members
             and b"required" in bytes(members["tool_choice"])
         )
+        or (quirks.message_form == "openai_strict" and not _NAMED.isdisjoint(members) and _has_unsayable_names(members))
         or _concerns_messages(bytes(members.get("messages", b"")), quirks)
     )
 
@@ -319,6 +354,11 @@ def _concerns_messages(messages: bytes, quirks: Quirks) -> bool:
     return (
         (not quirks.developer_role and b'"developer"' in messages)
         or ("messages[].name" in quirks.drop and b'"name"' in messages)
+        or (
+            quirks.message_form == "openai_strict"
+            and b'"tool_call_id"' in messages
+            and _LONG_ID.search(messages) is not None
+        )
         or (quirks.message_form == "mistral" and not mistral.fits(messages))
         # Marks and images stand in a list of parts, and a byte is found at a tenth of the cost of a word.
         or (messages.find(b"[", 1) >= 0 and _concerns_parts(messages, quirks))
@@ -331,6 +371,37 @@ def _concerns_parts(messages: bytes, quirks: Quirks) -> bool:
         or (not quirks.image_urls and _BY_URL.search(messages) is not None)
         or (not quirks.tool_result_images and b'"image_url"' in messages and _has_images_in_results(messages))
     )
+
+
+_LONG_ID = re.compile(rb'"tool_call_id"\s*:\s*"[^"]{%d}' % (LONGEST_CALL_ID + 1))
+_NAMED = frozenset({"tools", "user"})
+_ODD_NAME = re.compile(rb'"name"\s*:\s*"(?:[^"]{65}|[^"]*[^"a-zA-Z0-9_-])')
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    name: str = ""
+
+
+class _Tool(msgspec.Struct, gc=False):
+    function: _Named = _Named()
+    custom: _Named = _Named()
+
+
+_tools = msgspec.json.Decoder(list[_Tool])
+
+
+def _has_unsayable_names(members: Mapping[str, msgspec.Raw]) -> bool:
+    """A user or a tool's name that the service refuses. Names stand within the tools' schemas, too: a look tells of
+    nearly all requests that there is nothing to be read."""
+    if len(members.get("user", b"")) > LONGEST_USER + len('""'):
+        return True
+    if _ODD_NAME.search(tools := bytes(members.get("tools", b""))) is None:
+        return False
+    try:
+        names = [name for tool in _tools.decode(tools) for name in (tool.function.name, tool.custom.name)]
+    except json.UNREADABLE:
+        return False  # the service will say so
+    return any(name and sayable(name) != name for name in names)
 
 
 _BY_URL = re.compile(rb'"(?:image_)?url"\s*:\s*"https?:')

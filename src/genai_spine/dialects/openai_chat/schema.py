@@ -6,7 +6,6 @@ know is kept by the reader. They never leave this package.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -15,7 +14,9 @@ import msgspec
 
 from genai_spine.dialects.failure import failed
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
+from genai_spine.dialects.shortened import shortened
 from genai_spine.dialects.signatures import MISTRAL, named
+from genai_spine.model.card import Capabilities
 from genai_spine.model.content import Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import (
     AuthenticationError,
@@ -37,8 +38,9 @@ from genai_spine.model.response import FinishReason
 DIALECT = "openai_chat"
 
 LONGEST_USER = 64
-"""The letters of a `user`; of a longer one "Invalid 'user': string too long" (github.com/maximhq/bifrost/pull/1000,
-github.com/mnfst/llm-gateway/pull/2789, read 2026-11). Claude Code's `user_id` has 150."""
+"""The letters of a `user`; Claude Code's `user_id` has 150. Sources of this and the next: shortened.py."""
+
+LONGEST_CALL_ID = 40
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": FinishReason.STOP,
@@ -254,10 +256,46 @@ def is_forced(choice: ToolChoice | None) -> bool:
 
 def user_written(user: str, notice: Callable[[str, str, str], None]) -> str:
     """The user, or where that is too long a hash, which is as long as a `user` may be and tells users apart as well."""
-    if len(user) <= LONGEST_USER:
-        return user
-    notice("changed", f"a user of more than {LONGEST_USER} letters sent as its SHA-256", "user")
-    return hashlib.sha256(user.encode()).hexdigest()
+    written = shortened(user, LONGEST_USER)
+    if written is not user:
+        notice("changed", f"a user of more than {LONGEST_USER} letters sent as its SHA-256", "user")
+    return written
+
+
+# ---------------------------------------------------------------- what the reasoning models refuse
+
+NOT_WHILE_REASONING = ("logprobs", "top_logprobs")
+NOT_OF_REASONING = ("logit_bias", "prediction")
+"""What OpenAI's reasoning models refuse as they do a temperature, and what they always refuse: "Unsupported parameter …
+not supported with this model" (400, tried out in github.com/BerriAI/litellm/pull/21576, read 2026-11)."""
+
+
+ONLY_IN_RESPONSES = "max"
+"""The effort that chat does not take (github.com/BerriAI/litellm-docs/pull/1173, livekit/agents/pull/7169; 2026-11)."""
+
+
+def limits_sampling(able: Capabilities) -> bool:
+    """Whether it is one of the reasoning models, which take a temperature never, or with the effort `none` only."""
+    return able.sampling is False or able.sampling_while_thinking is False
+
+
+def efforts_taken(able: Capabilities) -> tuple[str, ...]:
+    """The model's efforts, as far as they are taken here."""
+    return tuple([level for level in able.efforts or () if level != ONLY_IN_RESPONSES])
+
+
+EXTRA_HEADERS = "extra_headers"
+"""The member of `extra` that holds headers of a caller's, those of `OF_EXTRA_HEADERS`: so OpenAI's SDKs call them."""
+OF_EXTRA_HEADERS = frozenset({"openai-beta", "openai-organization", "openai-project"})
+
+
+def take_headers(own: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """A caller's own headers of OpenAI's, taken out of what is said in the body."""
+    said = own.get(EXTRA_HEADERS)
+    if not isinstance(said, dict) or not said.keys() <= OF_EXTRA_HEADERS:
+        return ()
+    del own[EXTRA_HEADERS]
+    return tuple([(name, str(value)) for name, value in said.items()])
 
 
 # ---------------------------------------------------------------- endings

@@ -24,6 +24,7 @@ from genai_spine.dialects.openai_responses.grouping import (
     reasoning_item,
 )
 from genai_spine.dialects.openai_responses.history import HistoryWriter
+from genai_spine.dialects.openai_responses.namespaces import placed
 from genai_spine.dialects.openai_responses.options import OptionsWriter
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
@@ -94,8 +95,8 @@ def item_written(
     return {"id": item_id, **item, **{key: value for key, value in (members or {}).items() if key != "id"}}
 
 
-def items_written(response: CompletionResponse) -> list[Item]:
-    parts = [sayable for part in response.parts if (sayable := shown(part)) is not None]
+def items_written(response: CompletionResponse, request: CompletionRequest) -> list[Item]:
+    parts = [placed(sayable, request) for part in response.parts if (sayable := shown(part)) is not None]
     groups = grouped(parts)
     is_cut = wire.is_cut(response.finish_reason)
     written: list[Item] = []
@@ -180,7 +181,7 @@ def answer_written(response: CompletionResponse, request: CompletionRequest) -> 
     return response_written(
         head_of(response.id, response.created_s, response.model),
         wire.ending_written(response.finish_reason, response.raw_finish_reason),
-        items_written(response),
+        items_written(response, request),
         wire.usage_written(response.usage),
         {**repeated(request), **kept(response.extra, DIALECT)},
     )

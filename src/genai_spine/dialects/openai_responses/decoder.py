@@ -21,6 +21,7 @@ from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_responses import schema as wire
 from genai_spine.dialects.openai_responses.errors import error_of
 from genai_spine.dialects.openai_responses.items import CALLS, parts_of_item
+from genai_spine.dialects.openai_responses.namespaces import known_early, name_of
 from genai_spine.dialects.openai_responses.schema import CONTINUES, DIALECT, ITEM, REASONING_TEXT
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import Part, Refusal, Text, Thinking, ToolCall
@@ -210,8 +211,8 @@ class ResponsesStreamDecoder(FrameDecoder):
         members: dict[str, Any] = {}
         if item.parts:
             members = {CONTINUES: True} if kind is Thinking else {}
-        elif item_id := wire.text_of(item.members.get("id")):
-            members = {ITEM: {"id": item_id}}
+        elif known := {key: said for key in known_early(item.members) if (said := wire.text_of(item.members.get(key)))}:
+            members = {ITEM: known}
         if kind is Thinking and place[0] == "content":
             members[REASONING_TEXT] = True
         metadata = keep(DIALECT, members)
@@ -220,7 +221,7 @@ class ResponsesStreamDecoder(FrameDecoder):
             is_custom = item.members.get("type") == "custom_tool_call"
             part = ToolCall(
                 id=str(item.members.get("call_id") or ""),
-                name=str(item.members.get("name") or ""),
+                name=name_of(item.members),
                 kind="custom" if is_custom else "function",
                 provider_metadata=metadata,
             )

@@ -26,6 +26,7 @@ from genai_spine.dialects.openai_responses.answer import (
 )
 from genai_spine.dialects.openai_responses.errors import error_event
 from genai_spine.dialects.openai_responses.grouping import Kind, Piece, call_kind, joins, kind_of_item
+from genai_spine.dialects.openai_responses.namespaces import placed
 from genai_spine.dialects.openai_responses.schema import DIALECT, ITEM, REASONING_TEXT
 from genai_spine.model.content import Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
@@ -149,6 +150,7 @@ class ResponsesStreamEncoder:
         part = shown(event.part)
         if part is None:
             return b""
+        part = placed(part, self._request)
         own = kept(part.provider_metadata, DIALECT)
         kind = kind_of_item(part, own)
         written = b""
@@ -249,7 +251,7 @@ class ResponsesStreamEncoder:
                     at = {**place, "annotation_index": index, "annotation": annotation}
                     written += self._event("response.output_text.annotation.added", at)
             elif form is _FUNCTION and isinstance(whole.part, ToolCall):
-                said["name"] = whole.part.name
+                said["name"] = (piece.item.members or {}).get("name") or whole.part.name
             written += self._event(f"{form.name}.done", {**place, **said})
         if form is _SUMMARY:
             summary = {"type": "summary_text", "text": "".join(piece.texts)}

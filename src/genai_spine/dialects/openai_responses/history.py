@@ -6,7 +6,6 @@ items. Must not know which provider it is: what differs between services is a qu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -17,8 +16,10 @@ from genai_spine.dialects.media_types import sniffed
 from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat.schema import has_empty_arguments
 from genai_spine.dialects.openai_responses.grouping import Group, Piece, bare, call_item, grouped, reasoning_item
+from genai_spine.dialects.openai_responses.items import REFERENCE
 from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, IN_MESSAGE, STATE
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.model.content import (
     Document,
     Image,
@@ -40,9 +41,10 @@ Notify = Callable[[str, str, str | None], None]
 class HistoryWriter:
     """Writes the messages of one request. `instructions` and `state` are members of it beside the items."""
 
-    def __init__(self, quirks: Quirks, notice: Notify) -> None:
+    def __init__(self, quirks: Quirks, notice: Notify, names: Renaming | None = None) -> None:
         self.quirks = quirks
         self.notice = notice
+        self.names = names or Renaming(None, notice)
         self.instructions: str | None = None
         self.state: dict[str, Any] = {}
         self.custom_calls: set[str] = set()
@@ -104,7 +106,7 @@ class HistoryWriter:
         kind = "custom_tool_call_output" if result.call_id in self.custom_calls else "function_call_output"
         written = {
             "type": own.pop("type", kind),
-            "call_id": _call_id(result.call_id),
+            "call_id": self.names.call_id(result.call_id),
             "output": self.content(list(enumerate(result.content)), path),
         }
         return {**written, **own}
@@ -135,6 +137,8 @@ class HistoryWriter:
 
     def thought(self, group: Group, path: str) -> dict[str, Any] | None:
         """A thought goes back where the service can tell that it is its own: by what it encrypted, or by an id."""
+        if group.members is not None and group.members.get("type") == REFERENCE:
+            return dict(group.members)
         item = reasoning_item(group.pieces)
         encrypted = item.get("encrypted_content")
         if (group.members is None and encrypted is None) or (encrypted or "").startswith(FOREIGN):
@@ -149,7 +153,7 @@ class HistoryWriter:
             self.custom_calls.add(call.id)
         if has_empty_arguments(call, None):
             call = msgspec.structs.replace(call, arguments="{}")
-        return {**call_item(call), "call_id": _call_id(call.id)}
+        return {**call_item(call), "call_id": self.names.call_id(call.id), "name": self.names.tool(call.name)}
 
     def said(self, piece: Piece, path: str) -> Item:
         match piece.part:
@@ -212,18 +216,6 @@ class HistoryWriter:
         if document.url is not None:
             return {"type": "input_file", **name, "file_url": document.url}
         return {"type": "input_file", **name, "file_id": document.file_id}
-
-
-_LONGEST_CALL_ID = 64
-"""Letters: "Invalid 'input[4].call_id': string too long" (400, openai/codex#14355, read 2026-11)."""
-
-
-def _call_id(call_id: str) -> str:
-    """The id in no more letters than the service takes; the same for a call and its result."""
-    if len(call_id) <= _LONGEST_CALL_ID:
-        return call_id
-    digest = hashlib.blake2s(call_id.encode(errors="replace"), digest_size=16).hexdigest()
-    return f"{call_id[: _LONGEST_CALL_ID - len(digest) - 1]}_{digest}"
 
 
 def _shortest(content: list[Item]) -> str | list[Item]:

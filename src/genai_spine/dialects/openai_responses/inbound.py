@@ -27,7 +27,8 @@ from genai_spine.dialects.openai_responses.items import (
     result_of,
     with_members,
 )
-from genai_spine.dialects.openai_responses.schema import DIALECT, ITEM
+from genai_spine.dialects.openai_responses.namespaces import is_namespace, tools_of
+from genai_spine.dialects.openai_responses.schema import DIALECT, IN_NAMESPACE, ITEM
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import Opaque, Part, Text, ToolCall
 from genai_spine.model.request import (
@@ -103,7 +104,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         messages=messages,
         stream=request.boolean("stream") or False,
         max_tokens=request.integer("max_output_tokens", least=1),
-        tools=tuple(_tool(item) for item in request.objects("tools")),
+        tools=tuple(tool for item in request.objects("tools") for tool in _tools(item)),
         tool_choice=_tool_choice(request),
         output_schema=_output_schema(request),
         thinking=_thinking(request),
@@ -111,6 +112,10 @@ def decode_request(body: bytes) -> CompletionRequest:
         **fields,
         extra=keep(DIALECT, request.rest()),
     )
+
+
+def _tools(tool: Reader) -> list[Tool | ProviderTool]:
+    return tools_of(tool, _tool) if is_namespace(tool) else [_tool(tool)]
 
 
 def _tool(tool: Reader) -> Tool | ProviderTool:
@@ -126,6 +131,7 @@ def _tool(tool: Reader) -> Tool | ProviderTool:
         decoded = Tool(name=tool.text("name", required=True), description=tool.text("description"), kind="custom")
     else:
         return ProviderTool(dialect=DIALECT, name=kind, raw=msgspec.Raw(msgspec.json.encode(tool.members)))
+    tool.take(IN_NAMESPACE)  # a name of ours
     return msgspec.structs.replace(decoded, provider_metadata=keep(DIALECT, tool.rest()))
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from genai_spine.dialects.metadata import keep
+from genai_spine.dialects.openai_responses.namespaces import name_of
 from genai_spine.dialects.openai_responses.schema import (
     CONTINUES,
     DIALECT,
@@ -48,6 +49,10 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 OUTPUTS = {"function_call_output": "function", "custom_tool_call_output": "custom"}
 """The items that answer one, and the kind of call."""
 
+REFERENCE, _THOUGHT = "item_reference", "rs_"
+"""An item that the service keeps, by its id. That of a thought tells which it is, and is left out where thoughts are;
+the Vercel AI SDK sends it in loops of tools where nobody said `store: false`. Any other stands for content."""
+
 _P = TypeVar("_P", Text, Refusal, Image, Document, Opaque, Thinking, ToolCall, Part)
 
 
@@ -68,6 +73,8 @@ def parts_of_item(item: Reader) -> list[Part]:
         return _reasoning(item)
     if kind in CALLS:
         return [_call(item, kind)]
+    if kind == REFERENCE and str(item.peek("id")).startswith(_THOUGHT):
+        return [Thinking(provider_metadata=keep(DIALECT, {ITEM: dict(sorted(item.members.items()))}))]
     return [Opaque(dialect=DIALECT, kind=kind, raw=_raw(item))]
 
 
@@ -190,11 +197,14 @@ def _reasoning(item: Reader) -> list[Part]:
 
 
 def _call(item: Reader, kind: str) -> Part:
-    call_id, name = item.text("call_id", required=True), item.text("name", required=True)
+    call_id, own_name = item.text("call_id", required=True), item.text("name", required=True)
     arguments = item.text(CALLS[kind]) or ""
+    name = name_of(item.members)
     part = ToolCall(
         id=call_id, name=name, arguments=arguments, kind="custom" if kind == "custom_tool_call" else "function"
     )
+    if name != own_name:
+        item.put_back("name")
     rest = _rest(item)
     return with_members(part, {ITEM: rest}) if rest else part
 

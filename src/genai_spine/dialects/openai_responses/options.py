@@ -11,9 +11,11 @@ from genai_spine.dialects import effort
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat.json_schema import fitted
-from genai_spine.dialects.openai_chat.schema import is_forced, user_written
+from genai_spine.dialects.openai_chat.schema import is_forced, take_headers, user_written
+from genai_spine.dialects.openai_responses.namespaces import grouped_tools
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import choice_written
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 
@@ -30,14 +32,22 @@ class OptionsWriter:
     """Writes the options of one request, for the model of this card; as they were asked where there is none."""
 
     def __init__(
-        self, request: CompletionRequest, quirks: Quirks, notice: Notify, *, card: ModelCard | None = None
+        self,
+        request: CompletionRequest,
+        quirks: Quirks,
+        notice: Notify,
+        *,
+        card: ModelCard | None = None,
+        tool_name: Callable[[str], str] = str,
     ) -> None:
         self.request = request
         self.quirks = quirks
         self.notice = notice
         self.card = card
+        self.tool_name = tool_name
         self.capabilities = card.capabilities if card is not None else Capabilities()
         self.own = kept(request.extra, DIALECT)
+        self.headers = take_headers(self.own)
         """The caller's own members of this dialect, those that have been written taken out."""
 
     def write(self, body: dict[str, Any]) -> None:
@@ -127,6 +137,7 @@ class OptionsWriter:
             return
         # OpenRouter leaves out what a model does not know, and DeepSeek's think once they are asked.
         if self.quirks.effort == "reasoning_effort" and effort.is_in_vain(self.capabilities, thinking, self.notice):
+            self.own.pop("reasoning", None)  # how its thoughts are to be summed up
             return
         written: dict[str, Any] = {}
         level = effort.asked_of(self.capabilities, thinking, self.notice)
@@ -143,9 +154,11 @@ class OptionsWriter:
     def tools(self, body: dict[str, Any]) -> None:
         request = self.request
         chosen = self.own.pop("tool_choice", None)
+        if chosen is not None and self.card is not None:
+            chosen = choice_written(chosen, request.tools)
         tools = [written for tool in request.tools if (written := self.tool(tool)) is not None]
         if tools:
-            body["tools"] = tools
+            body["tools"] = grouped_tools(tools)
         elif request.tools:
             return  # none is left to choose from: the notices say so
         elif self.card is not None and "prompt" not in body:  # a prompt that is kept there may bring tools
@@ -165,7 +178,7 @@ class OptionsWriter:
                 return tool.raw
             self.notice("dropped", f"the tool {tool.name} runs at a provider that speaks {tool.dialect}", "tools")
             return None
-        written: dict[str, Any] = {"type": tool.kind, "name": tool.name}
+        written: dict[str, Any] = {"type": tool.kind, "name": self.tool_name(tool.name)}
         if tool.description is not None:
             written["description"] = tool.description
         if tool.parameters is not None and tool.kind == "function":
@@ -184,4 +197,4 @@ class OptionsWriter:
         custom = any(
             isinstance(tool, Tool) and tool.kind == "custom" and tool.name == choice.name for tool in self.request.tools
         )
-        return {"type": "custom" if custom else "function", "name": choice.name}
+        return {"type": "custom" if custom else "function", "name": choice.name and self.tool_name(choice.name)}

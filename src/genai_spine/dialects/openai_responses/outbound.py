@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.foreign import check_thread
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_responses import schema as wire
@@ -22,6 +23,7 @@ from genai_spine.dialects.openai_responses.options import OptionsWriter
 from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, PATH, decode_usage
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.model.content import Part
 from genai_spine.model.errors import BadReply, InvalidRequest
 from genai_spine.model.request import CompletionRequest
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 
+_LONGEST_CALL_ID = 64
+
+
 def stream_decoder(target: Target) -> ResponsesStreamDecoder:
     return ResponsesStreamDecoder(target)
 
@@ -50,6 +55,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
 
     Raises: InvalidRequest for content that cannot be said here: audio, another dialect's opaque parts, n > 1.
     """
+    check_thread(DIALECT, request)
     if request.n is not None and request.n > 1:
         raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
     notices: list[Notice] = []
@@ -57,7 +63,8 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
     def notice(code: str, message: str, param: str | None = None) -> None:
         notices.append(Notice(code=code, message=message, param=param))
 
-    history = HistoryWriter(target.quirks, notice)
+    names = Renaming(_LONGEST_CALL_ID, notice)
+    history = HistoryWriter(target.quirks, notice, names)
     items = history.items(request.messages)
     body: dict[str, Any] = {"model": target.model}
     if history.instructions is not None:
@@ -67,8 +74,9 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
     body.update(history.state)
     if stream:
         body["stream"] = True
-    OptionsWriter(request, target.quirks, notice, card=target.card).write(body)
-    return Outgoing(path=PATH, body=json.encode(body), notices=tuple(notices))
+    options = OptionsWriter(request, target.quirks, notice, card=target.card, tool_name=names.tool)
+    options.write(body)
+    return Outgoing(path=PATH, body=json.encode(body), headers=options.headers, notices=tuple(notices))
 
 
 def decode_response(body: bytes, target: Target) -> CompletionResponse:

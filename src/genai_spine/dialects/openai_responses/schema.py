@@ -6,6 +6,11 @@ What only this dialect knows of a part stays in its `provider_metadata`:
      "annotations": […], "logprobs": […],             members of the content part itself
      "reasoning_text": true,                          a thought in full, not its summary
      "continues": true}                               of the same reasoning item as the thought before
+
+And of a tool in a namespace (namespaces.py):
+
+    {"in_namespace": {"namespace": {"name": "mcp__zoo", …},  the namespace, without its tools
+                      "member": {"name": "feed_lion", …}}}   what the tool is called in it, and says itself
 """
 
 from __future__ import annotations
@@ -31,6 +36,9 @@ PATH = "/responses"
 
 ITEM, REASONING_TEXT, CONTINUES, IN_MESSAGE = "item", "reasoning_text", "continues", "in_message"
 """Our own members of `provider_metadata`; `in_message` marks an opaque part that stands in a message."""
+
+IN_NAMESPACE = "in_namespace"
+"""Our own member of a tool's `provider_metadata`."""
 
 OURS = frozenset({ITEM, REASONING_TEXT, CONTINUES, IN_MESSAGE})
 

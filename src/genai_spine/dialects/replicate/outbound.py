@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from genai_spine.dialects import rfc3339
+from genai_spine.dialects.foreign import check_thread
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.quirks import Quirks
@@ -80,6 +81,7 @@ def encode_request(request: CompletionRequest, target: Target, *, stream: bool) 
 
     Raises: InvalidRequest for content that this model cannot be told.
     """
+    check_thread(DIALECT, request)
     place = place_of(target.model)
     known = inputs.inputs_of(target.card)
     writer = Writer("Replicate", takes_images=inputs.takes_images(known))
