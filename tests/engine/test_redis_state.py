@@ -356,3 +356,11 @@ async def test_the_limiter_refuses_in_the_same_words(states: Callable[[], RedisS
 def test_a_url_that_is_none_of_rediss_is_said_at_the_start() -> None:
     with pytest.raises(ConfigError, match=r"state\.url"):
         RedisState("http://127.0.0.1:6379")
+
+
+def test_a_url_that_is_none_is_said_before_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(ConfigError, match="needs the extra"):
+        RedisState("redis://127.0.0.1")
+    with pytest.raises(ConfigError, match="no URL of a Redis server"):
+        RedisState("http://127.0.0.1")

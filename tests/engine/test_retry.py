@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from genai_spine import (
     AuthenticationError,
     BadReply,
     BadRequest,
+    ConfigError,
     ContentFiltered,
     ErrorType,
     InvalidRequest,
@@ -136,3 +138,11 @@ def test_it_changes_nothing_that_it_does_not_say() -> None:
     assert retry.on_context_length == "fallback"
     manager = ProviderManager(retry=settings).with_config(ManagerConfig(max_retries=7))
     assert manager.settings.retry == manager.traffic.retry == ManagerConfig(max_retries=7).over(settings)
+
+
+@pytest.mark.parametrize(
+    "said", [{"max_retries": -1}, {"retry_delay_ms": -1}, {"max_retries": True}, {"max_retries": 1.5}]
+)
+def test_what_is_no_number_of_retries_or_no_wait_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"ManagerConfig.{next(iter(said))}: expected a whole number, 0 or more"):
+        ManagerConfig(**said)

@@ -340,3 +340,29 @@ async def test_one_that_cannot_be_closed_leaves_no_other_open(caplog: pytest.Log
     await ProviderRegistry([Clinging("a"), other]).close()
     assert other.closed == 1
     assert "a could not be closed" in caplog.text
+
+
+async def test_the_provider_in_this_process_heeds_its_settings() -> None:
+    table = {
+        "model": "sim-think",
+        "models": ["sim-think", "mine"],
+        "custom_models": {"mine": "sim-mirror"},
+        "embed_model": "mine",
+        "max_tokens": 3,
+        "temperature": 0.5,
+        "cost": {"input_cost_per_1m": 1000, "models": {"mine": {"input_cost_per_1m": 5}}},
+    }
+    registry = ProviderRegistry.from_config({"simulated": table})
+    provider = registry.get("simulated")
+
+    assert provider.default_model == "sim-think"
+    prices = [card.price.input for card in await provider.list_models() if card.price is not None]
+    assert prices == [Decimal(1000), Decimal(5)]
+    answer = await provider.complete("Hello there")
+    assert answer.model == "sim-think"
+    assert (answer.usage or TokenUsage()).output_tokens == 3
+    assert (answer.cost_usd or 0) > 0
+    mirrored = await provider.complete("Hello", model="mine", max_tokens=500)
+    assert mirrored.model == "sim-mirror"
+    assert '"temperature":0.5' in mirrored.content.replace(" ", "")
+    assert (await provider.embed("Hello")).model == "sim-mirror"

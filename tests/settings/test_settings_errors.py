@@ -17,6 +17,7 @@ from genai_spine.policy.budget import span_of
 from genai_spine.settings import api_key_of, load_settings
 
 ROWS = ", ".join(sorted(load_rows().keys() - {"openai_compatible"}))
+NO_ORIGIN = "expected an origin as browsers send it, such as https://app.example.com: in lower case, without path"
 SECTIONS = (
     "agents, breaker, cache, costs, health, hedge, ledger, limits, logging, providers, "
     "retry, routes, routing, server, state, "
@@ -163,7 +164,8 @@ MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" 
         ),
         (
             "[server]\ncors = ['app.example.com']\n",
-            "spine.toml:2: server.cors[0]: expected an origin such as https://app.example.com",
+            "spine.toml:2: server.cors[0]: expected an origin as browsers send it, such as https://app.example.com: "
+            "in lower case, without path",
         ),
         (
             "[costs.limits]\nopenai = 1\n",
@@ -394,3 +396,104 @@ def test_a_missing_key_is_told_at_use(load: Any) -> None:
         api_key_of(settings, "xai")
     assert str(caught.value) == 'no API key for "xai" (spine.toml, providers.xai): set MY_KEY, or api_key'
     assert api_key_of(settings, "ollama") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[timeouts]\ntotal = 0\n", "spine.toml:2: timeouts.total: must be more than 0"),
+        (
+            "[providers.openai.timeouts]\nconnect = 0\n",
+            "spine.toml:2: providers.openai.timeouts.connect: must be more than 0",
+        ),
+        ("[health]\ninterval = 0\n", "spine.toml:2: health.interval: must be more than 0"),
+        ("[server]\nmax_connections_per_ip = 0\n", "spine.toml:2: server.max_connections_per_ip: must be at least 1"),
+        ("[server]\ncors = ['https://a.b/c']\n", f"spine.toml:2: server.cors[0]: {NO_ORIGIN}"),
+        ("[server]\ncors = ['https://A.b']\n", f"spine.toml:2: server.cors[0]: {NO_ORIGIN}"),
+        ("[server]\ncors = ['https://a.b:443']\n", f"spine.toml:2: server.cors[0]: {NO_ORIGIN}"),
+        ("[costs]\ndaily_limit = -1\n", "spine.toml:2: costs.daily_limit: must be at least 0 and at most 9000000"),
+        ("[retry]\nretry_delay_ms = -5\n", "spine.toml:2: retry.retry_delay_ms: expected milliseconds, such as 500"),
+        ("[retry]\nretry_delay_ms = '5s'\n", "spine.toml:2: retry.retry_delay_ms: expected milliseconds, such as 500"),
+        ("[retry]\nretry_delay_ms = 60000\n", "spine.toml:1: retry.max_delay: shorter than initial_delay"),
+        (
+            "[providers.openai]\ntext_model = 1\n",
+            "spine.toml:2: providers.openai.text_model: expected text, got a number",
+        ),
+        (
+            f"[providers.openai]\ntemperature = 1{'0' * 400}\n",
+            "spine.toml:2: providers.openai.temperature: expected a number, got one that is too large",
+        ),
+        (
+            f"[limits]\nrequests_per_min = 1{'0' * 30}\n",
+            "spine.toml:2: limits.requests_per_min: expected a whole number, got one that is too large",
+        ),
+        (
+            f"[server]\nport = 1{'0' * 5000}\n",
+            "spine.toml: a number of thousands of digits; this is not a settings file",
+        ),
+        (
+            '[providers.openai]\napi_key = "a\\nb"\n',
+            "spine.toml:2: providers.openai.api_key: has a control character within, such as the end of a line: "
+            "no key has",
+        ),
+        (
+            "[providers.ollama]\nkeep_alive = '300'\n",
+            "spine.toml:2: providers.ollama.keep_alive: expected a duration as Ollama reads it, "
+            'such as "5m" or "1h30m", or seconds as a number; -1: for ever',
+        ),
+        (
+            "[providers.openai]\ndialect = 'gemini'\n",
+            "spine.toml:2: providers.openai.dialect: OpenAI does not speak it: it speaks openai_chat, "
+            "openai_responses; set base_url for a server that does",
+        ),
+        (
+            "[routes.a]\ntargets = ['']\n",
+            "spine.toml:2: routes.a.targets[0]: expected provider/model, a provider, a model or another route",
+        ),
+        (
+            "[routes.a]\ntargets = [{ target = 'openai/x', when = { min_tokens = 2, max_tokens = 1 } }]\n",
+            "spine.toml:2: routes.a.targets[0].when: no request fits: min_tokens is more than max_tokens",
+        ),
+    ],
+)
+def test_values_with_which_no_call_could_go_well(refusal: Any, text: str, message: str) -> None:
+    assert refusal(text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("server: {keys: {bob: {key: }}}\n", "spine.yaml:1: server.keys.bob.key: missing"),
+        ("routes: {a: {targets: }}\n", "spine.yaml:1: routes.a.targets: missing"),
+    ],
+)
+def test_a_required_key_without_a_value_is_missing(refusal: Any, text: str, message: str) -> None:
+    assert refusal(text, name="spine.yaml") == message
+
+
+@pytest.mark.parametrize("text", ['["a", "b"', "[" * 100_000])
+def test_what_begins_like_json_and_is_none_is_told_so(refusal: Any, text: str) -> None:
+    said = "server.api_keys: expected a list, got text that begins like JSON and is none"
+    assert refusal(environ={"GENAI_SERVER_API_KEYS": text}) == f"GENAI_SERVER_API_KEYS: {said}"
+
+
+@pytest.mark.parametrize("url", ["", "${NOT_SET:-}"])
+def test_an_empty_state_url_is_none_and_workers_do_not_count_together(refusal: Any, url: str) -> None:
+    text = f"[server]\nworkers = 2\n[costs]\ndaily_limit = 1\n[state]\nurl = '{url}'\n"
+    assert refusal(text).startswith("spine.toml:2: server.workers: each worker would spend a whole budget of its own")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({1: {}}, "argument: 1: a key that is not text; put it in quotes"),
+        ({"costs": {"limits": {5: 1}}}, "argument: 5: a key that is not text; put it in quotes"),
+        ({"providers": [{"name": "a", 1: 2}]}, "argument: 1: a key that is not text; put it in quotes"),
+        (
+            {"server": 1, "server.port": 2},
+            "argument: server.port: server is no table here, since it has a value of its own",
+        ),
+    ],
+)
+def test_what_a_program_gives_in_the_wrong_shape_is_no_traceback(refusal: Any, overrides: Any, message: str) -> None:
+    assert refusal(overrides=overrides) == message

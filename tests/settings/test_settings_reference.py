@@ -47,7 +47,9 @@ def test_the_reference_has_every_key_with_type_default_and_words() -> None:
     assert entries["server.port"].default == "8100"
     assert entries["timeouts.connect"].default == "10s"
     assert entries["providers.<id>.api_key"].type == "secret text"
-    assert entries["providers.<id>.timeouts.total"].doc == "As `timeouts.total`."
+    assert entries["providers.<id>.timeouts.total"].doc.startswith("As `timeouts.total`")
+    assert entries["routes.<id>.targets[].when.tags"].type == "list of text"
+    assert entries["ledger.redact[].pattern"].default == "required"
     assert entries["routes.<id>.targets"].default == "required"
     assert entries["retry.retryable_errors"].default == "rate_limit, server_error, network_error, timeout"
     assert entries["costs.budgets.<id>.limit_usd"].type == "a number"

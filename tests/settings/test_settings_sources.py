@@ -243,3 +243,30 @@ def test_timeouts_of_a_route_are_over_those_of_a_provider(load: Any) -> None:
 )
 def test_durations(load: Any, text: str, seconds: float) -> None:
     assert load(f"[timeouts]\ntotal = {text}\n").timeouts.total == pytest.approx(seconds)
+
+
+def test_a_variable_may_hold_what_a_key_of_any_kind_takes(load: Any) -> None:
+    settings = load(
+        environ={
+            "GENAI_OLLAMA_KEEP_ALIVE": "-1",
+            "GENAI_PROVIDERS__GPU__KEEP_ALIVE": "5m",
+            "GENAI_PROVIDERS__GPU__TYPE": "ollama",
+            "GENAI_GEMINI_SAFETY_SETTINGS": '{"HARM_CATEGORY_HARASSMENT": "BLOCK_ONLY_HIGH"}',
+            "GENAI_PROVIDERS__GROQ__QUIRKS__STREAM_USAGE": "never",
+            "GENAI_PROVIDERS__GROQ__QUIRKS__MAX_TOKENS_FIELD": "max_tokens",
+            "GENAI_PROVIDERS__GROQ__QUIRKS__TEMPERATURE_MAX": "1.5",
+        }
+    )
+    assert (settings.providers["ollama"].keep_alive, settings.providers["gpu"].keep_alive) == (-1, "5m")
+    assert settings.providers["gemini"].safety_settings == {"HARM_CATEGORY_HARASSMENT": "BLOCK_ONLY_HIGH"}
+    quirks = settings.providers["groq"].quirks
+    assert (quirks["max_tokens_field"], quirks["temperature_max"]) == ("max_tokens", 1.5)
+
+
+def test_what_set_something_is_known_in_its_order(load: Any) -> None:
+    settings = load(
+        "[server]\nport = 1\n",
+        {"GENAI_SERVER_PORT": "3", "GENAI_FOO": "1", "OPENAI_API_KEY": "k"},
+        dotenv="GENAI_SERVER_PORT=2\n",
+    )
+    assert settings.loaded.sources == ("spine.toml", ".env", "GENAI_SERVER_PORT")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from genai_spine.model.errors import ConfigError
 from genai_spine.settings import Duration, RetrySettings
+from genai_spine.settings.build import MOST
 
 
 class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,6 +15,13 @@ class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
     enable_fallback: bool = True
     max_retries: int = 2
     retry_delay_ms: int = 1000
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError for what would be no number of retries, or no wait."""
+        for name in ("max_retries", "retry_delay_ms"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+                raise ConfigError(f"ManagerConfig.{name}: expected a whole number, 0 or more")
 
     @property
     def retry(self) -> RetrySettings:

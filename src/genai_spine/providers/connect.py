@@ -26,6 +26,15 @@ def transport_for(settings: ProviderSettings) -> Transport:
     return HttpTransport(proxies=proxies, ca_file=settings.ca_file)
 
 
+def check_proxy(id: str, settings: ProviderSettings) -> None:
+    """Raises: ConfigError, which every call would raise, for a proxy's address that cannot be read."""
+    try:
+        if settings.proxy is not None:
+            proxies_of(settings)
+    except ConfigError as error:
+        raise ConfigError(f"providers.{id}.proxy: {error.message.removeprefix('http_proxy: ')}") from None
+
+
 def proxies_of(settings: ProviderSettings) -> Proxies:
     if settings.proxy is None:
         return load_proxies(os.environ)

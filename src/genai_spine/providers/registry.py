@@ -17,6 +17,7 @@ from genai_spine.model.response import UsageTotals
 from genai_spine.policy import custom_strategies
 from genai_spine.providers import plugins
 from genai_spine.providers.agent import AgentProvider
+from genai_spine.providers.connect import check_proxy
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.simulated import SimulatedProvider
@@ -41,12 +42,13 @@ def build_provider(id: str, settings: ProviderSettings, timeouts: TimeoutSetting
     """
     kind = settings.type or id
     row = find_row(kind)
+    check_proxy(id, settings)
     if row is None:
         if (made := plugins.find(kind)) is not None:
             return made(id, settings)
         raise ConfigError(f'providers.{id}: no provider type "{kind}"')
     if row.id == "simulated" and settings.base_url is None:
-        return SimulatedProvider(name=id)
+        return SimulatedProvider(name=id, settings=settings)
     if row.id == "litellm":
         library = import_module("genai_spine.providers.litellm_provider")
         return cast("LLMProvider", library.LiteLLMProvider(row, settings, name=id, timeouts=timeouts))

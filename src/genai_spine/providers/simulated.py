@@ -54,8 +54,11 @@ from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest, Message, ThinkingConfig, Tool
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 from genai_spine.providers.instances import instance_of
+from genai_spine.providers.own_prices import with_own_price
 from genai_spine.providers.provider import LLMProvider
+from genai_spine.providers.request_defaults import RequestDefaults
 from genai_spine.providers.simulated_usage import tokens_of, usage_of
+from genai_spine.settings import ProviderSettings
 
 DEFAULT_MODEL = "simulated"
 MODELS = (
@@ -411,13 +414,18 @@ def card_of(model: str) -> ModelCard:
 
 
 class SimulatedProvider(LLMProvider):
-    """A provider in this process: no key, no network, no cost."""
+    """A provider in this process: no key, no network, and no cost but what the settings say."""
 
     name = "simulated"
 
-    def __init__(self, name: str = "simulated", default_model: str = DEFAULT_MODEL) -> None:
+    def __init__(
+        self, name: str = "simulated", default_model: str = DEFAULT_MODEL, settings: ProviderSettings | None = None
+    ) -> None:
+        """Raises: ConfigError, as `RequestDefaults` does."""
         self.name = name
-        self._default_model = default_model
+        self.settings = settings = settings or ProviderSettings()
+        self._default_model = settings.model or default_model
+        self._defaults = RequestDefaults(settings, name)
 
     @property
     def default_model(self) -> str | None:
@@ -431,13 +439,21 @@ class SimulatedProvider(LLMProvider):
             yield event
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
-        return embedding_to(request)
+        model = request.model or self.settings.embed_model
+        return embedding_to(msgspec.structs.replace(request, model=self._own_name(model) if model else None))
 
     async def list_models(self) -> list[ModelCard]:
-        return [self.card(model) for model in MODELS]
+        return [self.card(model) for model in self.settings.models or MODELS]
 
     def card(self, model: str | None = None) -> ModelCard:
-        return msgspec.structs.replace(card_of(model or self._default_model), provider=self.name)
+        asked = model or self._default_model
+        card = msgspec.structs.replace(card_of(self._own_name(asked)), provider=self.name)
+        return with_own_price(card, self.settings.cost, asked)
+
+    def _own_name(self, model: str) -> str:
+        return self.settings.custom_models.get(model, model)
 
     def _addressed(self, request: CompletionRequest) -> CompletionRequest:
-        return request if request.model else msgspec.structs.replace(request, model=self._default_model)
+        request = self._defaults.onto(request)
+        model = self._own_name(request.model or self._default_model)
+        return request if request.model == model else msgspec.structs.replace(request, model=model)

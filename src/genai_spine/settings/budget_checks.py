@@ -30,7 +30,7 @@ def has_budgets(costs: CostsSettings) -> bool:
 
 def counted_at(settings: Settings) -> str | None:
     """The server at which several processes count together: that of the shared state, or a ledger in PostgreSQL."""
-    if settings.state.url is not None:
+    if settings.state.url:  # an empty one is none: `url = "${REDIS_URL:-}"`
         return settings.state.url.reveal()
     url = None if settings.ledger.url is None else settings.ledger.url.reveal()
     return url if url is not None and is_postgres(url) else None

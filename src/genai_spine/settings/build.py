@@ -22,6 +22,9 @@ from genai_spine.settings.tree import Duration, RouteTarget, Secret
 BAD: Any = msgspec.UNSET
 """Stands for a value that could not be built; a problem tells why."""
 
+MOST = 2**53 - 1
+"""The largest whole number that every reader of JSON takes exactly (RFC 8259, section 6)."""
+
 DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|)\s*")
 SECONDS = {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}
 
@@ -89,7 +92,7 @@ def build(annotation: Any, value: Any, path: Path, problems: list[Problem]) -> A
     """The value as `annotation` wants it, or BAD, with the reason appended to `problems`."""
     type_, meta = split(annotation)
     if type_ is Any:
-        return value
+        return _anything(value)
     if is_union(type_):
         return _union(type_, meta, value, path, problems)
     if is_struct(type_):
@@ -133,8 +136,25 @@ def _leaf(type_: Any, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return BAD
     if type_ is int:
-        return value if isinstance(value, int) else BAD
-    return float(value) if math.isfinite(value) else BAD
+        return value if isinstance(value, int) and abs(value) <= MOST else BAD
+    return float(value) if _is_finite(value) else BAD
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def _anything(value: Any) -> Any:
+    """A variable's text may stand for whatever JSON can say: `false`, `{"a": 1}`."""
+    if not isinstance(value, Text):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return str(value)
 
 
 def _plain(type_: Any, text: str) -> Any:
@@ -154,7 +174,7 @@ def _duration(value: Any) -> Any:
     if isinstance(value, str):
         match = DURATION.fullmatch(value.lower())
         return Duration(float(match[1]) * SECONDS[match[2]]) if match else BAD
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value) or value < 0:
         return BAD
     return Duration(value)
 
@@ -167,7 +187,7 @@ def _out_of_bounds(meta: msgspec.Meta, value: Any) -> str | None:
     ):
         return None
     bounds = {"at least": meta.ge, "more than": meta.gt, "at most": meta.le}
-    return "must be " + " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    return "must be " + " and ".join(f"{word} {bound:.10g}" for word, bound in bounds.items() if bound is not None)
 
 
 def _union(type_: Any, meta: msgspec.Meta | None, value: Any, path: Path, problems: list[Problem]) -> Any:
@@ -176,6 +196,8 @@ def _union(type_: Any, meta: msgspec.Meta | None, value: Any, path: Path, proble
     members = [member for member in get_args(type_) if member is not types.NoneType]
     if len(members) == 1:
         return build(Annotated[members[0], meta] if meta else members[0], value, path, problems)
+    if isinstance(value, Text):  # which every text would be; what it may stand for comes first
+        members.sort(key=lambda member: member is str)
     for member in members:
         built = build(member, value, path, [])
         if built is not BAD:
@@ -185,13 +207,18 @@ def _union(type_: Any, meta: msgspec.Meta | None, value: Any, path: Path, proble
 
 
 def opened(value: Any, bracket: str) -> Any:
-    """The JSON that a variable's text holds, where it begins like one."""
+    """The JSON that a variable's text holds, where it begins like one; BAD where it is none."""
     if isinstance(value, Text) and value.lstrip().startswith(bracket):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return BAD
     return value
+
+
+def _got(value: Any) -> str:
+    """What stands where something else is expected; BAD is of `opened`."""
+    return "text that begins like JSON and is none" if value is BAD else kind_of(value)
 
 
 def _list(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
@@ -199,7 +226,7 @@ def _list(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
     if isinstance(value, Text):
         value = [Text(part.strip()) for part in value.split(",") if part.strip()]
     if not isinstance(value, list | tuple):
-        problems.append(Problem(path, f"expected a list, got {kind_of(value)}"))
+        problems.append(Problem(path, f"expected a list, got {_got(value)}"))
         return BAD
     item = get_args(type_)[0]
     items = [build(item, part, (*path, index), problems) for index, part in enumerate(value)]
@@ -209,7 +236,7 @@ def _list(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
 def _dict(type_: Any, value: Any, path: Path, problems: list[Problem]) -> Any:
     value = opened(value, "{")
     if not isinstance(value, dict):
-        problems.append(Problem(path, f"expected a table, got {kind_of(value)}"))
+        problems.append(Problem(path, f"expected a table, got {_got(value)}"))
         return BAD
     item = get_args(type_)[1]
     return {key: build(item, part, (*path, key), problems) for key, part in value.items()}
@@ -220,7 +247,7 @@ def _struct(type_: type[msgspec.Struct], value: Any, path: Path, problems: list[
     if type_ is RouteTarget and isinstance(value, str):
         value = {"target": value}
     if not isinstance(value, dict):
-        problems.append(Problem(path, f"expected a table, got {kind_of(value)}"))
+        problems.append(Problem(path, f"expected a table, got {_got(value)}"))
         return BAD
     fields = field_types(type_)
     given: dict[str, Any] = {}
@@ -230,7 +257,7 @@ def _struct(type_: type[msgspec.Struct], value: Any, path: Path, problems: list[
         elif part is not None:  # YAML's `key:` with nothing behind it is a key left out
             given[key] = build(fields[key], part, (*path, key), problems)
     for field in msgspec.structs.fields(type_):
-        if field.required and field.name not in value:
+        if field.required and value.get(field.name) is None:
             problems.append(Problem((*path, field.name), "missing"))
             given[field.name] = BAD
     if any(part is BAD for part in given.values()):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genai_spine.catalog.rows import find_row
-from genai_spine.settings.build import Text, field_types
+from genai_spine.settings.build import MOST, Text, field_types
 from genai_spine.settings.explain import Origins, Path, Problem
 from genai_spine.settings.tree import ProvidersSettings
 
@@ -23,6 +23,18 @@ PROVIDER_ALIASES = {
 }
 RETRY_ALIASES = {"retry_delay_ms": "initial_delay"}
 OWN_KEYS = tuple(key for key in field_types(ProvidersSettings) if key != "by_id")
+
+
+def _seconds(milliseconds: Any) -> Any:
+    """None for what is no number of them, or one below 0; nothing, which YAML may say, stays so."""
+    if isinstance(milliseconds, Text):
+        try:
+            milliseconds = float(milliseconds)
+        except ValueError:
+            return None
+    if milliseconds is None or isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return None
+    return milliseconds / 1000 if 0 <= milliseconds < MOST else None
 
 
 Label = Callable[[Path], str | None]
@@ -51,8 +63,9 @@ class Canonical:
         """Tables are merged, all else is replaced."""
         for key, value in new.items():
             at = (*path, key)
-            if (label := self._label(self._source(at))) is not None:
-                self._origins.note(at, label)
+            source = self._source(at)
+            if (label := self._label(source)) is not None:
+                self._origins.note(at, label, str(source[-1]))
             if isinstance(value, dict):
                 if not isinstance(into.get(key), dict):
                     into[key] = {}
@@ -109,8 +122,9 @@ class Canonical:
             name = aliases.get(key)
             if name is None:
                 continue
-            if key == "retry_delay_ms" and not isinstance(part, bool):
-                part = Text(f"{part}ms") if isinstance(part, str) else f"{part}ms"
+            if key == "retry_delay_ms" and (part := _seconds(part)) is None:
+                self._refuse((*path, key), (*written, key), "expected milliseconds, such as 500")
+                continue
             if name in result and result[name] != part:
                 spelling = self._written.get((*path, name), (*written, name))[-1]
                 text = f"the same key as {spelling}, with another value; keep one of the two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import get_args
 from urllib.parse import urlsplit
@@ -40,6 +41,9 @@ _ENDS = (
     *("/api/chat", "/api/generate", "/v2/chat"),
 )
 """Of addresses of single calls, which services' consoles show."""
+_KEEP_ALIVE = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+"""A text goes to Ollama as it is, which reads it by Go's `time.ParseDuration`: a sequence of numbers, each with a unit
+(pkg.go.dev/time#ParseDuration; docs.ollama.com/faq, "keep a model loaded in memory"; read 2026-11)."""
 _AWS_KEYS = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
     "secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -155,6 +159,8 @@ def _complete_provider(
         provider = msgspec.structs.replace(provider, **_read(provider, row, variables))
     if provider.base_url is not None and (reason := _bad_url(provider.base_url)):
         problems.append(Problem((*path, "base_url"), reason))
+    if (reason := _bad_keep_alive(provider.keep_alive)) is not None:
+        problems.append(Problem((*path, "keep_alive"), reason))
     problems += _bad_headers(provider, path)
     problems += _bad_quirks(provider, path)
     problems += _bad_costs(provider, path)
@@ -162,6 +168,9 @@ def _complete_provider(
     if provider.dialect is not None and provider.dialect not in dialects:
         hint = did_you_mean(provider.dialect, dialects) or f"; the dialects are {', '.join(dialects)}"
         problems.append(Problem((*path, "dialect"), f"unknown dialect{hint}"))
+    elif provider.dialect is not None and row is not None and not (provider.base_url or provider.dialect in row.chat):
+        reason = f"{row.name} does not speak it: it speaks {', '.join(row.chat)}; set base_url for a server that does"
+        problems.append(Problem((*path, "dialect"), reason))
     return msgspec.structs.replace(provider, type=type_, api_key=_key(provider, row, variables))
 
 
@@ -240,8 +249,18 @@ def _bad_url(url: str) -> str | None:
     return None
 
 
+def _bad_keep_alive(given: str | float | None) -> str | None:
+    if not isinstance(given, str) or _KEEP_ALIVE.fullmatch(given):
+        return None
+    return 'expected a duration as Ollama reads it, such as "5m" or "1h30m", or seconds as a number; -1: for ever'
+
+
 def _bad_headers(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
     """What could not be sent: each call would fail on it."""
+    keys = [(("api_key",), provider.api_key), *((("api_keys", at), key) for at, key in enumerate(provider.api_keys))]
+    for place, key in keys:
+        if key is not None and any(ord(letter) < 32 or ord(letter) == 127 for letter in key.reveal()):
+            yield Problem((*path, *place), "has a control character within, such as the end of a line: no key has")
     for name, value in provider.headers.items():
         try:
             encode_headers(((name, value.reveal()),))
@@ -273,10 +292,25 @@ def _bad_costs(provider: ProviderSettings, path: Path) -> Iterator[Problem]:
                 yield Problem((*path, "cost", *place, name), f"{kind}_cost_per_1m says the same: leave one out")
 
 
+def _is_origin(text: str) -> bool:
+    """Scheme, host and a port that is not the scheme's own (RFC 6454, section 6.2): it is compared byte by byte."""
+    scheme, _, host = text.partition("://")
+    usual = {"http": ":80", "https": ":443"}.get(scheme)
+    return (
+        usual is not None
+        and bool(host)
+        and text == text.lower()
+        and not (host.endswith(usual) or set(host) & set("/?#@ "))
+    )
+
+
 def _problems_of(settings: Settings) -> Iterator[Problem]:
     for index, origin in enumerate(settings.server.cors):
-        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.endswith("/")):
-            yield Problem(("server", "cors", index), "expected an origin such as https://app.example.com")
+        if origin != "*" and not _is_origin(origin):
+            yield Problem(
+                ("server", "cors", index),
+                "expected an origin as browsers send it, such as https://app.example.com: in lower case, without path",
+            )
     if settings.retry.max_delay < settings.retry.initial_delay:
         yield Problem(("retry", "max_delay"), "shorter than initial_delay")
     yield from budget_checks.problems(settings)

@@ -56,7 +56,7 @@ def kind_of(value: Any) -> str:
         case float() if not isfinite(value):
             return "one that is infinite or NaN"
         case int() | float():
-            return "a number below 0" if value < 0 else "a number"
+            return "a number below 0" if value < 0 else "a number" if value < 2**53 else "one that is too large"
         case str():
             return "text"
         case dict():
@@ -72,9 +72,13 @@ class Origins:
 
     def __init__(self) -> None:
         self._labels: dict[Path, str] = {}
+        self._spelled: dict[Path, str] = {}
 
-    def note(self, path: Path, label: str) -> None:
+    def note(self, path: Path, label: str, key: str | None = None) -> None:
+        """`key` is the last part of the path as its author spelled it: `text_model` for `model`."""
         self._labels[path] = label
+        if path and key is not None and isinstance(path[-1], str):
+            self._spelled[path] = key
 
     def label(self, path: Path) -> str | None:
         """That of the key, or of the nearest table around it."""
@@ -86,9 +90,12 @@ class Origins:
     def keys(self) -> tuple[str, ...]:
         return tuple(sorted({dotted(path) for path in self._labels}))
 
+    def _as_spelled(self, path: Path) -> Path:
+        return tuple(self._spelled.get(path[: end + 1], part) for end, part in enumerate(path))
+
     def text(self, problem: Problem) -> str:
         label = self.label(problem.path)
-        where = dotted(problem.path)
+        where = dotted(self._as_spelled(problem.path))
         return ": ".join(part for part in (label, where, problem.text) if part)
 
 

@@ -52,11 +52,15 @@ def load_settings(
 
     document = _find_document(path, variables, cwd, warnings)
     tree: dict[str, Any] = {}
+    sources: list[str] = []
     if document is not None:
+        sources.append(document.name)
         Canonical(document.tree, document.label, origins, problems).merge_into(tree)
         tree = expand(tree, (), variables.get, problems)
+    sources += [".env"] * bool(dotenv)
     for values, place in ((dotenv, ".env: "), (environ, "")):
         found, labels, noticed = read_variables(values, Names(_types(tree), tree), place)
+        sources += sorted(labels.values()) if values is environ else ()
         Canonical(found, labels.get, origins, problems).merge_into(tree)
         warnings += noticed
     Canonical(_nested(overrides or {}), lambda _: "argument", origins, problems).merge_into(tree)
@@ -73,6 +77,7 @@ def load_settings(
     loaded = Loaded(
         file=document.name if document is not None else None,
         keys=origins.keys(),
+        sources=tuple(sources),
         warnings=tuple(warnings),
         discovered=discovered,
     )
@@ -124,9 +129,13 @@ def _shown(path: File, cwd: File) -> str:
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as tables, without what is None; texts may stand for numbers, as on a command line."""
+    """Dotted keys as tables, without what is None; texts may stand for numbers, as on a command line.
+
+    Raises: ConfigError for a key that is no text, or one within what is no table.
+    """
     tree: dict[str, Any] = {}
     for name, value in overrides.items():
+        _check_key(name)
         if value is None:
             continue
         value = _given(value)
@@ -134,6 +143,8 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
         table = tree
         for part in tables:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"argument: {name}: {part} is no table here, since it has a value of its own")
         if isinstance(value, dict) and isinstance(table.get(key), dict):
             table[key] |= value
         else:
@@ -144,8 +155,16 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _given(value: Any) -> Any:
     """The same for what stands under one key; there a name is a name, whatever its dots: `gpt-4.1`."""
     if isinstance(value, Mapping):
-        return {name: _given(part) for name, part in value.items() if part is not None}
+        return {_check_key(name): _given(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list | tuple):
+        return [_given(part) if isinstance(part, Mapping) else part for part in value]
     return Text(value) if isinstance(value, str) else value
+
+
+def _check_key(name: Any) -> str:
+    if not isinstance(name, str):
+        raise ConfigError(f"argument: {name!r}: a key that is not text; put it in quotes")
+    return name
 
 
 def _types(tree: Mapping[str, Any]) -> dict[str, str]:

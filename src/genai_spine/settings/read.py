@@ -94,6 +94,8 @@ def _toml(text: str, name: str) -> Document:
         raise ConfigError(f"{where}: not TOML: {reason[:1].lower()}{reason[1:]}") from None
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply; this is not a settings file") from None
+    except ValueError:  # Python's own: int() takes 4,300 digits at most
+        raise ConfigError(f"{name}: a number of thousands of digits; this is not a settings file") from None
     _check_depth(tree, name)
     return Document(name, tree, _toml_lines(text, tree))
 

@@ -14,6 +14,7 @@ from genai_spine.settings.build import DURATION, describe, field_types, is_struc
 from genai_spine.settings.caller_keys import idle_patterns
 from genai_spine.settings.canonical import PROVIDER_ALIASES, RETRY_ALIASES
 from genai_spine.settings.explain import dotted
+from genai_spine.settings.idle import idle_keys
 from genai_spine.settings.tree import Duration, ProvidersSettings, RouteTarget, Secret, Settings
 
 
@@ -26,6 +27,7 @@ def warnings_of(settings: Settings) -> list[str]:
             warnings.append(f"providers.{id}: {row.note}")
         warnings += [f"providers.{id}.safety_settings: {words}" for words in _strange_safety(provider.safety_settings)]
     warnings += idle_patterns(settings)
+    warnings += idle_keys(settings)
     warnings += budget_checks.warnings(settings)
     return warnings
 
@@ -153,7 +155,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One line of the settings reference."""
 
     key: str
-    """Dotted, `<id>` for a name of your own."""
+    """Dotted, `<id>` for a name of your own, `[]` behind a list of tables."""
     type: str
     default: str
     doc: str
@@ -192,6 +194,8 @@ def _entries(struct: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[En
             default="required" if field.required else _default_name(default),
             doc=(meta.description if meta is not None else None) or "",
         )
+        if get_origin(type_) in (list, tuple) and is_struct(get_args(type_)[0]):
+            yield from _entries(get_args(type_)[0], (*path, f"{field.name}[]"))
 
 
 def _type_name(type_: Any) -> str:

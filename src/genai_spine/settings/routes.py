@@ -22,6 +22,11 @@ def route_problems(settings: Settings, strategies: Callable[[], Collection[str]]
             path: Path = ("routes", name, "targets", index)
             if target.target.strip("/").count("/") == 0 and "/" in target.target:
                 yield Problem(path, "expected provider/model")
+            if not target.target.strip():
+                yield Problem(path, "expected provider/model, a provider, a model or another route")
+            when = target.when
+            if when is not None and when.max_tokens is not None and (when.min_tokens or 0) > when.max_tokens:
+                yield Problem((*path, "when"), "no request fits: min_tokens is more than max_tokens")
             agent = target.target.removeprefix(AGENT)
             if agent != target.target and agent not in settings.agents:
                 known = (

@@ -52,15 +52,19 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_body_mb: Annotated[float, doc("Largest request body, in MB of a million bytes; beyond it: 413.", gt=0)] = 32
     max_header_kb: Annotated[int, doc("Largest head of a request, in KiB; beyond it: 431.", ge=1)] = 64
     drain_timeout: Annotated[Duration, doc("At SIGTERM, how long open streams may go on.")] = Duration(30)
-    header_timeout: Annotated[Duration, doc("How long a caller may take to send the request's head.")] = Duration(10)
-    body_timeout: Annotated[Duration, doc("How long a caller may take to send the request's body.")] = Duration(60)
+    header_timeout: Annotated[Duration, doc("How long a caller may take to send the request's head.", gt=0)] = Duration(
+        10
+    )
+    body_timeout: Annotated[Duration, doc("How long a caller may take to send the request's body.", gt=0)] = Duration(
+        60
+    )
     idle_timeout: Annotated[Duration, doc("How long a kept-alive connection may be idle.")] = Duration(75)
     max_connections: Annotated[int, doc("Connections at a time, in each worker; more are refused with 503.", ge=1)] = (
         10_000
     )
     max_connections_per_ip: Annotated[
         int | None,
-        doc("Connections at a time from one address; none: no bound, since a proxy is one address."),
+        doc("Connections at a time from one address; none: no bound, since a proxy is one address.", ge=1),
     ] = None
     cors: Annotated[list[str], doc("Origins of web pages that may call; none by default.")] = []
     access_log: Annotated[bool, doc("One log line per request: no bodies, no keys.")] = True
@@ -74,19 +78,21 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a call to a provider may take."""
 
-    connect: Annotated[Duration, doc("Until the connection stands, TLS included.")] = Duration(10)
-    first_token: Annotated[Duration, doc("From the sent request to the first byte of the answer.")] = Duration(120)
-    idle: Annotated[Duration, doc("Between two pieces of a stream.")] = Duration(60)
-    total: Annotated[Duration, doc("The whole call with all its attempts and waits.")] = Duration(600)
+    connect: Annotated[Duration, doc("Until the connection stands, TLS included.", gt=0)] = Duration(10)
+    first_token: Annotated[Duration, doc("Until a stream says something, or a plain answer comes.", gt=0)] = Duration(
+        120
+    )
+    idle: Annotated[Duration, doc("How long an answer that has begun may be silent.", gt=0)] = Duration(60)
+    total: Annotated[Duration, doc("The whole call with all its attempts and waits.", gt=0)] = Duration(600)
 
 
 class TimeoutOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Timeouts of one provider or route; what is left out is as in `[timeouts]`."""
 
-    connect: Annotated[Duration | None, doc("As `timeouts.connect`.")] = None
-    first_token: Annotated[Duration | None, doc("As `timeouts.first_token`.")] = None
-    idle: Annotated[Duration | None, doc("As `timeouts.idle`.")] = None
-    total: Annotated[Duration | None, doc("As `timeouts.total`.")] = None
+    connect: Annotated[Duration | None, doc("As `timeouts.connect`.", gt=0)] = None
+    first_token: Annotated[Duration | None, doc("As `timeouts.first_token`.", gt=0)] = None
+    idle: Annotated[Duration | None, doc("As `timeouts.idle`.", gt=0)] = None
+    total: Annotated[Duration | None, doc("As `timeouts.total`; a provider's: of each attempt at it.", gt=0)] = None
 
     def over(self, base: TimeoutSettings) -> TimeoutSettings:
         """`base` with these on top."""
@@ -120,7 +126,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """One provider: a row of the catalog, and what is yours about it."""
 
     type: Annotated[str, doc("The catalog row, or `openai_compatible` with a base_url; the id, if left out.")] = ""
-    name: Annotated[str | None, doc("How to call it in lists and logs.")] = None
+    name: Annotated[str | None, doc("What `spine providers` and `GET /v1/providers` show beside its id.")] = None
     api_key: Annotated[Secret | None, doc("The key; `${VARIABLE}` keeps it out of the file.")] = None
     api_key_env: Annotated[
         str | None,
@@ -197,7 +203,7 @@ class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     default: Annotated[str | None, doc("The provider for requests that name none.")] = None
     fallback_order: Annotated[list[str], doc("Which providers to ask, one after the other.")] = []
-    health_check_interval: Annotated[Duration | None, doc("As `health.interval`.")] = None
+    health_check_interval: Annotated[Duration | None, doc("As `health.interval`.", gt=0)] = None
     by_id: Annotated[
         dict[str, ProviderSettings], doc("One provider; in a file this is the table `[providers.<id>]`.")
     ] = {}
@@ -302,8 +308,8 @@ class HealthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Whether providers are asked how they are."""
 
     probe: Annotated[Literal["never", "idle", "always"], doc("When to probe; traffic itself always tells.")] = "never"
-    interval: Annotated[Duration, doc("Between two probes.")] = Duration(300)
-    timeout: Annotated[Duration, doc("How long a probe may take.")] = Duration(5)
+    interval: Annotated[Duration, doc("Between two probes.", gt=0)] = Duration(300)
+    timeout: Annotated[Duration, doc("How long a probe may take.", gt=0)] = Duration(5)
     paid: Annotated[bool, doc("Whether services that bill are probed too, by asking for their list of models.")] = False
 
 
@@ -316,7 +322,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = "error"
     keep_alive: Annotated[
         Duration,
-        doc("After so long without an event the caller gets a comment, so that no proxy cuts; 0: never.", ge=0),
+        doc("After so long without a further event the caller gets a comment, so that no proxy cuts; 0: never.", ge=0),
     ] = Duration(15)
     min_tokens_per_s: Annotated[
         float, doc("A stream that is slower over 30 seconds counts as broken; 0: none is.", ge=0)
@@ -398,7 +404,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class RouteTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place where a route may lead."""
 
-    target: Annotated[str, doc("`provider/model`, a provider, or another route.")]
+    target: Annotated[str, doc("`provider/model`, a provider, another route, or `agent:NAME`.")]
     weight: Annotated[float, doc("Its share, under the strategy `weighted`.", gt=0)] = 1.0
     when: Annotated[Conditions | None, doc("Only for requests of which this holds.")] = None
 
@@ -436,6 +442,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     file: Annotated[str | None, doc("The file that was read.")] = None
     keys: Annotated[tuple[str, ...], doc("The keys that any source set.")] = ()
+    sources: Annotated[tuple[str, ...], doc("The file, `.env` and the variables that set something.")] = ()
     warnings: Annotated[tuple[str, ...], doc("What the loader noticed.")] = ()
     discovered: Annotated[bool, doc("Whether the providers were found, not configured.")] = False
 

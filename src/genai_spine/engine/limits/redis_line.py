@@ -21,6 +21,8 @@ URL_SHAPES = (
     "that is no URL of a Redis server: it is redis://user:secret@host:6379/0, rediss://… or unix://…, and what is "
     "special in a password is percent-encoded, such as %40 for @ and %2F for /"
 )
+_SCHEMES = ("redis", "rediss", "unix")
+"""Which redis-py reads (`parse_url` of its asyncio/connection.py, read 2026-11)."""
 SCRIPT = Path(__file__).with_name("redis_state.lua").read_text(encoding="utf-8")
 
 logger = logging.getLogger("genai_spine.state")
@@ -82,6 +84,8 @@ def _is_unknown_script(answer: Any) -> bool:
 
 
 def _client_of(url: str) -> Callable[[], Any]:
+    if url.partition("://")[0].lower() not in _SCHEMES:  # said before the extra, which would not help
+        raise ConfigError(f"state.url: {URL_SHAPES}")
     try:
         from redis.asyncio import Redis  # noqa: PLC0415  # an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415  # as above
