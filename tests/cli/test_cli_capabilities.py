@@ -195,3 +195,13 @@ def test_a_provider_that_fails_is_one_line_without_its_key(place: Place, simulat
     result = place.run(name, *COMMANDS[name], stdin=b"text")
     assert result.code == 1 and CANARY not in result.said
     assert len(result.err.splitlines()) == 1
+
+
+def test_what_is_taken_out_is_json_whatever_the_terminal_can_show(configured: Place, simulator: Simulator) -> None:
+    wanted = {"name": "Zoë 日本 😀 \x85"}
+    schema = json.dumps({"type": "object", "properties": {"name": {"type": "string"}}})
+    for encoding in ("ascii", "utf-8"):
+        saying(simulator, json.dumps(wanted))
+        python = {"PYTHONUTF8": "0", "PYTHONIOENCODING": encoding}
+        result = configured.run("extract", "--schema", schema, stdin=b"text", **python)
+        assert json.loads(result.raw.decode(encoding)) == wanted

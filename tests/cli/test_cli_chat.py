@@ -28,6 +28,25 @@ def test_an_answer_goes_to_stdout_and_its_cost_to_stderr(configured: Place, prov
     assert "cost unknown" in last or "$" in last
 
 
+def test_an_answer_that_was_given_before_costs_nothing(configured: Place, simulator: Simulator) -> None:
+    file = configured.path / "spine.toml"
+    configured.write(f'{file.read_text()}[cache]\nurl = "sqlite:///cache.db"\n')
+    asked = [configured.run("chat", "-m", "openai/gpt-4o-mini", "-t", "0", "hello") for _ in range(2)]
+    assert [(result.code, result.out) for result in asked] == [(0, "You said: hello\n")] * 2
+    assert "costs nothing" in asked[1].err
+    assert asked[1].err.splitlines()[-1].startswith("openai/gpt-4o-mini · 1 in, 3 out · $0 · ")
+    assert len(simulator.received) == 1
+
+
+def test_a_budget_of_ours_is_not_said_to_be_an_account_without_credit(configured: Place, simulator: Simulator) -> None:
+    file = configured.path / "spine.toml"
+    configured.write(f"{file.read_text()}[costs]\ndaily_limit = 0.000001\n")
+    for model in ("openai/gpt-4o", "openai/sim-nobody-knows-its-price"):
+        result = configured.run("chat", "-m", model, "hello")
+        assert (result.code, "daily_limit" in result.err, "credit" in result.err) == (1, True, False)
+    assert not simulator.received
+
+
 def test_what_is_piped_in_is_the_prompt(configured: Place) -> None:
     assert configured.run("chat", stdin="grüße\n".encode()).out == "You said: grüße\n"
 

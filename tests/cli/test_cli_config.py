@@ -167,9 +167,8 @@ def test_what_keeps_the_gateway_from_starting_is_a_problem(place: Place, text: s
 
 
 def test_a_default_model_that_is_retired_is_a_warning(place: Place) -> None:
-    place.write(
-        '[providers.anthropic]\napi_key = "k"\n[providers.named]\ntype = "anthropic"\nmodel = "m"\napi_key = "k"\n'
-    )
+    gone = '[providers.anthropic]\nmodel = "claude-3-5-sonnet-20241022"\napi_key = "k"\n'
+    place.write(gone + '[providers.named]\ntype = "anthropic"\napi_key = "k"\n')
     told = "claude-3-5-sonnet-20241022 was retired on 2025-10-28: set providers.anthropic.model"
     result = place.run("config", "check")
     assert result.code == 0
@@ -213,3 +212,17 @@ def test_a_safety_setting_that_gemini_is_not_known_to_have_is_a_warning(place: P
     result = place.run("config", "check")
     assert result.code == 0, "Google may know more than we do"
     assert 'have "BLOCK_SOME", but BLOCK_LOW_AND_ABOVE, ' in result.err
+
+
+def test_a_variable_that_sets_nothing_is_no_source(place: Place) -> None:
+    place.write("[providers.simulated]\n")
+    result = place.run("config", "check", GENAI_FOO="1", GENAI_RETRY_MAX_RETRIES="0")
+    assert result.out.splitlines()[0] == "OK: settings from spine.toml, GENAI_RETRY_MAX_RETRIES"
+    assert result.err == "warning: GENAI_FOO: sets nothing: no setting of that name\n"
+
+
+def test_a_proxy_that_cannot_be_read_is_told_by_the_name_of_its_key(place: Place) -> None:
+    place.write('[providers.openai]\napi_key = "k"\nproxy = "ftp://x"\n')
+    result = place.run("config", "check")
+    assert result.code == 1
+    assert result.err.startswith("Error: providers.openai.proxy: a proxy's address cannot be read: use http://")

@@ -105,6 +105,9 @@ def test_repricing_is_shown_then_done_then_given_back(ledger: Place) -> None:
     assert "1 attempts have an unknown cost and no tokens" in shown.err
     assert "--apply does it" in shown.err
     assert usage(ledger) == before
+    alone = [ledger.run("costs", "reprice", "--model", name, "--csv").out for name in ("mine/tune", "tune")]
+    assert alone[0] == alone[1]
+    assert len(alone[0].splitlines()) == 2
 
     done = ledger.run("costs", "reprice", "--apply")
     assert "3 attempts are changed" in done.out

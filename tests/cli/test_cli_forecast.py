@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import time
 from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,13 @@ def test_an_alert_in_a_json_log_has_its_amounts() -> None:
     record = logging.makeLogRecord({"msg": "budget b …", "data": {"alert": {"budget": "b", "limit_usd": "10"}}})
     line = json.loads(_Formatter(Output(), "json").format(record))
     assert (line["message"], line["alert"]) == ("budget b …", {"budget": "b", "limit_usd": "10"})
+
+
+def test_a_json_log_is_json_whatever_its_stream_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", TextIOWrapper(BytesIO(), "ascii"))
+    line = _Formatter(Output(), "json").format(logging.makeLogRecord({"msg": "Zoë 😀 \x85"}))
+    assert line.isascii()
+    assert json.loads(line)["message"] == "Zoë 😀 \x85"
 
 
 def states(path: Path | None, port: int = 9) -> list[str]:

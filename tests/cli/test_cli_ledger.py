@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from datetime import UTC, datetime
 
 import pytest
@@ -117,6 +118,47 @@ def test_without_a_ledger_it_is_said_what_to_set(place: Place) -> None:
         (place.path / "spine.toml").unlink()
 
 
+def test_an_end_before_the_beginning_is_wrong_usage(ledger: Place) -> None:
+    for command in ("usage", "costs reprice", "costs whatif --model openai/gpt-5"):
+        for days in (
+            ("--since", "2026-11-21", "--until", "2026-11-20"),
+            ("--until", "2026-11-20", "--since", "2026-11-21"),
+        ):
+            done = ledger.run(*command.split(), *days)
+            assert (done.code, "--until 2026-11-20 is before --since 2026-11-21" in done.err) == (2, True)
+    assert ledger.run("usage", "--since", "2026-11-20", "--until", "2026-11-20").code == 0
+
+
 def test_a_day_that_is_none_is_wrong_usage(ledger: Place) -> None:
     done = ledger.run("usage", "--since", "lately")
     assert (done.code, "7d" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_json_is_json_whatever_names_callers_make_up_and_whatever_the_terminal_can_show(
+    ledger: Place, encoding: str
+) -> None:
+    name = 'a\x85b\x7f\x9b31m é 日本 😀 "'
+    enter(ledger, entries_of("req_4", at=NOON + 2, model=name))
+    for command in (("logs", "--json", "-n", "1"), ("logs", "req_4", "--json")):
+        printed = ledger.run(*command, PYTHONUTF8="0", PYTHONIOENCODING=encoding).raw.decode(encoding)
+        assert json.loads(printed)["model"] == name
+        assert not {"\x7f", "\x85", "\x9b"} & set(printed)
+
+
+@pytest.mark.parametrize("command", [("usage",), ("usage", "--forecast"), ("logs",), ("logs", "req_1"), ("doctor",)])
+def test_a_ledger_of_a_later_version_is_not_read_as_if_it_were_known(ledger: Place, command: tuple[str, ...]) -> None:
+    with sqlite3.connect(ledger.path / "spine.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    done = ledger.run(*command)
+    assert done.code == 1
+    assert "the ledger is of version 99, and this program knows" in (done.out if command == ("doctor",) else done.err)
+
+
+def test_a_database_that_cannot_be_reached_is_told_in_one_line(place: Place) -> None:
+    pytest.importorskip("psycopg")
+    place.write('[ledger]\nurl = "postgresql://u:p@127.0.0.1:9,127.0.0.1:10/x"\n[providers.simulated]\n')
+    done = place.run("usage")
+    assert done.code == 1
+    assert done.err.startswith("Error: the ledger's database cannot be reached (ledger.url): ")
+    assert done.err.count("\n") == 1

@@ -151,3 +151,10 @@ def test_models_with_what_they_can_do(configured: Place) -> None:
     for column in ("model", "context", "tools", "images", "schema", "thinking", "retired"):
         assert column in header
     assert all(line.startswith("openai/") for line in lines)
+
+
+def test_the_name_of_the_settings_stands_beside_the_id(place: Place) -> None:
+    place.write('[providers.fast]\ntype = "groq"\nname = "Fast one"\n[providers.simulated]\n')
+    fast, simulated = json.loads(place.run("providers", "--json").out)["providers"]
+    assert (fast["name"], simulated["name"]) == ("Fast one", None)
+    assert 'fast "Fast one" (groq)' in place.run("providers").out

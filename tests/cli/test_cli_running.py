@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from spine_process import CANARY, Place
 
 from genai_spine.testing.simulator import Simulator
@@ -54,6 +57,26 @@ def test_a_gateway_that_does_not_run_is_said(place: Place, free_port: int) -> No
     result = place.run("providers", "--running")
     assert result.code == 1
     assert f"no gateway runs at 127.0.0.1:{free_port}: start it with `spine serve`" in result.err
+
+
+@pytest.mark.parametrize("answer", [b"[1]", b"{}", b"null", b'"data"', b"<html>"])
+def test_another_server_at_the_port_is_no_gateway(place: Place, answer: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place.write(f"[server]\nport = {server.server_port}\n")
+        for command in (("providers", "--running"), ("streams",)):
+            result = place.run(*command)
+            assert (result.code, "is no gateway" in result.err) == (1, True), result
+        server.shutdown()
 
 
 def test_a_key_of_which_settings_have_the_hash_comes_from_the_environment(configured: Place, free_port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -43,6 +44,18 @@ def test_a_conversation_remembers_obeys_and_ends(configured: Place, simulator: S
         assert terminal.wait() == 0
         assert terminal.modes_now == terminal.modes
         assert "Traceback" not in terminal.screen
+
+
+def test_a_conversation_is_in_the_ledger_and_budgets_count_it(configured: Place) -> None:
+    file = configured.path / "spine.toml"
+    configured.write(f'{file.read_text()}[ledger]\nurl = "sqlite:///spine.db"\n[costs]\ndaily_limit = 0.0001\n')
+    with configured.terminal("chat", "-m", "openai/gpt-4o-mini", "--max-tokens", "90") as terminal:
+        terminal.expect(PROMPT)
+        assert "You said: one" in ask(terminal, "one")
+        terminal.send("\x04")
+        assert terminal.wait() == 0
+    logged = [json.loads(line) for line in configured.run("logs", "--json").out.splitlines()]
+    assert [(call["status"], call["model"]) for call in logged] == [("answered", "gpt-4o-mini")]
 
 
 def test_exit_leaves_and_the_history_is_for_its_owner_alone(configured: Place) -> None:

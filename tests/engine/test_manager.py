@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -436,3 +440,57 @@ def _fault(text: str) -> Any:
     from genai_spine.testing.simulator import parse_fault
 
     return parse_fault(text)
+
+
+async def test_calls_outside_of_a_started_manager_are_warned_of_where_there_is_a_ledger(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = ProviderManager.from_settings(
+        {"providers": {"simulated": {}}, "ledger": {"url": f"sqlite:///{tmp_path / 'ledger.db'}"}}
+    )
+    await manager.complete("before")
+    await manager.complete("before, too")
+    async with manager:
+        assert (await manager.complete("within")).content == "You said: within"
+    assert [record.message for record in caplog.records if "do not come into the ledger" in record.message] == [
+        "calls do not come into the ledger, since their manager is not started, or closed already: make them within "
+        "`async with manager:`, or call its start()"
+    ]
+    await manager.complete("after")
+    assert sum("do not come into the ledger" in record.message for record in caplog.records) == 2
+    await manager.close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        assert database.execute("SELECT count(*) FROM call").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": -1}, {"timeout": 0}, {"timeout": float("nan")}, {"timeout": True}, {"cache_control": 5}],
+)
+async def test_terms_of_a_call_that_are_none_are_refused(options: dict[str, Any]) -> None:
+    async with ProviderManager([SimulatedProvider()]) as manager:
+        with pytest.raises(InvalidRequest, match=next(iter(options))):
+            await manager.complete("Hi", **options)
+        with pytest.raises(InvalidRequest, match=next(iter(options))):
+            async for _ in manager.stream("Hi", **options):
+                pass
+
+
+def test_calls_wait_for_each_other_across_the_event_loops_of_threads(tmp_path: Path) -> None:
+    settings = {
+        "providers": {"simulated": {"max_concurrency": 1}},
+        "limits": {"max_wait": 20, "max_waiting": 1000},
+        "ledger": {"url": f"sqlite:///{tmp_path / 'ledger.db'}"},
+    }
+    manager = ProviderManager.from_settings(settings)
+
+    async def ask() -> int:
+        answers = await asyncio.wait_for(asyncio.gather(*(manager.complete(f"{n}") for n in range(10))), 20)
+        return sum(answer.content == f"You said: {n}" for n, answer in enumerate(answers))
+
+    begun_s = time.monotonic()
+    asyncio.run(manager.start())
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: asyncio.run(ask()), range(4))) == [10] * 4
+    asyncio.run(manager.close())
+    assert time.monotonic() - begun_s < 10

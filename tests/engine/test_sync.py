@@ -19,6 +19,8 @@ import pytest
 
 import genai_spine
 from genai_spine import (
+    CompletionRequest,
+    CompletionResponse,
     ConfigError,
     ManagerConfig,
     ProviderManager,
@@ -295,3 +297,13 @@ def output_of(program: str, directory: Path) -> str:
     ended = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, timeout=30, check=True)
     assert ended.stderr == ""
     return ended.stdout
+
+
+def test_a_provider_that_asks_its_own_manager_as_sync_is_told_to_await_it() -> None:
+    class Inner(SimulatedProvider):
+        async def complete(self, request: CompletionRequest) -> CompletionResponse:
+            return manager.complete("inner", provider="plain")
+
+    manager = SyncManager(ProviderManager({"nested": Inner(), "plain": SimulatedProvider()}))
+    with manager, pytest.raises(RuntimeError, match="cannot be asked from within its own event loop"):
+        manager.complete("Hi", provider="nested")

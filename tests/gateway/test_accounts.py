@@ -100,6 +100,7 @@ def test_each_key_sees_its_own(tmp_path: Path) -> None:
         ("/v1/usage?by=planet", "by"),
         ("/v1/usage?since=lately", "since"),
         ("/v1/usage?until=lately", "until"),
+        ("/v1/usage?since=2026-11-21&until=2026-11-20", "until"),
         ("/v1/usage?from=2026-01-01", "from"),
         ("/v1/requests?limit=0", "limit"),
         ("/v1/requests?limit=9999", "limit"),

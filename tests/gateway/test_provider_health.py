@@ -40,7 +40,7 @@ async def chat(gateway: RunningGateway, model: str) -> httpx.Response:
 async def test_keys_health_and_breakers_are_told_and_no_key_is() -> None:
     async with running(answer) as peer:
         providers = {
-            "openai": {"api_keys": [DEAD, GOOD], "base_url": peer.url},
+            "openai": {"api_keys": [DEAD, GOOD], "base_url": peer.url, "name": "Ours"},
             "ollama": {"base_url": f"http://127.0.0.1:{await closed_port()}"},
         }
         settings = {"providers": providers, "retry": {"max_retries": 0}, "breaker": {"min_calls": 1}}
@@ -48,6 +48,7 @@ async def test_keys_health_and_breakers_are_told_and_no_key_is() -> None:
             before = {told["id"]: told for told in (await get(gateway, "/v1/providers"))["data"]}
             assert before["openai"]["keys"] == {"count": 2, "out": 0, "resting": 0}
             assert before["ollama"]["keys"] is None
+            assert (before["openai"]["name"], before["ollama"]["name"]) == ("Ours", None)
             assert before["openai"]["models"] == []
             assert (await get(gateway, "/health/ready"))["providers"] == {"healthy": 2, "failing": 0}
 

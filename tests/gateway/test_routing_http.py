@@ -363,6 +363,8 @@ def raw(**members: Any) -> dict[str, msgspec.Raw]:
 def test_what_a_request_says_of_itself() -> None:
     assert about_of({b"x-spine-tags": b" a ,b,,"}, {}).tags == ("a", "b")
     assert len(about_of({b"x-spine-tags": b",".join([b"%d" % number for number in range(32)])}, {}).tags) == 32
+    for encoding in ("utf-8", "latin-1"):
+        assert about_of({b"x-spine-tags": "équipe, nuit".encode(encoding)}, {}).tags == ("équipe", "nuit")
     for many in (b"a," * 33, b"a" * 201):
         with pytest.raises(InvalidRequest, match="x-spine-tags: at most 32 tags of 200 letters"):
             about_of({b"x-spine-tags": many}, {})

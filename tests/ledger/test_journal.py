@@ -98,6 +98,13 @@ def test_a_caller_who_sends_endless_tags_does_not_make_an_entry_that_cannot_be_r
     journal.close()
 
 
+def test_half_of_a_surrogate_pair_in_a_name_keeps_no_entry_out(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path)
+    ledger.write(begun("a", model="m\udcff", tags=("\ud83d",)), ended("a"), over("a", model="m\udcff"))
+    ledger.close()
+    assert rows_of(tmp_path, "SELECT model FROM attempt") == [("m?",)]
+
+
 # ---------------------------------------------------------------- versions
 
 

@@ -241,3 +241,15 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost_or_doubled(tmp_path: 
         assert costs["interrupted"][1:] == (None, 1000 * costs["interrupted"][0])
     assert sum(status == "interrupted" for status in rows.values()) <= rounds
     assert len(over_ids) > rounds
+
+
+def test_a_database_that_is_away_is_told_of_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def refused() -> SqliteDatabase:
+        raise sqlite3.OperationalError("connection failed: refused\n\tIs the server running?\n")  # as libpq words it
+
+    ledger = Ledger(tmp_path / "journal", refused, every_s=0.01)
+    ledger.write(begun("a"))
+    wait_until(lambda: ledger.trouble is not None)
+    ledger.close()
+    assert ledger.trouble == "connection failed: refused; Is the server running?"
+    assert not [record for record in caplog.records if "\n" in record.getMessage()]

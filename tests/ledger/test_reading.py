@@ -96,6 +96,9 @@ def test_calls_are_filtered(reader: Reader) -> None:
     assert [call.id for call in recent_calls(reader, status="failed")] == ["req_07"]
     assert len(recent_calls(reader, caller="k1", status="answered", model="gpt")) == 14
     assert recent_calls(reader, model="other") == []
+    everyone = recent_calls(reader, limit=100, model="gpt")
+    of_ollama = [call for call in everyone if call.provider == "ollama"]
+    assert recent_calls(reader, limit=100, model="ollama/gpt") == of_ollama != everyone
     with pytest.raises(InvalidRequest, match="cursor"):
         recent_calls(reader, before="yesterday")
 

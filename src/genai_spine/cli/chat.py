@@ -251,9 +251,9 @@ class Talk:
         self.messages += (question, Message(role="assistant", content=parts))
 
     def _say_beside(self, response: CompletionResponse, record: CallRecord, duration_s: float) -> None:
-        *failed, answered = record.attempts
-        for attempt in failed:
-            self.output.note(f"{attempt.provider} failed: {attempt.error}")
+        for attempt in record.attempts:
+            if attempt.error is not None:  # others were slower than the one that answered
+                self.output.note(f"{attempt.provider} failed: {attempt.error}")
         for notice in response.notices:
             self.output.note(f"{notice.code}{f' {notice.param}' if notice.param else ''}: {notice.message}")
         if response.finish_reason is not None and response.finish_reason in _FINISHES:
@@ -261,8 +261,14 @@ class Talk:
         others = {part.__struct_config__.tag for part in response.parts if not isinstance(part, _SHOWN)}
         if others:
             self.output.note(f"not shown: {', '.join(sorted(map(str, others)))}; --json has it")
-        cost = self.manager.registry.get(answered.provider).cost(response.model, response.usage)
-        said = [f"{answered.provider}/{response.model}", *said_of_usage(response.usage), usd(cost)]
+        if record.cached is not None:  # an answer that was given before: nobody was asked
+            provider = record.cached.provider
+            cost: Decimal | None = Decimal(0)
+        else:
+            assert record.answered_by is not None
+            provider = record.answered_by.provider
+            cost = self.manager.registry.get(provider).cost(response.model, response.usage)
+        said = [f"{provider}/{response.model}", *said_of_usage(response.usage), usd(cost)]
         self.output.note(" · ".join([*said, f"{duration_s:.1f} s"]))
 
 
@@ -353,15 +359,21 @@ class Conversation:
     def run(self) -> None:
         self._output.note("/help lists the commands; Ctrl-C stops an answer, Ctrl-D leaves")
         with new_runner() as runner, _history():
-            while (line := self._read()) is not None:
-                if not line.strip():
-                    continue
-                if line.startswith("/") and (word := line[1:].split(" ")[0]).isalpha():
-                    if not self._obey(word, line[1 + len(word) :].strip()):
-                        break
-                    continue
-                runner.run(self._ask(Message(role="user", content=(Text(text=line),))))
-            runner.run(self._talk.manager.close())
+            runner.run(self._talk.manager.start())  # the ledger is to hear of what is said here, and budgets count it
+            try:
+                self._answer_all(runner)
+            finally:
+                runner.run(self._talk.manager.close())
+
+    def _answer_all(self, runner: asyncio.Runner) -> None:
+        while (line := self._read()) is not None:
+            if not line.strip():
+                continue
+            if line.startswith("/") and (word := line[1:].split(" ")[0]).isalpha():
+                if not self._obey(word, line[1 + len(word) :].strip()):
+                    return
+                continue
+            runner.run(self._ask(Message(role="user", content=(Text(text=line),))))
 
     def _read(self) -> str | None:
         """The next line; None at the end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -129,11 +128,8 @@ def _fail(output: Output, problems: list[str], is_json: bool) -> NoReturn:
 
 def _sources(settings: Settings) -> Iterator[str]:
     """What set something, in the order in which later ones win."""
-    if settings.loaded.file is not None:
-        yield settings.loaded.file
-    if Path(".env").is_file():
-        yield ".env"
-    names = sorted(name for name in os.environ if name.startswith("GENAI_") and name != "GENAI_CONFIG")
+    names = [name for name in settings.loaded.sources if name.startswith("GENAI_")]
+    yield from (name for name in settings.loaded.sources if name not in names)
     yield from names[:5]
     if len(names) > 5:
         yield f"{len(names) - 5} more variables"

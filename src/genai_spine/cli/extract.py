@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
-import msgspec
 
 from genai_spine.cli import capabilities
 from genai_spine.cli.chat import read_schema
-from genai_spine.cli.output import Output
+from genai_spine.cli.output import Output, json_text
 
 
 @click.command()
@@ -29,4 +29,4 @@ def command(output: Output, /, schema: str, instructions: str | None, **given: A
 
 
 def _shown(result: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(result.data), indent=2).decode()
+    return json_text(result.data, sys.stdout)

@@ -22,11 +22,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
-    """Raises: BadParameter."""
+    """Raises: BadParameter, also for an end before the beginning: sums of nothing would look like nothing spent."""
     try:
-        return None if value is None else day_of(value, datetime.now(UTC).date())
+        found = None if value is None else day_of(value, datetime.now(UTC).date())
     except InvalidRequest as error:
         raise click.BadParameter(error.message) from error
+    days = {"since": ctx.params.get("since"), "until": ctx.params.get("until"), param.name: found}
+    if days["since"] is not None and days["until"] is not None and days["until"] < days["since"]:
+        raise click.BadParameter(f"--until {days['until']} is before --since {days['since']}")
+    return found
 
 
 def one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:

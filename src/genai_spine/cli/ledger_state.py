@@ -14,7 +14,7 @@ import msgspec
 
 from genai_spine.cli.machine import Check
 from genai_spine.ledger.mover import REFUSED
-from genai_spine.ledger.opening import journal_of, open_reader
+from genai_spine.ledger.opening import NoLedgerYet, journal_of, reader_of
 from genai_spine.ledger.reading import usage
 from genai_spine.model.errors import ConfigError, SpineError
 from genai_spine.providers.http_transport import HttpTransport
@@ -59,17 +59,14 @@ def _check(status: Any, detail: str, mend: str | None = None) -> Check:
 
 def _database(settings: LedgerSettings) -> Iterator[Check]:
     try:
-        reader = open_reader(settings)
-    except ConfigError as error:
-        yield _check("info" if error.message.startswith("there is no ledger") else "failure", error.message)
+        with reader_of(settings) as reader:
+            total = usage(reader).total
+    except NoLedgerYet as error:
+        yield _check("info", error.message)
         return
-    try:
-        total = usage(reader).total
-    except Exception as error:  # the driver's; its words may tell where the database is, and this is the operator
-        yield _check("failure", f"the database cannot be read: {error}", "`spine serve` brings an older one up to date")
+    except ConfigError as error:  # the driver's words may tell where the database is, and this is the operator
+        yield _check("failure", error.message)
         return
-    finally:
-        reader.close()
     unknown = f", the cost of {total.unpriced:,} attempts is not known" if total.unpriced else ""
     yield _check("ok", f"the database can be read: {total.calls:,} calls{unknown}")
 

@@ -97,7 +97,7 @@ def _following(reader: Reader, found: list[LoggedCall], filters: dict[str, str |
 def _list(output: Output, found: list[LoggedCall], is_json: bool, *, has_head: bool = False) -> None:
     if is_json:
         for call in found:
-            output.line(msgspec.json.encode(told(call)).decode())
+            output.json(told(call), indent=None)
         return
     if has_head:
         output.line(_line(_COLUMNS))

@@ -142,7 +142,7 @@ async def _follow(output: Output, steps: AsyncIterator[PullProgress], is_json: b
     try:
         async for step in steps:
             if is_json:
-                click.echo(msgspec.json.encode(step).decode())
+                output.json(step, indent=None)
             elif shown is not None:
                 shown.show(step)
             elif (said := f"{step.model}: {step.status}") != last:

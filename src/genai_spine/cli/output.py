@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from genai_spine.model.errors import ErrorType, ProviderError, SpineError
+from genai_spine.model.errors import BudgetExceeded, ErrorType, ProviderError, SpineError
 
 if TYPE_CHECKING:
     from genai_spine.settings import Settings
@@ -39,6 +40,30 @@ _HARMLESS: dict[int, str | None] = {
 def neutralise(text: str) -> str:
     """The text with nothing in it that a terminal would obey."""
     return text.translate(_HARMLESS)
+
+
+def json_text(value: Any, stream: IO[str] | None, *, indent: int | None = 2) -> str:
+    """JSON for this stream: what a terminal would obey, and what its encoding has no bytes for, is escaped, as JSON
+    allows. The stream's own escapes, such as `\\xe9`, are no JSON."""
+    import msgspec  # noqa: PLC0415  # 20 ms that `spine --help` does not pay
+
+    data = msgspec.json.encode(value)
+    text = (data if indent is None else msgspec.json.format(data, indent=indent)).decode()
+    text = _CONTROL.sub(_escape, text)
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return _BEYOND_ASCII.sub(_escape, text)
+    return text
+
+
+_CONTROL = re.compile("[\x7f-\x9f]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+
+
+def _escape(found: re.Match[str]) -> str:
+    """Beyond U+FFFF as both halves of a surrogate pair (RFC 8259, section 7)."""
+    return re.sub("....", r"\\u\g<0>", found[0].encode("utf-16-be").hex())
 
 
 def one_line(text: str) -> str:
@@ -97,12 +122,9 @@ class Output:
             ]
             click.echo("  ".join(padded).rstrip())
 
-    def json(self, value: Any) -> None:
-        """Indented; characters that a terminal would obey are escaped, as JSON allows."""
-        import msgspec  # noqa: PLC0415  # 20 ms that `spine --help` does not pay
-
-        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-        click.echo(text.translate({code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}))
+    def json(self, value: Any, *, indent: int | None = 2) -> None:
+        """Without an indent all of it is one line."""
+        click.echo(json_text(value, sys.stdout, indent=indent))
 
     # ------------------------------------------------------------ stderr
 
@@ -138,6 +160,8 @@ class Output:
         return f"{error.message.rstrip(' .')}: {mend}" if mend else error.message
 
     def _mend(self, error: ProviderError) -> str:
+        if isinstance(error, BudgetExceeded):  # of ours, which says itself what to do; no account lacks credit
+            return ""
         if error.status_code == 404:
             of = f" --provider {error.provider}" if error.provider else ""
             return f"`spine models{of}` lists the models there are"
@@ -208,8 +232,6 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if not self._is_json:
             return self._output.without_secrets(neutralise(super().format(record)))
-        import msgspec  # noqa: PLC0415  # as above
-
         line: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
@@ -220,4 +242,4 @@ class _Formatter(logging.Formatter):
             line |= data
         if record.exc_info:
             line["error"] = self._output.without_secrets(self.formatException(record.exc_info))
-        return msgspec.json.encode(line).decode()
+        return json_text(line, sys.stderr, indent=None)

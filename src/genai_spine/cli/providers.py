@@ -25,6 +25,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the list; the JSON of it, too."""
 
     id: str
+    name: str | None = None
+    """What the settings call it beside."""
     type: str
     state: str
     """configured, found (in the environment) or available."""
@@ -79,8 +81,13 @@ def _print(output: Output, listed: list[Listed], is_all: bool) -> None:
     columns += ["more"] if is_all else ["base URL", "default model"]
     rows: list[list[str]] = []
     for provider in listed:
-        name = provider.id if provider.id == provider.type else f"{provider.id} ({provider.type})"
-        row = [name, provider.state, _key_words(provider), " ".join(provider.dialects) or "–"]
+        of_type = "" if provider.id == provider.type else f" ({provider.type})"
+        row = [
+            _with_name(provider.id, provider.name) + of_type,
+            provider.state,
+            _key_words(provider),
+            " ".join(provider.dialects) or "–",
+        ]
         if is_all:
             row.append("; ".join(part for part in (provider.note, provider.docs) if part))
         else:
@@ -92,12 +99,16 @@ def _print(output: Output, listed: list[Listed], is_all: bool) -> None:
             output.warn(f"{provider.id}: {provider.retired}: set providers.{provider.id}.model")
 
 
+def _with_name(id: str, name: str | None) -> str:
+    return f'{id} "{one_line(name)}"' if name else id
+
+
 def _tell_running(output: Output, answer: Any, is_json: bool) -> None:
     if is_json:
         output.json(answer)
         return
     columns = ["provider", "health", "calls", "errors", "latency", "first token", "keys", "breakers"]
-    rows = [[told["id"], *_fares(told)] for told in answer["data"]]
+    rows = [[_with_name(told["id"], told.get("name")), *_fares(told)] for told in answer["data"]]
     output.table(columns, rows, right=("calls", "errors", "latency", "first token"))
 
 
@@ -131,6 +142,7 @@ def _configured(settings: Settings) -> Iterator[Listed]:
         row = find_row(provider.type)
         yield Listed(
             id=id,
+            name=provider.name,
             type=provider.type,
             state="found" if settings.loaded.discovered else "configured",
             base_url=_base_url(row, provider),

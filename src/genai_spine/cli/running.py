@@ -17,6 +17,8 @@ from genai_spine.wire.http import parse_url
 KEY_VARIABLE = "SPINE_KEY"
 """A key for a gateway whose settings know only the hash of it."""
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_MEMBER = {"GET": "data", "DELETE": "id"}
+"""What every answer has that is asked for here."""
 _TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=10.0, idle_s=10.0, total_s=30.0)
 
 
@@ -45,6 +47,8 @@ async def ask_gateway(
         raise SpineError(f"what listens at {where} is no gateway") from None
     if response.status != 200:
         raise ProviderError(f"the gateway at {where} answered {response.status}: {_message_of(answer)}")
+    if not isinstance(answer, dict) or _MEMBER[method] not in answer:
+        raise SpineError(f"what listens at {where} is no gateway")
     return answer
 
 

@@ -114,7 +114,7 @@ def lacking(settings: Settings, id: str) -> str | None:
         try:
             base_url_of(row, table, table.dialect or row.chat[0], id)
         except ConfigError as error:
-            return error.message.removeprefix(f'"{id}" ')
+            return error.message.removeprefix(f'"{id}" ').removeprefix(f"providers.{id}.")
     if row.needs_key and not has_key(table) and not table.headers:
         return f"has no key: set {key_source(settings, id)}"
     if table.credentials_file and not has_key(table):

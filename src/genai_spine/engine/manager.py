@@ -20,6 +20,7 @@ from genai_spine.engine.call import Send, call
 from genai_spine.engine.content.answers import Heard
 from genai_spine.engine.content.keeping import ContentKeeper
 from genai_spine.engine.costs import asks
+from genai_spine.engine.costs.accounts import unopened
 from genai_spine.engine.costs.alerts import Alerts
 from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
@@ -102,6 +103,7 @@ class ProviderManager:
         self.budgets.on_level.append(self.alerts.raised)
         self.ledger: Ledger | None = None
         """Where what is spent is written down, from `start` on, if settings say so."""
+        self.traffic.write = unopened(self.settings)
         self.content: ContentKeeper | None = None
         """What is kept of prompts and answers, if settings say so."""
         self._flights = SingleFlight() if self.settings.routing.single_flight else None
@@ -158,7 +160,7 @@ class ProviderManager:
     async def start(self) -> None:
         """Begin what runs beside the calls: health probes, the connection to shared state, the ledger.
 
-        Calls may come before, and no ledger tells of them. Raises: ConfigError.
+        Calls may come before, and no ledger tells of them, of which a warning is logged. Raises: ConfigError.
         """
         self.health.start()
         await self.limiter.state.start()
@@ -186,8 +188,8 @@ class ProviderManager:
         if self.cache is not None:
             await self.cache.store.close()
         self.traffic.under_way.close()
-        ledger, self.ledger, self.traffic.write, self.traffic.must_write = self.ledger, None, None, None
-        self.content = None
+        ledger, self.ledger, self.traffic.must_write, self.content = self.ledger, None, None, None
+        self.traffic.write = unopened(self.settings)
         if ledger is not None:
             try:
                 await asyncio.to_thread(ledger.close)  # it waits for the database

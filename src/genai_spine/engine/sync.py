@@ -185,6 +185,11 @@ class _Loop:
             raise RuntimeError(
                 "a SyncManager that was used before a fork is of no use after it: make one in each process"
             )
+        if threading.current_thread() is self._thread:  # it would wait for itself
+            raise RuntimeError(
+                "a SyncManager cannot be asked from within its own event loop, as by a provider or a callback of its "
+                "manager: await the ProviderManager that is at its `manager`"
+            )
         try:
             future = self._portal.start_task_soon(function, *args)
         except RuntimeError:

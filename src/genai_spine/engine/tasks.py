@@ -1,10 +1,12 @@
-"""Ending tasks that nobody waits for any more: cancelled, awaited, and what they brought all the same put away."""
+"""Ending tasks that nobody waits for any more: cancelled, awaited, and what they brought all the same put away.
+And waking who waits, in whatever event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -46,3 +48,19 @@ async def _end(task: asyncio.Task[Any], discard: Callable[[Any], Awaitable[objec
         await discard(task.result())
     except Exception:
         logger.warning("what a cancelled task brought could not be put away", exc_info=True)
+
+
+def wake(asleep: asyncio.Future[None]) -> None:
+    """Let go on who waits for this, also in another thread's event loop: threads may have loops of their own, and one
+    manager."""
+    loop = asleep.get_loop()
+    if asyncio._get_running_loop() is loop:
+        _wake(asleep)
+        return
+    with suppress(RuntimeError):  # that loop is closed, and nobody waits there
+        loop.call_soon_threadsafe(_wake, asleep)
+
+
+def _wake(asleep: asyncio.Future[None]) -> None:
+    if not asleep.done():
+        asleep.set_result(None)

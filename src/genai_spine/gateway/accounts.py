@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.request import Request
 from genai_spine.ledger.content import find_content, told_content, why_none
+from genai_spine.ledger.database import said
 from genai_spine.ledger.forecasts import month_forecasts
 from genai_spine.ledger.opening import open_reader
 from genai_spine.ledger.reading import (
@@ -69,6 +70,8 @@ async def usage_sums(gateway: Gateway, request: Request, record: CallRecord) -> 
         raise InvalidRequest("a forecast is of the month: forecast=month", param="forecast")
     today = datetime.now(UTC).date()
     since, until = (day_of(query[name], today, name) if name in query else None for name in ("since", "until"))
+    if since is not None and until is not None and until < since:
+        raise InvalidRequest(f"until {until} is before since {since}", param="until")
     by, caller = query.get("by"), record.caller
     report = await _read(gateway, lambda reader: usage(reader, by, since=since, until=until, caller=caller))
     answer = {"object": "usage", **told(report)}
@@ -158,7 +161,7 @@ async def _read(gateway: Gateway, ask: Callable[[Reader], T]) -> T:
         raise
     except Exception as error:
         # Whose words may tell where the database is.
-        logger.error("the ledger cannot be read: %s", error)
+        logger.error("the ledger cannot be read: %s", said(error))
         raise LedgerUnreadable("the ledger cannot be read now; the gateway's log says why") from error
 
 

@@ -173,7 +173,7 @@ async def ollama_tags(gateway: Gateway, request: Request, record: CallRecord) ->
 
 
 async def ollama_ps(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Nothing is loaded here: where a model is in memory is its own server's affair."""
+    """No models: which are in memory is the affair of the server that has them."""
     await request.reply(200, ollama_models.encode_running((), ""))
 
 
@@ -227,10 +227,12 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
     how each model that was asked fares."""
     manager = gateway.manager
     totals = manager.usage()
+    tables = gateway.settings.providers
     allowed = manager.router.allowances.get(record.caller or "")
     listed = [
         {
             "id": provider.name,
+            "name": tables[provider.name].name if provider.name in tables else None,
             "type": provider.provider_type,
             "default_model": provider.default_model,
             "status": _told(provider.status(), gateway),
@@ -274,8 +276,8 @@ async def live(gateway: Gateway, request: Request, record: CallRecord) -> None:
 
 
 async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """`degraded`: calls are answered, and wait to be entered into the ledger. `refusing` (503): they are not, since
-    they could be written down nowhere."""
+    """Whether calls are taken: 200 `ready`, or `degraded` where they wait to be entered into the ledger; 503 `refusing`
+    where they could be written down nowhere, or `draining`."""
     if gateway.draining:
         await request.reply(503, b'{"status":"draining"}')
         return
@@ -297,5 +299,5 @@ async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
 
 
 async def root(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Clients of Ollama ask here whether anyone is in."""
+    """200, and a word: clients of Ollama ask here whether anyone is in."""
     await request.reply(200, b"GenAI Spine is running", content_type=b"text/plain; charset=utf-8")

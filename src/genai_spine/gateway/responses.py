@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 async def kept(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Nothing: it says that no responses are kept, and what to do instead. Raises: InvalidRequest, always."""
+    """Nothing: it says that no responses are kept, and what to do instead.
+
+    Raises: InvalidRequest with status 404, always.
+    """
     name = request.path.removeprefix("/v1/responses/")[:200]
     raise InvalidRequest(
         f"no {request.method} of responses/{name} here: the gateway keeps no responses. Send the whole conversation "

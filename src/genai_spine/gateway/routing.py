@@ -82,7 +82,8 @@ def _session_in(members: Mapping[str, msgspec.Raw]) -> str | None:
 
 
 async def dry_run(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """The body is that of any chat request; `?dialect=` says which, where its members do not.
+    """Whom a request would be sent to, and why; nobody is asked. The body is that of any chat request; `?dialect=` says
+    which, where its members do not.
 
     Raises: InvalidRequest, ProviderNotFound.
     """
@@ -121,7 +122,10 @@ def _dialect_of(members: Mapping[str, msgspec.Raw]) -> str:
 
 
 async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Raises: InvalidRequest with status 404 for an id that is unknown, forgotten or another caller's."""
+    """One call by its `x-request-id`, with its attempts; `content=1`: with what was said, where that is kept.
+
+    Raises: InvalidRequest with status 404 for an id that is unknown, forgotten or another caller's.
+    """
     id = request.path.removeprefix("/v1/requests/")
     found = gateway.manager.traffic.recent.find(id)
     if found is None or found.caller != record.caller:

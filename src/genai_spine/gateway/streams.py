@@ -126,7 +126,10 @@ async def listed(gateway: Gateway, request: Request, record: CallRecord) -> None
 
 
 async def cancelled(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Ends a stream: its caller gets an error event, its provider is let go. Raises: InvalidRequest with status 404."""
+    """Ends a stream: its caller gets an error event, its provider is let go.
+
+    Raises: InvalidRequest with status 404 where there is none of this id.
+    """
     id = request.path.rpartition("/")[2]
     stream = next((stream for stream in gateway.streams if stream.id == id), None)
     if stream is None or not _is_seen(gateway, stream, record):

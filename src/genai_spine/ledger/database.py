@@ -35,6 +35,11 @@ class Newer(Exception):
         super().__init__(f"the ledger is of version {version}, and this program knows {len(MIGRATIONS)}: update it")
 
 
+def said(error: BaseException) -> str:
+    """A driver's words in one line, or what it is: libpq tells of each address in lines of its own."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
+
+
 class Database(ABC):
     """One connection, for one thread at a time. Whatever fails raises an error of the driver's."""
 

@@ -19,7 +19,7 @@ import logging
 import os
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -58,7 +58,11 @@ class Journal:
 
     def append(self, *entries: Entry) -> None:
         """Raises: OSError, as when the disk is full or the journal closed; nothing of the entries is kept then."""
-        frames = _frame(entries[0]) if len(entries) == 1 else b"".join(map(_frame, entries))
+        try:
+            frames = _frame(entries[0]) if len(entries) == 1 else b"".join(map(_frame, entries))
+        except UnicodeEncodeError:  # half of a surrogate pair in a name that a program has made up
+            entries = tuple(_changed(entry, _mended) for entry in entries)
+            frames = b"".join(map(_frame, entries))
         if len(frames) > MOST_FRAME:
             entries = tuple(map(_shortened, entries))
             frames = b"".join(map(_frame, entries))
@@ -127,14 +131,23 @@ def _shortened(entry: Entry) -> Entry:
     """One that no frame holds is kept without most of the texts that a caller has made longer than any name is."""
     if len(_encode(entry)) <= MOST_FRAME:
         return entry
+    return _changed(entry, lambda text: text[:_LONGEST_TEXT])
+
+
+def _changed(entry: Entry, change: Callable[[str], str]) -> Entry:
+    """With its texts changed, and no more tags than a call may have."""
     changes: dict[str, object] = {}
     for name in entry.__struct_fields__:
         value = getattr(entry, name)
         if isinstance(value, str):
-            changes[name] = value[:_LONGEST_TEXT]
+            changes[name] = change(value)
         elif isinstance(value, tuple):
-            changes[name] = tuple(str(tag)[:_LONGEST_TEXT] for tag in value[:_MOST_TAGS])
+            changes[name] = tuple(change(str(tag)) for tag in value[:_MOST_TAGS])
     return msgspec.structs.replace(entry, **changes)
+
+
+def _mended(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 # ---------------------------------------------------------------- what others have left

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from genai_spine.ledger.content import WaitingContent, delete_content_before
-from genai_spine.ledger.database import Database
+from genai_spine.ledger.database import Database, said
 from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import MOST_FRAME, Orphan, decode, orphans
 from genai_spine.ledger.matching import Matching, Row
@@ -230,7 +230,7 @@ class Mover:
             try:
                 database.enter([row])
             except database.refusals as error:
-                logger.error("the ledger's database refuses a row, which is put into %s: %s", REFUSED, error)
+                logger.error("the ledger's database refuses a row, which is put into %s: %s", REFUSED, said(error))
                 self._put_aside([row])
 
     def _put_aside(self, rows: Sequence[Row]) -> None:

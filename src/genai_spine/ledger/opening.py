@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from genai_spine.ledger.alerts import AlertBook
-from genai_spine.ledger.database import Database, Newer, SqliteDatabase, SqliteReader
+from genai_spine.ledger.database import Database, Newer, SqliteDatabase, SqliteReader, said
+from genai_spine.ledger.tables import MIGRATIONS
 from genai_spine.ledger.writer import Ledger
 from genai_spine.model.errors import ConfigError
 from genai_spine.settings import LedgerSettings
@@ -115,7 +116,7 @@ def open_reader(settings: LedgerSettings) -> Reader:
                 reader.close()
                 raise
         except psycopg().Error as error:
-            raise ConfigError(f"the ledger's database cannot be reached (ledger.url): {error}") from error
+            raise ConfigError(f"the ledger's database cannot be reached (ledger.url): {said(error)}") from error
         if is_there:
             return reader
         reader.close()
@@ -130,12 +131,18 @@ def open_reader(settings: LedgerSettings) -> Reader:
 
 @contextmanager
 def reader_of(settings: LedgerSettings) -> Iterator[Reader]:
-    """A reader for one command. Raises: ConfigError, also where the database fails meanwhile."""
+    """A reader for one command. Raises: ConfigError, also where the database fails meanwhile, or where a later version
+    wrote it: what its columns mean is not known here."""
     reader = open_reader(settings)
+    old = ""
     try:
+        if (version := _version_of(reader)) > len(MIGRATIONS):
+            raise ConfigError(f"the ledger cannot be read: {Newer(version)}")
+        if version < len(MIGRATIONS):
+            old = "; it is of an older version, which `spine serve` brings up to date"
         yield reader
     except _errors_of(settings) as error:
-        raise ConfigError(f"the ledger cannot be read: {error}") from error
+        raise ConfigError(f"the ledger cannot be read: {said(error)}{old}") from error
     finally:
         reader.close()
 
@@ -154,7 +161,16 @@ def database_of(settings: LedgerSettings) -> Iterator[Database]:
     except Newer as error:
         raise ConfigError(f"the ledger cannot be written: {error}") from error
     except _errors_of(settings) as error:
-        raise ConfigError(f"the ledger cannot be written: {error}; what is done is whole: run it again") from error
+        raise ConfigError(
+            f"the ledger cannot be written: {said(error)}; what is done is whole: run it again"
+        ) from error
+
+
+def _version_of(reader: Reader) -> int:
+    """Of the tables; 0 of a file that has none yet. Raises: the driver's errors."""
+    statement = "PRAGMA user_version" if isinstance(reader, SqliteReader) else "SELECT version FROM version"
+    found = reader.query(statement)
+    return int(found[0][0]) if found else 0
 
 
 def _errors_of(settings: LedgerSettings) -> type[Exception]:

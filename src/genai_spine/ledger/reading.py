@@ -256,7 +256,8 @@ def recent_calls(
     reader: Reader, *, limit: int = 50, before: str | None = None, after: str | None = None, **filters: str | None
 ) -> list[LoggedCall]:
     """The last calls, the latest first: `limit` of those before or after a cursor (`LoggedCall.cursor`), of which
-    all `FILTERS` that are given hold. After a cursor they are the next ones, the earliest first.
+    all `FILTERS` that are given hold. After a cursor they are the next ones, the earliest first. A model is named with
+    its provider or without.
 
     Raises: InvalidRequest, and the driver's errors.
     """
@@ -264,8 +265,9 @@ def recent_calls(
     values: list[Any] = []
     for name in FILTERS:
         if (value := filters.get(name)) is not None:
-            terms.append(f"{name} = ?")
-            values.append(value)
+            term, of_it = model_term(value) if name == "model" else (f"{name} = ?", [value])
+            terms.append(term)
+            values += of_it
             if name == "status" and value != "answered":
                 terms.append("status <> 'answered'")  # those have an index of their own
     for cursor, sign in ((before, "<"), (after, ">")):
@@ -280,6 +282,14 @@ def recent_calls(
         (*values, max(1, min(limit, MOST_LISTED))),
     )
     return [_call(row) for row in rows]
+
+
+def model_term(name: str, table: str = "") -> tuple[str, list[str]]:
+    """What holds of a model's rows, and its values. A model's own name may have a slash in it, too."""
+    provider, slash, model = name.partition("/")
+    if not slash:
+        return f"{table}model = ?", [name]
+    return f"({table}model = ? OR {table}provider = ? AND {table}model = ?)", [name, provider, model]
 
 
 def find_call(reader: Reader, id: str) -> tuple[LoggedCall, tuple[LoggedAttempt, ...]] | None:

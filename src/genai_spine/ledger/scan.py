@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from genai_spine.ledger.reading import Reader, more_of, used
+from genai_spine.ledger.reading import Reader, model_term, more_of, used
 from genai_spine.model.response import TokenUsage
 
 AT_ONCE = 5_000
@@ -82,24 +82,24 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
     until: date | None = None
     provider: str | None = None
     model: str | None = None
-    """As it was asked for."""
+    """As it was asked for, with its provider (`openai/gpt-4o`) or without."""
     before: float | None = None
     """Those that began before, in seconds since 1970: who reads while others write comes to an end."""
 
     def terms(self) -> tuple[str, tuple[Any, ...]]:
         """What stands behind WHERE, and its values."""
-        terms: list[tuple[str, Any]] = []
+        terms: list[tuple[str, list[Any]]] = []
         if self.since is not None:
-            terms.append(("attempt.begun_at >= ?", _midnight(self.since)))
+            terms.append(("attempt.begun_at >= ?", [_midnight(self.since)]))
         if self.until is not None:
-            terms.append(("attempt.begun_at < ?", _midnight(self.until) + DAY_S))
+            terms.append(("attempt.begun_at < ?", [_midnight(self.until) + DAY_S]))
         if self.before is not None:
-            terms.append(("attempt.begun_at < ?", self.before))
+            terms.append(("attempt.begun_at < ?", [self.before]))
         if self.provider is not None:
-            terms.append(("attempt.provider = ?", self.provider))
+            terms.append(("attempt.provider = ?", [self.provider]))
         if self.model is not None:
-            terms.append(("attempt.model = ?", self.model))
-        return "".join(f" AND {term}" for term, _ in terms), tuple(value for _, value in terms)
+            terms.append(model_term(self.model, "attempt."))
+        return "".join(f" AND {term}" for term, _ in terms), tuple(value for _, values in terms for value in values)
 
 
 def _midnight(day: date) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from genai_spine.ledger.content import Unwritten, WaitingContent
-from genai_spine.ledger.database import Database
+from genai_spine.ledger.database import Database, said
 from genai_spine.ledger.entry import Entry
 from genai_spine.ledger.journal import Journal
 from genai_spine.ledger.mover import Mover, Tail
@@ -178,8 +178,10 @@ class Ledger:
                 self._mover.move()
             except Exception as error:
                 if self.trouble is None:
-                    logger.error("the ledger's database cannot be written: %s; entries wait in the journal", error)
-                self.trouble = str(error) or type(error).__name__
+                    logger.error(
+                        "the ledger's database cannot be written: %s; entries wait in the journal", said(error)
+                    )
+                self.trouble = said(error)
                 wait_s = min(LONGEST_WAIT_S, max(self._every_s, 2 * wait_s))
             else:
                 if self.trouble is not None:

@@ -295,11 +295,18 @@ class Slot:
 
 
 def record_of(timeout_s: float | None, cache_control: str | None) -> CallRecord:
-    """The record of a program's own call, which may say as much of caching as a header does."""
-    if timeout_s is not None and not isinstance(timeout_s, int | float):
+    """The record of a program's own call, which may say as much of caching as a header does. Raises: InvalidRequest."""
+    if timeout_s is not None and (isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float)):
         raise InvalidRequest(f"timeout: expected a number of seconds, got {type(timeout_s).__name__}", param="timeout")
+    if timeout_s is not None and not timeout_s > 0:  # nor is a NaN
+        raise InvalidRequest(f"timeout: expected seconds, more than 0, got {timeout_s}", param="timeout")
     record = CallRecord(timeout_s=timeout_s)
     if cache_control is not None:
+        if not isinstance(cache_control, str):
+            kind = type(cache_control).__name__
+            raise InvalidRequest(
+                f'cache_control: expected a text such as "no-store", got {kind}', param="cache_control"
+            )
         record.cache_terms = terms_of(cache_control)
     return record
 

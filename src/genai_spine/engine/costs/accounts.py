@@ -6,6 +6,7 @@ between has said what it was about to spend.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -22,6 +23,9 @@ from genai_spine.policy.cost import nanousd
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
     from genai_spine.engine.record import Cached, CallRecord
+    from genai_spine.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _day = lru_cache(64)(str)
 """A date in words: prices have few."""
@@ -32,6 +36,25 @@ _MOST_MORE = 2_000
 class Write(Protocol):
     def __call__(self, *entries: Entry) -> bool | None:
         """Whether the entries are where they outlive the process."""
+
+
+def unopened(settings: Settings) -> Write | None:
+    """Takes what nobody writes down, and warns of it once: the settings name a ledger, and it is not open."""
+    if settings.ledger.url is None:
+        return None
+    has_told = False
+
+    def write(*_: Entry) -> bool:
+        nonlocal has_told
+        if not has_told:
+            has_told = True
+            logger.warning(
+                "calls do not come into the ledger, since their manager is not started, or closed already: make them "
+                "within `async with manager:`, or call its start()"
+            )
+        return False
+
+    return write
 
 
 class Bound(Protocol):

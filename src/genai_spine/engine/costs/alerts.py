@@ -29,6 +29,7 @@ import msgspec
 from genai_spine.engine import tasks
 from genai_spine.engine.costs.webhook import Exhausted, Gone, Webhook
 from genai_spine.ledger.alerts import AlertBook, RaisedAlert
+from genai_spine.ledger.database import said
 from genai_spine.policy.budget import BudgetLevel
 from genai_spine.providers.connect import transport_for
 from genai_spine.settings import ProviderSettings
@@ -206,7 +207,7 @@ class Alerts:
             async with asyncio.timeout(_DATABASE_S), self._asking:
                 return await _in_thread(lambda: ask(book, *args, **options))
         except Exception as error:  # of the driver's, or TimeoutError
-            logger.warning("the ledger's database does not answer about alerts: %s", error or type(error).__name__)
+            logger.warning("the ledger's database does not answer about alerts: %s", said(error))
             return None
 
 

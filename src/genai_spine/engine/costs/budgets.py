@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from genai_spine.engine.costs import budget_words
 from genai_spine.engine.costs.budget_words import BudgetStatus as BudgetStatus
+from genai_spine.engine.tasks import wake
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel, Fitting, Span, Subject, Tally, Unfitting, fit, span_of
 from genai_spine.policy.budget_need import Amount, Lengths, Need
@@ -288,7 +289,7 @@ class Budgets:
         for tally in tallies:
             line = self._lines.get(tally)
             if line and not line[0].done():
-                line[0].set_result(None)
+                wake(line[0])
 
     # ------------------------------------------------------------ whose sums
 

@@ -18,6 +18,7 @@ import msgspec
 
 from genai_spine.engine.costs.budget_words import named
 from genai_spine.engine.costs.budgets import Budgets, Reservation
+from genai_spine.ledger.database import said
 from genai_spine.ledger.opening import NoLedgerYet, open_reader
 from genai_spine.ledger.spent import read_spent
 from genai_spine.model.errors import BudgetExceeded, ConfigError, SpineError
@@ -186,7 +187,7 @@ class Spending:
         except NoLedgerYet:
             return
         except Exception as error:
-            raise ConfigError(f"{_UNREADABLE}: {error}; mend the database") from error
+            raise ConfigError(f"{_UNREADABLE}: {said(error)}; mend the database") from error
         self.budgets.remember(spent)
 
     def why_not(self, choice: Choice, caller: str | None, tags: tuple[str, ...]) -> str | None:

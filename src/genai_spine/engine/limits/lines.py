@@ -12,6 +12,8 @@ import itertools
 from bisect import insort
 from collections.abc import Iterable
 
+from genai_spine.engine.tasks import wake
+
 Order = tuple[int, int]
 """Priority, the highest first, and a number in the order of coming."""
 
@@ -31,8 +33,8 @@ class Waiter:
 
     def wake(self) -> None:
         self._woken = True
-        if self._asleep is not None and not self._asleep.done():
-            self._asleep.set_result(None)
+        if (asleep := self._asleep) is not None:
+            wake(asleep)
 
     async def sleep(self, most_s: float) -> None:
         """So long, or until woken; not at all where it was woken since it last slept."""
@@ -42,7 +44,8 @@ class Waiter:
             # A timer of some loops is a millisecond wide; one of nothing would spin.
             timer = loop.call_later(max(most_s, 0.001), self.wake)
             try:
-                await self._asleep
+                if not self._woken:  # by another thread, meanwhile
+                    await self._asleep
             finally:
                 timer.cancel()
                 self._asleep = None
