@@ -13,7 +13,7 @@ export GENAI_CACHE := $(CACHE)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-all: check test test-clients test-servers test-slow docs ## all of these but the bench
+all: check test test-clients test-servers test-slow docs ## check, the tests but the soak, and the pages
 
 serve: $(VENV)/.installed ## run the gateway on 127.0.0.1:8100
 	$(BIN)/spine serve

@@ -269,9 +269,14 @@ def settings() -> str:
         head = entry.key.rpartition(".")[0]
         sections.setdefault(head, []).append(entry)
     return "\n\n".join(
-        "\n".join([f"### `[{head}]`", "", table(["key", "type", "default", "meaning"], map(_setting, entries))])
+        "\n".join([f"### `{_heading(head)}`", "", table(["key", "type", "default", "meaning"], map(_setting, entries))])
         for head, entries in sections.items()
     )
+
+
+def _heading(head: str) -> str:
+    """As TOML writes it: `[server]`, `[[ledger.redact]]`."""
+    return f"[[{head.removesuffix('[]')}]]" if head.endswith("[]") else f"[{head.replace('[]', '')}]"
 
 
 def _setting(entry: Any) -> list[str]:

@@ -19,8 +19,13 @@ EXAMPLES = {
     "location": "europe-west1",
 }
 """What stands in an example for a part of an address."""
-MODELS = {"litellm": "watsonx/ibm/granite-4"}
-"""Models of examples where a provider cannot do without."""
+MODELS = {
+    "litellm": "watsonx/ibm/granite-4",
+    "anthropic": "claude-haiku-4-5",
+    "groq": "openai/gpt-oss-120b",
+    "gemini": "gemini-3.5-flash",
+}
+"""Models of examples: where a provider cannot do without, and where its default is gone, or soon is."""
 
 
 def section(row: ProviderRow) -> str:
@@ -60,7 +65,7 @@ def _configuration(row: ProviderRow) -> Iterator[str]:
     if row.needs_base_url:
         lines.append('base_url = "https://llm.example.com/v1"')
     if row.id != "simulated":
-        lines.append(f'model = "{row.default_model or MODELS.get(row.id, "…")}"')
+        lines.append(f'model = "{MODELS.get(row.id) or row.default_model or "…"}"')
     yield "\n".join(["```toml", *lines, "```"])
     if row.needs_key and not row.needs_base_url:
         yield f"Without any configuration it is found by its key: `export {row.key_variables[0]}=…`."
@@ -98,7 +103,7 @@ def _facts(row: ProviderRow, reasons: Reasons) -> str:
         if model:
             key = "default_model" if name == "default model" else "embed_model"
             retired = card_of(row.id, row.id, model).retired
-            told = f"`{model}`" + (f", which retires on {retired}: set `model`" if retired is not None else "")
+            told = f"`{model}`" + (f", gone from {retired} on: set `model`" if retired is not None else "")
             facts.append((name, _with(told, reasons.settings.get(key))))
     if row.id != "simulated":
         facts.append(("documentation", f"<{row.docs}>"))

@@ -14,11 +14,15 @@ from typing import Any
 import msgspec
 
 from genai_spine.catalog.rows import find_row
-from genai_spine.dialects import effort
+from genai_spine.dialects import effort, hf_text_generation
 from genai_spine.dialects.anthropic_messages import schema as anthropic
+from genai_spine.dialects.bedrock_converse import errors as bedrock
+from genai_spine.dialects.cohere_chat import schema as cohere
+from genai_spine.dialects.gemini import errors as gemini
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.ollama_chat import schema as ollama
 from genai_spine.dialects.openai_chat import schema as openai
+from genai_spine.dialects.openai_responses import errors as responses
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.content import (
@@ -274,7 +278,17 @@ def _listed(words: Iterator[str]) -> str:
 
 def error_codes() -> tuple[list[str], list[Row]]:
     """The machine codes that say more than the status."""
-    tables = {"openai_chat": openai.ERROR_CODES, "anthropic_messages": anthropic.ERROR_CODES}
+    tables = {
+        "openai_chat": openai.ERROR_CODES,
+        "openai_responses": {
+            code: kind for code, kind in responses.ERROR_CODES.items() if code not in openai.ERROR_CODES
+        },
+        "anthropic_messages": anthropic.ERROR_CODES,
+        "gemini": gemini.CODES,
+        "bedrock_converse": bedrock.ERROR_CODES,
+        "cohere_chat": cohere.ERROR_CODES,
+        "hf_text_generation": hf_text_generation._CODES,
+    }
     rows = [
         [f"`{dialect}`", f"`{code}`", f"`{kind.__name__}`"]
         for dialect, table in tables.items()

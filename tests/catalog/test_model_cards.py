@@ -357,3 +357,9 @@ def test_a_price_of_certain_hours() -> None:
 def test_the_price_lists_are_the_pinned_packages() -> None:
     listed = json.loads((make_catalog.TARGET / "openai.json").read_text(encoding="utf-8"))
     assert listed["as_of"] == make_catalog.READ.isoformat()
+
+
+def test_no_service_is_asked_for_a_model_that_is_gone_where_nobody_names_one() -> None:
+    named = {row.id: card_of(row.id, row.id, row.default_model) for row in load_rows().values() if row.default_model}
+    gone = {id: card.retired for id, card in named.items() if card.retired is not None}
+    assert gone == {"openai": date(2027, 1, 14)}, "and on that day OpenAI's must be another"

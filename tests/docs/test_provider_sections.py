@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from genai_spine.catalog.cards import card_of
+from genai_spine.catalog.prices import all_prices
 from genai_spine.catalog.rows import ProviderRow, load_rows
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.settings import load_settings
@@ -45,6 +47,20 @@ def test_the_configuration_of_a_section_loads(row: ProviderRow, tmp_path: Path) 
     file.write_text(example, encoding="utf-8")
     provider = load_settings(file, environ={}, cwd=tmp_path).providers[row.id]
     assert provider.type == row.id
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_the_configuration_of_a_section_names_no_model_that_is_gone(row: ProviderRow) -> None:
+    models = re.findall(r'^model = "(.*)"$', provider_sections.section(row), re.MULTILINE)
+    read = max(listed.as_of for listed in all_prices().values())
+    retired = [card_of(row.id, row.id, model).retired for model in models]
+    assert not [day for day in retired if day is not None and day <= read]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_what_is_said_of_a_service_is_more_than_an_address(row: ProviderRow) -> None:
+    said = row_reasons.load_reasons()[row.id].service
+    assert not [words for words in said if re.match(r"[a-z0-9-]+(\.[a-z0-9-]+)+/", words)]
 
 
 def test_a_comment_is_about_the_lines_below_it_or_the_one_before_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -49,6 +50,26 @@ def test_every_setting_stands_in_the_reference() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [entry.key for entry in document() if f"| `{entry.key.rpartition('.')[2]}` |" not in text]
     assert not missing
+
+
+def test_every_code_of_a_dialect_stands_on_the_page_of_errors() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text()
+    tables = [
+        *(f"{dialect}.schema:ERROR_CODES" for dialect in ("openai_chat", "anthropic_messages", "cohere_chat")),
+        *(f"{dialect}.errors:ERROR_CODES" for dialect in ("openai_responses", "bedrock_converse")),
+        *("gemini.errors:CODES", "hf_text_generation:_CODES"),
+    ]
+    for table in tables:
+        module, _, name = table.partition(":")
+        codes = getattr(importlib.import_module(f"genai_spine.dialects.{module}"), name)
+        assert not [code for code in codes if f"| `{code}` |" not in text], table
+
+
+def test_what_a_path_answers_is_no_list_of_errors() -> None:
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    paths = re.findall(r"^\| `(?:GET|POST|DELETE) [^|]*\|([^|]*)\|", text, re.MULTILINE)
+    assert len(paths) > 30
+    assert not [said for said in paths if "raises:" in said.lower()]
 
 
 def test_every_dependency_has_its_reason_on_the_page() -> None:
