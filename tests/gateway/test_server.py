@@ -454,7 +454,15 @@ def test_workers_end_when_the_supervisor_is_killed() -> None:
 
 def _workers_of(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+    return sum(b"spawn_main" in _command_of(child) for child in children)
+
+
+def _command_of(pid: str) -> bytes:
+    """Nothing of a process that has ended since it was listed."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _is_zombie(pid: int) -> bool:
