@@ -32,6 +32,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LINGER_S = 2.0
+"""How long what a refused caller still sends is thrown away, so that it can read why (RFC 9112 §9.6)."""
 ONE_WRITE_BYTES = 64 * 1024
 """Up to here head and body are joined into one write; beyond, copying costs more than a second write."""
 BODYLESS = frozenset({204, 304})

@@ -29,7 +29,7 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from genai_spine.gateway.connections import Connections
-from genai_spine.gateway.exchange import REFUSAL_HEAD, STATUS_LINES, HttpExchange, Scope, refusal_body
+from genai_spine.gateway.exchange import LINGER_S, REFUSAL_HEAD, STATUS_LINES, HttpExchange, Scope, refusal_body
 from genai_spine.gateway.known_head import KnownHead
 from genai_spine.gateway.request_head import Refused, check_fields, split_target
 
@@ -40,8 +40,6 @@ MAX_PIPELINED = 16
 """Requests that wait behind one, before the socket is no longer read."""
 MOST_PIPELINED = 1000
 """What one read may hold of them."""
-LINGER_S = 2.0
-"""How long what a refused caller still sends is thrown away, so that it can read why (RFC 9112 §9.6)."""
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, Protocol
 
-from genai_spine.gateway.exchange import HttpExchange
+from genai_spine.gateway.exchange import LINGER_S, HttpExchange
 from genai_spine.gateway.known_head import KnownHead
 from genai_spine.model.errors import InvalidRequest, SpineError
 
@@ -231,10 +231,22 @@ class Request:
             *self.extra_headers,
             *headers,
         ]
-        if status in CLOSING:
+        is_closing = status in CLOSING
+        if is_closing:
             lines.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({"type": "http.response.body", "body": body, "more_body": is_closing})
+        if is_closing:
+            await self._linger()
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _linger(self) -> None:
+        """Take what is left of the body. A server that closes with bytes unread has the connection reset, and
+        the caller may lose the answer that says why."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
 
     async def start(self, content_type: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """The head of a streamed answer."""
