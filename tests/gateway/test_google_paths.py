@@ -98,7 +98,7 @@ def test_an_array_comes_element_by_element(url: str) -> None:
 
 
 def test_errors_without_alt_sse_stand_in_an_array(url: str) -> None:
-    _, _, said = ask(f"{url}/v1beta/models/gemini/sim-long-50+error_at=6:streamGenerateContent", HI)
+    _, _, said = ask(f"{url}/v1beta/models/gemini/sim-long-50+error_at=6,rate=50:streamGenerateContent", HI)
     assert (said[0]["candidates"][0]["content"]["role"], said[-1]["error"]["code"]) == ("model", 500)
     status, _, said = ask(f"{url}/v1beta/models/gemini/sim-echo+status=429:streamGenerateContent", HI)
     assert (status, [each["error"]["status"] for each in said]) == (429, ["RESOURCE_EXHAUSTED"])
@@ -119,7 +119,7 @@ def test_the_simulators_stream_is_an_array_unless_asked_otherwise(running: tuple
         assert head["content-type"].startswith("text/event-stream")
     else:
         assert "".join(map(text_of, said)) == "You said: Hi"
-        _, _, said = ask(f"{base}/models/sim-long-50+error_at=6:streamGenerateContent", HI)
+        _, _, said = ask(f"{base}/models/sim-long-50+error_at=6,rate=50:streamGenerateContent", HI)
         assert said[-1]["error"]["code"] == 500
 
 

@@ -304,10 +304,12 @@ async def test_fault_27_a_cancelled_caller_closes_the_connection_within_a_second
         async def call() -> None:
             response = await transport.send(peer.request())
             async for _ in response.chunks():
-                pass
+                begun.set()
 
+        begun = asyncio.Event()
         task = asyncio.ensure_future(call())
-        await asyncio.sleep(0.1)
+        await within(begun.wait() if head_first else peer.asked.wait())
+        await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

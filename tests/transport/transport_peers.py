@@ -21,6 +21,7 @@ class Peer:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.connections = 0
+        self.asked = asyncio.Event()
         self.ended = asyncio.Event()
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
@@ -45,6 +46,7 @@ class Peer:
             if line.startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
         self.bodies.append(await reader.readexactly(length))
+        self.asked.set()
         return head
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
