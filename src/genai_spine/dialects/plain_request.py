@@ -105,6 +105,7 @@ def _has_textual_result(part: _Part) -> bool:
 
 
 _IN_RESULT = re.compile(rb'"(?:inline|file)_?[Dd]ata"').search
+"""Media in the result of a tool of Gemini's, or words of the result that look like them."""
 
 
 def _is_function(tool: Mapping[str, Raw]) -> bool:

@@ -27,7 +27,7 @@ def worded(request: CompletionRequest, row: ProviderRow, model: str) -> tuple[st
         return knowing, request
     rather = row.rather_for(model, has_tools=bool(request.tools))
     if rather is None:
-        wished = dialects_wished(request) if len(row.chat) > 1 else ()
+        wished = dialects_wished(request)
         return next((dialect for dialect in row.chat if dialect in wished), best), request
     said = kept(request.extra, best)
     headers = {EXTRA_HEADERS: said.pop(EXTRA_HEADERS)} if EXTRA_HEADERS in said else {}  # they are the service's

@@ -124,10 +124,7 @@ class HttpProvider(LLMProvider):
             self.speaks(dialect)
             and not codecs.relayed(dialect).concerns(members, self.quirks)
             and not self.has_defaults_for(members)
-            and not (
-                dialect in codecs.PARTICULAR
-                and codecs.particular(dialect).refused(members, self._targets.get(model or "") or self.target(model))
-            )
+            and not (dialect in codecs.PARTICULAR and codecs.particular(dialect).refused(members, self.target(model)))
         )
 
     def card(self, model: str | None = None) -> ModelCard:

@@ -52,12 +52,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_body_mb: Annotated[float, doc("Largest request body, in MB of a million bytes; beyond it: 413.", gt=0)] = 32
     max_header_kb: Annotated[int, doc("Largest head of a request, in KiB; beyond it: 431.", ge=1)] = 64
     drain_timeout: Annotated[Duration, doc("At SIGTERM, how long open streams may go on.")] = Duration(30)
-    header_timeout: Annotated[Duration, doc("How long a caller may take to send the request's head.", gt=0)] = Duration(
-        10
-    )
-    body_timeout: Annotated[Duration, doc("How long a caller may take to send the request's body.", gt=0)] = Duration(
-        60
-    )
+    header_timeout: Annotated[Duration, doc("How long a caller may take to send the head.", gt=0)] = Duration(10)
+    body_timeout: Annotated[Duration, doc("How long a caller may take to send the body.", gt=0)] = Duration(60)
     idle_timeout: Annotated[Duration, doc("How long a kept-alive connection may be idle.")] = Duration(75)
     max_connections: Annotated[int, doc("Connections at a time, in each worker; more are refused with 503.", ge=1)] = (
         10_000
@@ -79,9 +75,7 @@ class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How long a call to a provider may take."""
 
     connect: Annotated[Duration, doc("Until the connection stands, TLS included.", gt=0)] = Duration(10)
-    first_token: Annotated[Duration, doc("Until a stream says something, or a plain answer comes.", gt=0)] = Duration(
-        120
-    )
+    first_token: Annotated[Duration, doc("Until a stream says something, or an answer comes.", gt=0)] = Duration(120)
     idle: Annotated[Duration, doc("How long an answer that has begun may be silent.", gt=0)] = Duration(60)
     total: Annotated[Duration, doc("The whole call with all its attempts and waits.", gt=0)] = Duration(600)
 

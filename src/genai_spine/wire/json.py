@@ -48,7 +48,7 @@ def decode_inbound(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     Raises: InvalidRequest, as in `messages[0].content: expected str or array, got int`.
     """
     try:
-        _check_utf8(body)
+        check_utf8(body)
         _check_depth(body, MAX_DEPTH)
         return decoder.decode(body)
     except UNREADABLE as error:
@@ -61,7 +61,7 @@ def decode_outbound(reply: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     Raises: BadReply.
     """
     try:
-        _check_utf8(reply)
+        check_utf8(reply)
         _check_depth(reply, MAX_DEPTH)
         return decoder.decode(reply)
     except UNREADABLE as error:
@@ -75,8 +75,8 @@ def decode_frame(frame: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
     which cannot nest deep enough to. Raises: BadReply.
     """
     try:
-        if isinstance(frame, bytes) and not frame.isascii():
-            frame.decode()
+        if isinstance(frame, bytes):
+            check_utf8(frame)
         return decoder.decode(frame)
     except UNREADABLE as error:
         raise bad_reply(error, bytes(frame)) from None
@@ -112,7 +112,7 @@ def top_level(body: bytes) -> dict[str, Raw]:
     Raises: InvalidRequest.
     """
     try:
-        _check_utf8(body)
+        check_utf8(body)
         members = OBJECT.decode(body)
         for value in members.values():
             if len(value) >= 2 * MAX_DEPTH:  # so many levels take as many openers, and closers
@@ -193,8 +193,8 @@ _NO_STRUCTURE = _all_but(b'[]{}"')
 _NEITHER_STRUCTURE_NOR_ESCAPE = _all_but(b'[]{}"\\/bfnrtu')  # the letters keep `\n"` apart from `\"`
 
 
-def _check_utf8(data: bytes) -> None:
-    """Raises: UnicodeDecodeError."""
+def check_utf8(data: bytes) -> None:
+    """msgspec does not look into what it skips. Raises: UnicodeDecodeError."""
     if not data.isascii():
         data.decode()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -49,8 +48,6 @@ _EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 
 _UNSAID = ("frequency_penalty", "presence_penalty", "seed", "context_window")
 """What the service takes no member for."""
-_unsaid = attrgetter(*_UNSAID)
-_NONE_OF_THEM = (None,) * len(_UNSAID)
 
 _NOT_COUNTED = frozenset(
     {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
@@ -158,27 +155,24 @@ class _Writer:
             body["output_config"] = {"effort": thought.effort}
 
     def sampling(self, request: CompletionRequest, body: dict[str, Any]) -> None:
-        temperature, top_p, top_k = request.temperature, request.top_p, request.top_k
+        temperature = request.temperature
         if temperature is not None and temperature > 1:
             self.notice("changed", f"temperature {temperature} sent as 1, the highest here", "temperature")
             temperature = 1
-        if temperature is not None or top_p is not None or top_k is not None:
-            is_thinking = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
-            for name, value in (("temperature", temperature), ("top_p", top_p), ("top_k", top_k)):
-                if value is None:
-                    continue
-                card, has_temperature = self.target.card.capabilities, "temperature" in body
-                why = refused_sampling(name, value, card, thinks=is_thinking, has_temperature=has_temperature)
-                if why is None:
-                    body[name] = value
-                else:
-                    self.notice("dropped", why, name)
-        if request.stop and (stop := sayable_stop(request.stop, self.notice)):
+        card = self.target.card.capabilities
+        thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
+        for name, value in (("temperature", temperature), ("top_p", request.top_p), ("top_k", request.top_k)):
+            if value is None:
+                continue
+            if why := refused_sampling(name, value, card, thinks=thinks, has_temperature="temperature" in body):
+                self.notice("dropped", why, name)
+            else:
+                body[name] = value
+        if stop := sayable_stop(request.stop, self.notice):
             body["stop_sequences"] = stop
-        if _unsaid(request) != _NONE_OF_THEM:
-            for name in _UNSAID:
-                if getattr(request, name) is not None:
-                    self.notice("dropped", f"the service takes no {name}", name)
+        for name in _UNSAID:
+            if getattr(request, name) is not None:
+                self.notice("dropped", f"the service takes no {name}", name)
 
     def output_schema(self, request: CompletionRequest, body: dict[str, Any]) -> None:
         wanted = request.output_schema

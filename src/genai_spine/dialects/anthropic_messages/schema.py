@@ -138,14 +138,14 @@ class _Counted(msgspec.Struct, frozen=True):
     output_tokens: _Count = None
     cache_read_input_tokens: _Count = None
     cache_creation_input_tokens: _Count = None
-    cache_creation: _Creation | None = None
-    output_tokens_details: _OutputDetails | None = None
+    cache_creation: _Creation = _Creation()
+    output_tokens_details: _OutputDetails = _OutputDetails()
 
 
 def _counted(usage: dict[str, Any]) -> _Counted:
     try:
         return msgspec.convert(usage, _Counted)
-    except msgspec.ValidationError:  # one of them is none: those that are, count
+    except msgspec.ValidationError:  # one of them is no count: those that are, stand
         creation, details = _object(usage, "cache_creation"), _object(usage, "output_tokens_details")
         return _Counted(
             **{name: count_of(usage.get(name)) for name in _COUNTERS},
@@ -188,10 +188,8 @@ def usage_of(usage: Any) -> TokenUsage | None:
         output_tokens=counted.output_tokens,
         cache_read_tokens=cache_read,
         cache_write_tokens=cache_write,
-        cache_write_1h_tokens=None
-        if (creation := counted.cache_creation) is None
-        else creation.ephemeral_1h_input_tokens,
-        reasoning_tokens=None if (details := counted.output_tokens_details) is None else details.thinking_tokens,
+        cache_write_1h_tokens=counted.cache_creation.ephemeral_1h_input_tokens,
+        reasoning_tokens=counted.output_tokens_details.thinking_tokens,
         service_tier=_tier_of(usage),
         details=None if is_plain else _details_of(usage),
         provider_metadata=keep(DIALECT, rest),

@@ -88,8 +88,7 @@ class ConverseStreamDecoder(FrameDecoder):
         whether it was that."""
         payload = message.payload
         try:
-            if not payload.isascii():
-                payload.decode()
+            json.check_utf8(payload)
             piece = _text_delta.decode(payload)
         except json.UNREADABLE:
             return False

@@ -98,8 +98,7 @@ class GeminiStreamDecoder(FrameDecoder):
         counts: list[msgspec.Raw] = []
         for frame in frames:
             try:
-                if not frame.isascii():
-                    frame.decode()
+                json.check_utf8(frame)
                 chunk = decode(frame)
             except json.UNREADABLE:
                 chunk = None

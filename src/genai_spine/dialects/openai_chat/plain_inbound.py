@@ -40,8 +40,7 @@ _request = msgspec.json.Decoder(_Request)
 def read(body: bytes) -> CompletionRequest | None:
     """None for any other request, and for what is none."""
     try:
-        if not body.isascii():
-            body.decode()
+        json.check_utf8(body)
         plain = _request.decode(body)
     except json.UNREADABLE:
         return None

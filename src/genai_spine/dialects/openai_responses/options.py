@@ -47,8 +47,8 @@ class OptionsWriter:
         self.tool_name = tool_name
         self.capabilities = card.capabilities if card is not None else Capabilities()
         self.own = kept(request.extra, DIALECT)
-        self.headers = take_headers(self.own)
         """The caller's own members of this dialect, those that have been written taken out."""
+        self.headers = take_headers(self.own)
 
     def write(self, body: dict[str, Any]) -> None:
         self.thinking(body)
