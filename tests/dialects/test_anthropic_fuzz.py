@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genai_spine.dialects.anthropic_messages import inbound, outbound
@@ -21,7 +21,7 @@ from genai_spine.model.response import CompletionResponse, FinishReason, TokenUs
 
 TARGET = Target(card=ModelCard(id="m", capabilities=Capabilities(thinking_style="budget")))
 ASKED = CompletionRequest(messages="Hi")
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=80)
 
 REQUEST: dict[str, Any] = {
     "model": "m",

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genai_spine.dialects import cohere_embed, cohere_models, cohere_rerank, jina_rerank, rankings
@@ -26,7 +26,7 @@ from genai_spine.model.response import CompletionResponse, FinishReason, TokenUs
 from genai_spine.testing.simulator import cohere
 
 TARGET = Target(card=ModelCard(id="m"))
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=80)
 
 CITATION = {"start": 0, "end": 1, "text": "a", "sources": [], "type": "TEXT_CONTENT", "content_index": 1}
 CALL = {"id": "i", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -32,7 +32,7 @@ from genai_spine.model.response import CompletionResponse
 from genai_spine.testing.strategies import mutated, values
 
 TARGET = Target(card=ModelCard(id="gemini-3-flash-preview"))
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 
 
 def asked(**options: Any) -> CompletionRequest:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_chat_bodies import ANSWER, CHUNKS, ERROR, REQUEST
 from recorded_exchanges import exchanges
@@ -24,7 +24,7 @@ from genai_spine.model.request import CompletionRequest
 from genai_spine.testing import laws
 from genai_spine.testing.strategies import mutated
 
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=120)
 TARGET = Target(card=ModelCard(id="m"), quirks=Quirks(reasoning_field="reasoning_details", cache_marks="cache_control"))
 SPEECH = laws.Speech(
     name="openai_chat",
@@ -70,7 +70,7 @@ def test_any_stream_is_read_or_refused(chunks: Any, cut: int) -> None:
     laws.assert_stream_refused_politely(SPEECH, framed(chunks), cut)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(st.data())
 def test_recorded_bodies_with_a_fault_in_them_are_read_or_refused(data: st.DataObject) -> None:
     found = [exchange for exchange in exchanges("chat") if len(exchange.body) < 20_000]

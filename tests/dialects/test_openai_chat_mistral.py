@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from recorded_exchanges import ROOT
@@ -341,7 +341,7 @@ turns = st.one_of(
 
 
 @pytest.mark.skipif(schema_text() is None, reason=f"no schemas in {ROOT} (GENAI_WIRE)")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.lists(turns, min_size=1, max_size=4))
 def test_any_conversation_fits_the_services_schema(messages: list[Message]) -> None:
     body, _ = sent(*messages)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_responses_bodies import ANSWER, ERROR, REQUEST, events
 from recorded_exchanges import exchanges
@@ -19,7 +19,7 @@ from genai_spine.model.errors import BadReply
 from genai_spine.testing import laws
 from genai_spine.testing.strategies import mutated
 
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=120)
 TARGET = Target(card=ModelCard(id="m"), quirks=Quirks(schema="strict"))
 SPEECH = laws.Speech(
     name="openai_responses",
@@ -69,7 +69,7 @@ def test_events_in_any_order_are_read_or_refused(written: list[Any]) -> None:
     laws.assert_stream_refused_politely(SPEECH, framed(written))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(st.data())
 def test_recorded_bodies_with_a_fault_in_them_are_read_or_refused(data: st.DataObject) -> None:
     found = [exchange for exchange in exchanges("responses") if len(exchange.body) < 20_000]

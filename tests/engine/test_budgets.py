@@ -136,7 +136,7 @@ class HardBudgets(RuleBasedStateMachine):
 
 
 TestHardBudgets = HardBudgets.TestCase
-TestHardBudgets.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+TestHardBudgets.settings = settings(max_examples=20, stateful_step_count=30)
 
 
 # ---------------------------------------------------------------- many at a time

@@ -11,7 +11,7 @@ import copy
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from virtual_loop import VirtualLoop
 
@@ -228,7 +228,5 @@ class LimiterMachine(RuleBasedStateMachine):
         return [call for call in self.calls if call.waits]
 
 
-LimiterMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+LimiterMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestLimiter = LimiterMachine.TestCase

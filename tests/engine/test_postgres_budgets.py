@@ -280,7 +280,7 @@ calls = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(calls, max_size=25))
 def test_it_decides_as_redis(both: tuple[str, str], steps: list[Any]) -> None:
     prefix = f"run{next(_numbers)}"

@@ -202,7 +202,7 @@ answers = st.sampled_from([True, False, None])
         context_window=st.none() | st.integers(1, 50_000),
     ),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_somebody_is_always_asked(cards: list[ModelCard], strategy: str, request_: CompletionRequest) -> None:
     providers = [Known("abcde"[place], card) for place, card in enumerate(cards)]
     one = router(*providers, **route(*(f"{provider.name}/m" for provider in providers), strategy=strategy))

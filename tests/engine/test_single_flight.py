@@ -338,4 +338,4 @@ class SingleFlightMachine(RuleBasedStateMachine):
 
 
 TestSingleFlight = SingleFlightMachine.TestCase
-TestSingleFlight.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestSingleFlight.settings = settings(max_examples=60, stateful_step_count=25)

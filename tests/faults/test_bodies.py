@@ -380,7 +380,7 @@ _BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(body=_BODIES, provider=st.sampled_from(["oa", "an", "ol"]), path=st.sampled_from(list(ENDPOINTS)))
 def test_fault_40_whatever_a_body_holds_the_fault_is_not_ours(
     gateway: RunningGateway, body: dict[str, Any], provider: str, path: str
@@ -396,7 +396,7 @@ def test_fault_40_whatever_a_body_holds_the_fault_is_not_ours(
         refused(ENDPOINTS[path], answer, answer.status)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(body=st.binary(max_size=200), path=st.sampled_from(list(ENDPOINTS)))
 def test_fault_36_random_bytes_are_400(gateway: RunningGateway, body: bytes, path: str) -> None:
     assume(body.strip() != b"{}")  # with which an Ollama loads its model

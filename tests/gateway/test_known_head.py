@@ -131,7 +131,7 @@ REQUESTS = st.tuples(st.binary(max_size=40), FIELDS, st.sampled_from([b"/a", b"/
 
 
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=6), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_connection_tells_what_many_tell(
     mirror: Served, requests: list[tuple[bytes, list[bytes], bytes, bool]], data: st.DataObject
 ) -> None:

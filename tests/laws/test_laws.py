@@ -29,7 +29,7 @@ def for_each_dialect(law: Law) -> Any:
     """A test of each dialect, with some examples and with many."""
 
     def of_a_dialect(speech: Speech, examples: int) -> None:
-        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
         @given(data=st.data())
         def holds(data: st.DataObject) -> None:
             law(speech, data)

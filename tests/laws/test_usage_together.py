@@ -57,7 +57,7 @@ USAGES = structs(TokenUsage)
 
 
 @given(st.lists(USAGES, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_counter_of_any_part_is_lost(parts: list[TokenUsage]) -> None:
     whole = reduce(together, parts, None)
     assert whole is not None

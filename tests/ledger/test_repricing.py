@@ -201,7 +201,7 @@ CALLS = st.lists(
 NEW = st.lists(st.none() | st.integers(0, 10**7), min_size=1, max_size=7)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(CALLS, NEW, NEW)
 def test_days_are_the_sums_of_attempts_and_each_run_can_be_undone(
     calls: list[Any], first: list[int | None], second: list[int | None]

@@ -154,7 +154,7 @@ SUMMED = """SELECT count(*), coalesce(sum(input_tokens), 0), coalesce(sum(cost_n
     ),
     st.integers(1, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sums_of_days_are_the_sums_of_the_rows_however_entries_are_cut(
     calls: list[tuple[str, list[tuple[str, int | None, bool]], str | None]], size: int
 ) -> None:

@@ -205,6 +205,6 @@ class JumpingClockMachine(RuleBasedStateMachine):
 
 
 TestBreaker = BreakerMachine.TestCase
-TestBreaker.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestBreaker.settings = settings(max_examples=60, stateful_step_count=20)
 TestJumpingClock = JumpingClockMachine.TestCase
-TestJumpingClock.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestJumpingClock.settings = settings(max_examples=50, stateful_step_count=30)

@@ -262,7 +262,7 @@ def test_an_export_of_our_own_calls_has_no_gap(write: Any, calls: list[Used], me
     assert (found.since, found.until) == (FIRST, FIRST + timedelta(max(call.day for call in calls)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.builds(
@@ -435,7 +435,7 @@ def test_a_file_of_another_shape_is_told_what_was_expected(data: bytes, said: st
         read_export(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_garbage_is_refused_and_nothing_else_happens(data: st.DataObject) -> None:
     write, calls, _ = data.draw(st.sampled_from(WRITERS))

@@ -121,4 +121,4 @@ class RetryBudgetMachine(RuleBasedStateMachine):
 
 
 TestRetryBudget = RetryBudgetMachine.TestCase
-TestRetryBudget.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRetryBudget.settings = settings(max_examples=60, stateful_step_count=30)

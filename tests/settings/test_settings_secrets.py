@@ -151,14 +151,14 @@ TREES = st.dictionaries(
 
 
 @given(tree=TREES)
-@hypothesis_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_written_only_config_errors_come_out(load: Any, tree: dict[str, Any]) -> None:
     with suppress(ConfigError):
         load(json.dumps(tree), name="spine.yaml")
 
 
 @given(text=st.text(alphabet="[]{}=.\"'#\n\\ab1:-*&!$<> \t", max_size=60))
-@hypothesis_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("name", ["one.toml", "two.yaml"])
 def test_whatever_the_bytes_only_config_errors_come_out(load: Any, text: str, name: str) -> None:
     with suppress(ConfigError):

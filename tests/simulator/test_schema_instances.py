@@ -105,13 +105,13 @@ schemas = st.recursive(leaves, grown, max_leaves=8)
 
 
 @given(schemas)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_an_instance_is_valid(schema: Any):
     jsonschema.validate(instance_of(schema), schema)
 
 
 @given(schemas, names)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_instance_through_references_is_valid(schema: Any, name: str):
     document = {
         "type": "object",
@@ -126,7 +126,7 @@ def test_an_instance_through_references_is_valid(schema: Any, name: str):
 
 
 @given(schemas)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_same_schema_gives_the_same_instance(schema: Any):
     assert instance_of(schema) == instance_of(schema)
 
@@ -207,7 +207,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(KEYWORDS), anything, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nonsense_is_an_invalid_request_or_answered(schema: Any):
     try:
         instance_of(schema)

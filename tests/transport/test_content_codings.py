@@ -39,7 +39,7 @@ def unpack(decoder: BodyDecoder, *parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("coding", PACK)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.binary(max_size=3000), cuts=st.lists(st.integers(0, 4000), max_size=6))
 def test_fault_17_packed_bytes_may_be_cut_anywhere(coding, data, cuts):
     packed = PACK[coding](data)
@@ -101,7 +101,7 @@ def test_an_empty_body_is_whole(coding):
 
 
 @pytest.mark.parametrize("coding", PACK)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.binary(min_size=1, max_size=400))
 def test_garbage_raises_only_bad_reply(coding, data):
     try:
