@@ -68,6 +68,14 @@ def decode_outbound(reply: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise bad_reply(error, reply) from None
 
 
+def read_or_none(reply: bytes) -> Any:
+    """What a provider sent where it may be anything; None where it is no JSON, or null."""
+    try:
+        return decode_outbound(reply, ANY)
+    except BadReply:
+        return None
+
+
 def decode_frame(frame: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
     """One event of a stream, or a part of one: `decode_outbound` without its look at the nesting.
 

@@ -89,10 +89,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Provid
 
 def decode_embedded_error(body: bytes) -> ProviderError | None:
     """{"__type": "…#ThrottlingException", "message": "…"} under a status of 200."""
-    try:
-        members = msgspec.json.decode(body)
-    except json.UNREADABLE:
-        return None
+    members = json.read_or_none(body)
     if not isinstance(members, dict) or not isinstance(members.get("__type"), str):
         return None
     code = _code_of(members, {})

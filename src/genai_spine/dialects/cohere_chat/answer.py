@@ -91,19 +91,13 @@ def _list(value: Any, what: str) -> list[Any]:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error of an answer that is not 200; whatever the body is."""
-    try:
-        members = json.decode_outbound(body, json.ANY)
-    except BadReply:
-        return unreadable(status, headers)
-    return wire.error_of(members, status, headers)
+    members = json.read_or_none(body)
+    return unreadable(status, headers) if members is None else wire.error_of(members, status, headers)
 
 
 def decode_embedded_error(body: bytes) -> ProviderError | None:
     """The error inside a 200: `error` in the last event of a stream, or a `message` that is text."""
-    try:
-        members = json.decode_outbound(body, json.ANY)
-    except BadReply:
-        return None
+    members = json.read_or_none(body)
     if not isinstance(members, dict):
         return None
     delta = members.get("delta")

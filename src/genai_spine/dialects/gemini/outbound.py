@@ -304,18 +304,12 @@ def decode_count_response(body: bytes) -> int:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error of an answer that is not 200; whatever the body is."""
-    try:
-        members = msgspec.json.decode(body)
-    except json.UNREADABLE:
-        return unreadable(status, headers)
-    return errors.error_of(members, status, headers)
+    members = json.read_or_none(body)
+    return unreadable(status, headers) if members is None else errors.error_of(members, status, headers)
 
 
 def decode_embedded_error(body: bytes) -> ProviderError | None:
-    try:
-        members = msgspec.json.decode(body)
-    except json.UNREADABLE:
-        return None
+    members = json.read_or_none(body)
     if isinstance(members, list) and members:
         members = members[0]
     found = isinstance(members, dict) and isinstance(members.get("error"), dict)

@@ -386,10 +386,7 @@ _NOT_FOUND = re.compile(r"""model ['"]?(?P<model>[^'"\s]+)['"]? not found""")
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """{"error": "model 'x' not found"}, with what to do about it; whatever the body is."""
-    try:
-        members = json.ANY.decode(body)
-    except json.UNREADABLE:
-        return unreadable(status, headers)
+    members = json.read_or_none(body)
     if not isinstance(members, dict) or "error" not in members:
         return unreadable(status, headers)
     error = wire.error_of(members["error"], status, headers)
@@ -401,10 +398,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Provid
 
 
 def decode_embedded_error(body: bytes) -> ProviderError | None:
-    try:
-        members = msgspec.json.decode(body)
-    except json.UNREADABLE:
-        return None
+    members = json.read_or_none(body)
     found = isinstance(members, dict) and members.get("error")
     return wire.error_of(found, None, {}) if found else None
 

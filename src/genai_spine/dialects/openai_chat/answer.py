@@ -166,18 +166,12 @@ def _extra_of(members: Mapping[str, Any]) -> Metadata | None:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error of an answer that is not 200; whatever the body is."""
-    try:
-        members = json.decode_outbound(body, json.ANY)
-    except BadReply:
-        return unreadable(status, headers)
-    return wire.error_of(members, status, headers)
+    members = json.read_or_none(body)
+    return unreadable(status, headers) if members is None else wire.error_of(members, status, headers)
 
 
 def decode_embedded_error(body: bytes) -> ProviderError | None:
     """The error inside a 200 or a stream: its own code, where that is a number, stands for the status."""
-    try:
-        members = json.decode_outbound(body, json.ANY)
-    except BadReply:
-        return None
+    members = json.read_or_none(body)
     found = isinstance(members, dict) and members.get("error")
     return wire.error_of(members, None, {}) if found else None

@@ -16,7 +16,6 @@ import msgspec
 from genai_spine.dialects.failure import failed, status_for_caller, unreadable
 from genai_spine.dialects.openai_chat import schema as chat
 from genai_spine.model.errors import (
-    BadReply,
     BadRequest,
     ContentFiltered,
     ProviderError,
@@ -71,19 +70,13 @@ def is_failure(members: Any) -> bool:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error of an answer that is not 200; whatever the body is."""
-    try:
-        members = json.decode_outbound(body, json.ANY)
-    except BadReply:
-        return unreadable(status, headers)
-    return error_of(members, status, headers)
+    members = json.read_or_none(body)
+    return unreadable(status, headers) if members is None else error_of(members, status, headers)
 
 
 def decode_embedded_error(body: bytes) -> ProviderError | None:
     """The error that an answer of status 200, or an event of a stream, is; None where it is none."""
-    try:
-        members = json.decode_outbound(body, json.ANY)
-    except BadReply:
-        return None
+    members = json.read_or_none(body)
     if not isinstance(members, dict):
         return None
     is_error = members.get("type") in ("error", "response.failed") or is_failure(members)
