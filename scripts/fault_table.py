@@ -105,6 +105,9 @@ ELSEWHERE = {
         "engine/test_redis_state.py::test_a_server_that_is_killed_under_load_harms_no_call_and_is_used_again",
         "engine/test_redis_state.py::test_while_the_server_is_frozen_limits_are_kept_here",
         "engine/test_redis_state.py::test_nothing_is_given_out_twice_after_a_flush_or_a_loss_of_scripts",
+        "engine/test_shared_budgets.py::test_one_that_asks_no_more_tells_a_flushed_server_what_it_knows",
+        "engine/test_shared_budgets.py::test_what_each_spent_alone_counts_where_the_server_comes_back_empty",
+        "engine/test_shared_budgets.py::test_what_was_held_up_on_the_way_to_the_server_counts_once",
     ],
     75: [
         "policy/test_breaker.py::test_a_clock_that_jumps_while_it_is_open_gives_a_probe",

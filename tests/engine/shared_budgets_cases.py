@@ -15,6 +15,7 @@ from budgets_caller import NEED, SUBJECT
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.ledger.spent import Spent
+from genai_spine.policy.budget import Budget
 
 CALLER = Path(__file__).with_name("budgets_caller.py")
 USD = 10**9
@@ -45,6 +46,31 @@ async def assert_guests_change_nothing(open_budgets: Callable[[], Budgets]) -> N
     for budgets in (gateway, guest):
         assert budgets.shared is not None
         await budgets.shared.close()
+
+
+async def assert_settings_may_change(open_budgets: Callable[[Budget], Budgets]) -> None:
+    """Of a raised limit the levels are told again; what a budget was for before is not counted in what it is for."""
+    heard: list[tuple[float, int | None]] = []
+
+    async def spend(budgets: Budgets, usd: float) -> None:
+        (await budgets.reserve(SUBJECT, NEED)).settle(int(usd * USD), 10)
+        assert budgets.shared is not None
+        await budgets.refresh()
+        await budgets.shared.close()
+
+    for limit, usd in ((USD, 0.9), (2 * USD, 0.8), (2 * USD, 0.01)):
+        budgets = open_budgets(Budget(name="one", limit_nanousd=limit))
+        budgets.on_level.append(lambda level: heard.append((level.level, level.limit_nanousd)))
+        await spend(budgets, usd)
+    assert heard == [(0.8, USD), (0.8, 2 * USD)]
+
+    old = open_budgets(Budget(name="team", window="total", limit_nanousd=USD, provider="*"))
+    await spend(old, 0.9)
+    new = open_budgets(Budget(name="team", window="total", limit_nanousd=USD, provider=SUBJECT.provider))
+    await spend(new, 0.1)
+    assert await spent_of(new) == (100_000_000, 0)
+    assert new.shared is not None
+    await new.shared.close()
 
 
 def callers(url: str, *calls: str, begin_in_s: float) -> list[dict[str, Any]]:

@@ -307,6 +307,28 @@ def test_made_up_names_do_not_fill_the_memory(loop: VirtualLoop) -> None:
     assert len(budgets._tallies) <= 50_000 and len(budgets._by_subject) <= 10_000
 
 
+def test_a_callers_own_budget_is_found_among_thousands_and_in_its_order(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    whose = Budget.whose
+
+    def counted(self: Budget, subject: Subject) -> tuple[str, ...]:
+        nonlocal looks
+        looks += 1
+        return whose(self, subject)
+
+    monkeypatch.setattr(Budget, "whose", counted)
+    of_keys = [Budget(name=f"k{number}", key=f"k{number}") for number in range(2000)]
+    budgets = budgets_of(loop, Budget(name="a", key="k*"), *of_keys, Budget(name="z"), Budget(name="y", each="key"))
+    for number in range(2000):
+        found = budgets.tallies_of(Subject("acme", "large", f"k{number}"))
+        assert [tally.name for tally in found] == ["a", f"k{number}", "z", f"y[k{number}]"]
+    assert [tally.name for tally in budgets.tallies_of(Subject("acme", "large"))] == ["z"]
+    assert looks == 2000 * 4 + 3
+    assert [status.name for status in budgets.status("k7")] == ["a", "k7", "z", "y[k7]"]
+
+
 def test_sums_that_count_something_are_not_looked_through_for_each_newcomer(
     loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

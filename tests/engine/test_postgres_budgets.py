@@ -18,7 +18,7 @@ from budgets_caller import BUDGETS, NEED, SUBJECT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer
-from shared_budgets_cases import USD, assert_guests_change_nothing, callers, spent_of
+from shared_budgets_cases import USD, assert_guests_change_nothing, assert_settings_may_change, callers, spent_of
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.engine.costs.postgres_line import PostgresLine
@@ -207,6 +207,10 @@ def test_one_that_keeps_a_call_waiting_is_away_until_it_answers(url: str) -> Non
     asyncio.run(main())
 
 
+def test_budgets_may_be_changed_in_their_window(url: str) -> None:
+    asyncio.run(assert_settings_may_change(lambda budget: budgets_of(url, budget)))
+
+
 def test_a_guest_sees_the_sums_and_does_not_change_them(url: str) -> None:
     asyncio.run(assert_guests_change_nothing(lambda: budgets_of(url)))
 
@@ -270,7 +274,7 @@ def test_windows_that_were_over_long_ago_are_forgotten(url: str) -> None:
 
 amounts = st.integers(0, 60)
 calls = st.tuples(
-    st.sampled_from(("take", "look", "grow", "settle")),
+    st.sampled_from(("take", "look", "grow", "settle", "finish")),
     st.integers(0, 4),  # whose
     st.sampled_from(("p", "q")),
     st.sampled_from((("x",), ("y", "x"), ("x", "z"))),
@@ -292,7 +296,8 @@ def test_it_decides_as_redis(both: tuple[str, str], steps: list[Any]) -> None:
             id = f"{number}"
             numbers: list[int] = []
             for _ in names:
-                numbers += (100, -1 if alone % 2 else 150, usd, tokens, alone, alone, alone, alone % 3, 60_000)
+                told = (alone, alone % 3, number - alone % 4)
+                numbers += (100, -1 if alone % 2 else 150, usd, tokens, *told, *known_of(alone, usd))
             commands.append((keys_of(prefix, names), [action, id, 10**9, process, *numbers]))
             if action == "take":
                 held[id] = (list(names), [(usd, tokens)] * len(names), process)
@@ -302,9 +307,12 @@ def test_it_decides_as_redis(both: tuple[str, str], steps: list[Any]) -> None:
             if action == "grow":
                 held[id] = (names, [(a + usd, b + tokens) for a, b in mine], process)
                 numbers = [usd, tokens] * len(names)
+            elif action == "finish":
+                numbers = [usd, tokens] * len(names)
             else:
                 del held[id]
-                numbers = [number for a, b in mine for number in (a, b, usd, tokens, 80, -1, 100, 150)]
+                known = known_of(tokens, usd)
+                numbers = [number for a, b in mine for number in (a, b, usd, tokens, 80, -1, 100, 150, *known)]
             commands.append((keys_of(prefix, names), [action, id, 10**9, process, *numbers]))
 
     async def main() -> None:
@@ -323,6 +331,11 @@ def test_it_decides_as_redis(both: tuple[str, str], steps: list[Any]) -> None:
         await postgres.close()
 
     asyncio.run(main())
+
+
+def known_of(spent: int, own: int) -> tuple[int, ...]:
+    """What a process knows; of one that was told so by the server, and of one that read it in its ledger."""
+    return (spent % 2, spent, 2 * spent, own, own % 7, own % 5, own % 3, 60_000)
 
 
 def keys_of(prefix: str, names: tuple[str, ...] | list[str]) -> list[str]:

@@ -267,6 +267,24 @@ async def test_a_server_that_is_killed_under_load_harms_no_call_and_is_used_agai
     assert ["is away" in said[0], "answers again" in said[1], len(said)] == [True, True, 2]
 
 
+async def test_why_a_server_stays_away_is_said_where_it_is_not_why_it_went(
+    mortal: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = RedisState(mortal.url, timeout_s=5)
+    await state.take((TOKENS,), 1)
+    client = mortal.client()
+    client.config_set("requirepass", "another")
+    client.execute_command("AUTH", "another")
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await state.take((TOKENS,), 1)
+    await until(lambda: "still away" in caplog.text)
+    await asyncio.sleep(1.5)
+    await state.close()
+    said = [record.message for record in caplog.records if "still away" in record.message]
+    assert len(said) == 1
+    assert "authenticated" in said[0]
+
+
 async def test_while_the_server_is_frozen_limits_are_kept_here(mortal: RedisServer) -> None:
     state = RedisState(mortal.url)
     for _ in range(2):

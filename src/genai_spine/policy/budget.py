@@ -168,8 +168,8 @@ class Tally:
     """The sums of one budget, or of one of those who have it each, in one window."""
 
     __slots__ = (
-        "_told", "alert_nanousd", "alert_tokens", "budget", "ends_s", "is_hard", "limit_nanousd", "limit_tokens",
-        "reserved_nanousd", "reserved_tokens", "spent_nanousd", "spent_tokens", "starts_s", "whose",
+        "__weakref__", "_told", "alert_nanousd", "alert_tokens", "budget", "ends_s", "is_hard", "limit_nanousd",
+        "limit_tokens", "reserved_nanousd", "reserved_tokens", "spent_nanousd", "spent_tokens", "starts_s", "whose",
     )  # fmt: skip
 
     def __init__(self, budget: Budget, whose: str, span: Span) -> None:

@@ -25,7 +25,7 @@ from genai_spine.engine.tasks import wake
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel, Fitting, Span, Subject, Tally, Unfitting, fit, span_of
 from genai_spine.policy.budget_need import Amount, Lengths, Need
-from genai_spine.settings.budget_checks import COST_LIMIT
+from genai_spine.settings.budget_checks import COST_LIMIT, is_pattern
 
 if TYPE_CHECKING:
     from genai_spine.engine.costs.shared_budgets import SharedBudgets
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_SUBJECTS = 10_000
 _MOST_TALLIES = 50_000
+_NOTHING = Amount(0, 0)
 _FOREVER = Span(0.0, float("inf"))
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ logger = logging.getLogger(__name__)
 class Reservation:
     """What is set aside for one attempt. Settled once; every settlement after the first is nothing."""
 
-    __slots__ = ("_budgets", "amounts", "id", "is_settled", "max_tokens", "need", "of", "output", "subject", "tallies")
+    __slots__ = ("_budgets", "amounts", "id", "is_settled", "max_tokens", "need", "of", "output", "subject", "tallies",
+                 "untold")  # fmt: skip
 
     def __init__(
         self, budgets: Budgets, subject: Subject, need: Need, tallies: Sequence[Tally], fitting: Fitting
@@ -57,6 +59,8 @@ class Reservation:
         self.output = fitting.output
         self.id = ""
         """By which a server that counts too knows it."""
+        self.untold = _NOTHING
+        """How much of it that server was not told of."""
         self.is_settled = False
 
     @property
@@ -130,6 +134,14 @@ class Budgets:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.all = tuple(budgets)
+        self._of_key: dict[str, list[int]] = {}
+        """By a key's name, which budgets are of it alone: there may be thousands of keys with one each."""
+        self._of_any_key: list[int] = []
+        for index, budget in enumerate(self.all):
+            if budget.key is None or is_pattern(budget.key):
+                self._of_any_key.append(index)
+            else:
+                self._of_key.setdefault(budget.key, []).append(index)
         self.lengths = Lengths()
         self.on_level: list[Callable[[BudgetLevel], None]] = []
         self.shared = shared
@@ -303,7 +315,9 @@ class Budgets:
             self._by_subject.clear()
         if len(self._tallies) >= self._most_tallies:
             self._forget(now_s)
-        tallies = tuple(self._tally(budget, whose, now_s) for budget in self.all for whose in budget.whose(subject))
+        ones = self._of_key.get(subject.key, ()) if subject.key is not None else ()
+        concerned = [self.all[index] for index in sorted((*self._of_any_key, *ones))]
+        tallies = tuple(self._tally(budget, whose, now_s) for budget in concerned for whose in budget.whose(subject))
         ends_s = min((tally.ends_s for tally in tallies), default=_FOREVER.ends_s)
         self._by_subject[subject] = (ends_s, tallies)
         return tallies
@@ -345,12 +359,12 @@ class Budgets:
         """All budgets; those who have one each, as far as anything was spent. With a key, what concerns its caller."""
         now_s = self._clock()
         found = []
+        of_each: dict[str, list[str]] = {}
+        for name, whose in self._tallies:
+            of_each.setdefault(name, []).append(whose)
         for budget in self.all:
-            if budget.each is None:
-                self._tally(budget, "", now_s)
-            mine = [key for key in self._tallies if key[0] == budget.name]
-            for key in mine:
-                tally = self._tally(budget, key[1], now_s)
+            for whose in ("",) if budget.each is None else of_each.get(budget.name, ()):
+                tally = self._tally(budget, whose, now_s)
                 if whose_key is None or budget_words.concerns(tally, whose_key):
                     found.append(budget_words.status_of(tally))
         return found

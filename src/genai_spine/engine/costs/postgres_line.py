@@ -13,7 +13,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import msgspec
@@ -24,9 +24,9 @@ from genai_spine.policy.budget import FAR
 
 TIMEOUT_S = 0.5
 """How long the database may take for an answer, which is on its disk by then."""
-_FUNCTIONS = Path(__file__).with_name("shared_budgets.sql").read_text(encoding="utf-8")
-_ARE_THERE = "SELECT to_regprocedure('genai_spine.budgets_1(jsonb,integer)') IS NOT NULL"
-_RUN = "SELECT genai_spine.budgets_1(%s::jsonb, %s::integer)::text"
+_FUNCTIONS = resources.files("genai_spine.engine.costs").joinpath("shared_budgets.sql").read_text(encoding="utf-8")
+_ARE_THERE = "SELECT to_regprocedure('genai_spine.budgets_2(jsonb,integer)') IS NOT NULL"
+_RUN = "SELECT genai_spine.budgets_2(%s::jsonb, %s::integer)::text"
 _PROBE = "INSERT INTO genai_spine.budget_sum (name) VALUES ('') ON CONFLICT (name) DO UPDATE SET usd = 0"
 _LONGEST_NAME = 500
 """Tags are as long as callers like, and an index takes some 2,700 bytes."""
@@ -82,6 +82,8 @@ class _Connection:
 
 class PostgresLine(ServerLine):
     __slots__ = ("_url",)
+
+    may_be_emptied = False
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         """Raises: ConfigError where the extra is missing or the URL is none of Postgres's."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 from genai_spine.engine.limits.server_line import Command as Command
@@ -23,7 +23,7 @@ URL_SHAPES = (
 )
 _SCHEMES = ("redis", "rediss", "unix")
 """Which redis-py reads (`parse_url` of its asyncio/connection.py, read 2026-11)."""
-SCRIPT = Path(__file__).with_name("redis_state.lua").read_text(encoding="utf-8")
+SCRIPT = resources.files("genai_spine.engine.limits").joinpath("redis_state.lua").read_text(encoding="utf-8")
 
 logger = logging.getLogger("genai_spine.state")
 

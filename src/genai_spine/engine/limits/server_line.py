@@ -30,7 +30,7 @@ logger = logging.getLogger("genai_spine.state")
 class Command:
     """One run of the script. `answer` is None where nobody waits for it."""
 
-    __slots__ = ("answer", "args", "keys", "undo")
+    __slots__ = ("answer", "args", "compose", "heard", "keys", "undo")
 
     def __init__(
         self,
@@ -38,26 +38,46 @@ class Command:
         args: list[Any],
         answer: asyncio.Future[Any] | None = None,
         undo: Callable[[Any], None] | None = None,
+        *,
+        compose: Callable[[], list[Any]] | None = None,
+        heard: Callable[[Any], None] | None = None,
     ) -> None:
+        self.compose = compose
+        """What gives the arguments as they are when the command is sent, all answers before it being heard."""
+        self.heard = heard
+        """Who hears of an answer before those do that wait for it."""
         self.keys = keys
         self.args = args
         self.answer = answer
         self.undo = undo
-        """What to do with an answer for which nobody waits any more."""
+        """What to do with an answer for which nobody waits, or no more. Where nobody ever did, it is told of None, too:
+        the command was sent, and it is not known whether it was heard."""
 
 
 class ServerLine(ABC):
     """Opened by the first command, in the event loop of the day. `_client` is the connection, or None."""
 
-    __slots__ = ("_awake", "_client", "_loop", "_pending", "_task", "_timeout_s", "_what", "is_away", "place")
+    __slots__ = ("_awake", "_client", "_loop", "_pending", "_task", "_timeout_s", "_what", "_why", "is_away",
+                 "meanwhile", "on_back", "on_lost", "place")  # fmt: skip
+
+    may_be_emptied = True
+    """Whether the server may lose all that it was told while it goes on."""
 
     def __init__(self, url: str, timeout_s: float, what: str) -> None:
         """`what` is counted, for the log."""
         self._timeout_s = timeout_s
         """How long the server may take for an answer."""
         self._what = what
+        self._why = ""
+        """Why it is away, as was said last."""
         self.place = _place(url)
+        self.meanwhile = f"each process keeps {what} by itself"
+        """What then holds, for the log."""
         self.is_away = False
+        self.on_lost: Callable[[], None] = _nothing
+        """Called as soon as the server is away."""
+        self.on_back: Callable[[], list[Command]] = list
+        """What is sent as soon as it is back, before all else."""
         self._client: Any = None
         self._pending: list[Command] = []
         self._awake = asyncio.Event()
@@ -87,13 +107,21 @@ class ServerLine(ABC):
             self._pending.append(command)
             self._awake.set()
 
-    async def ask(self, keys: list[str], args: list[Any], undo: Callable[[Any], None]) -> Any:
+    async def ask(
+        self,
+        keys: list[str],
+        args: list[Any],
+        undo: Callable[[Any], None],
+        *,
+        compose: Callable[[], list[Any]] | None = None,
+        heard: Callable[[Any], None] | None = None,
+    ) -> Any:
         """The script's answer; None where the server is away, or gave none in time. Never raises for that.
 
         `undo` gets an answer that came when nobody waited for it any more.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.send(Command(keys, args, answer, undo))
+        self.send(Command(keys, args, answer, undo, compose=compose, heard=heard))
         if self.is_away:
             return None
         try:
@@ -140,6 +168,9 @@ class ServerLine(ABC):
                 await self._wait_until_back()
             await self._awake.wait()
             batch = self._pending[:_MOST_AT_ONCE]
+            for command in batch:
+                if command.compose is not None:
+                    command.args = command.compose()
             try:
                 answers = await self._in_time(self._answers(batch))
             except Exception as error:  # whatever the client or the server comes up with: the calls go on
@@ -181,16 +212,16 @@ class ServerLine(ABC):
         """
         if self.is_away:
             return
-        why = str(error) or f"no answer within {self._timeout_s * 1000:.0f} ms"
-        said = "%s is away (%s): until it answers each process keeps %s by itself"
-        logger.warning(said, self.place, why, self._what)
+        self._why = why = _said(error) or f"no answer within {self._timeout_s * 1000:.0f} ms"
+        logger.warning("%s is away (%s): until it answers %s", self.place, why, self.meanwhile)
         self.is_away = True
         pending = self._pending
         self._pending = [command for command in pending[sent:] if command.answer is None]
         if not self._pending:
             self._awake.clear()
-        for command in pending:
+        for command in itertools.chain(pending[:sent], (each for each in pending[sent:] if each.answer is not None)):
             _deliver(command, None)
+        self.on_lost()
 
     async def _wait_until_back(self) -> None:
         for pause_s in itertools.chain(_PROBES_S, itertools.repeat(_PROBES_S[-1])):
@@ -201,16 +232,33 @@ class ServerLine(ABC):
                 await self._in_time(self._probe(client))
                 break
             except Exception as error:  # it is still away, in whatever way
-                logger.debug("%s is still away: %s", self.place, error)
+                why = _said(error) or self._why
+                is_news = why != self._why and pause_s == _PROBES_S[-1]
+                logger.log(logging.WARNING if is_news else logging.DEBUG, "%s is still away: %s", self.place, why)
+                self._why = why if is_news else self._why
         self.is_away = False
+        if first := self.on_back():
+            self._pending[:0] = first
+            self._awake.set()
         logger.warning("%s answers again: %s are shared as before", self.place, self._what)
 
 
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
 def _deliver(command: Command, answer: Any) -> None:
+    if command.heard is not None and answer is not None:
+        command.heard(answer)
     if command.answer is not None and not command.answer.done():
         command.answer.set_result(answer)
-    elif command.undo is not None and answer is not None:
+    elif command.undo is not None and (answer is not None or command.answer is None):
         command.undo(answer)
+
+
+def _said(error: Exception) -> str:
+    """Its first line: PostgreSQL tells the statement in those after it."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _let_be(task: asyncio.Task[Any]) -> None:
