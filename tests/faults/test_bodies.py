@@ -110,7 +110,7 @@ def test_fault_30_a_body_that_does_not_come_is_408(simulator: Simulator, dialect
         begun = time.monotonic()
         caller.send("POST", dialect.path, sent or None, {"content-length": "1000"})
         answer = caller.answer()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         refused(dialect, answer, 408)
         assert answer.is_closed
 

@@ -41,7 +41,7 @@ def test_one_model_is_found_by_any_of_its_names(gateway: RunningGateway) -> None
 def test_providers_that_are_silent_do_not_hide_the_models_of_others(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager, "LISTING_S", 0.3)
+    monkeypatch.setattr(manager, "LISTING_S", 1.0)
     settings: dict[str, Any] = plain_settings(simulator)
     settings["routes"] = {"smart": {"targets": ["oa/simulated"]}}
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -52,7 +52,7 @@ def test_providers_that_are_silent_do_not_hide_the_models_of_others(
         with running_gateway(settings) as gateway:
             begun = time.monotonic()
             ids = [model["id"] for model in ask(gateway, "/v1/models").json()["data"]]
-            assert time.monotonic() - begun < 0.9, "they are asked at the same time"
+            assert time.monotonic() - begun < 3.5, "they are asked at the same time"
             assert {"smart", "oa/simulated", "ol/simulated"} <= set(ids)
             assert ask(gateway, "/health/ready").status == 200
             assert ask(gateway, "/v1/providers").status == 200

@@ -280,7 +280,7 @@ def is_still(value: Callable[[], int], for_s: float = 0.1) -> bool:
     return before > 0 and value() == before
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 1.0) -> bool:
+def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if condition():
