@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import io
+import os
 import re
 import subprocess
 import sys
 import tokenize
+import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -247,3 +250,37 @@ def test_importing_the_testing_package_needs_no_test_framework() -> None:
     code += "print(' '.join(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in ("hypothesis", "pytest", "_pytest") if name in loaded]
+
+
+# ---------------------------------------------------------------- what is packed
+
+
+def test_the_source_package_holds_what_its_own_commands_need() -> None:
+    """`make` and the tests that read other folders failed in an unpacked sdist."""
+    repository = Path(__file__).parents[1]
+    table = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]
+    packed = {path.name for pattern in table["include"] for path in repository.glob(pattern.removeprefix("/"))}
+    assert {"Makefile", "CONTRIBUTING.md", "README.md", "scripts", "bench", "docs", "tests", "src"} <= packed
+
+
+def test_the_package_works_from_a_zip(tmp_path: Path) -> None:
+    """As in a zipapp: half of its data was looked for as files."""
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in ROOT.rglob("*"):
+            if "__pycache__" not in file.parts:
+                archive.write(file, Path(ROOT.name) / file.relative_to(ROOT))
+    code = """
+import genai_spine
+from genai_spine import HttpProvider
+from genai_spine.catalog.ranking import load_ranking
+from genai_spine.catalog.ranks import load_ranks
+from genai_spine.engine.costs import shared_budgets
+from genai_spine.policy.tokens import load_weights
+assert "packed.zip" in genai_spine.__file__, genai_spine.__file__
+assert HttpProvider("openai").card("gpt-4o").price.input > 0
+assert load_weights() and load_ranking() and len(load_ranks("cl100k_base")) == 100_256
+"""
+    environ = {**os.environ, "PYTHONPATH": str(packed)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=False)
+    assert result.returncode == 0, result.stderr

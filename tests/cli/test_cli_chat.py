@@ -161,6 +161,8 @@ def test_nothing_configured_is_one_line_with_the_mend(place: Place) -> None:
     assert "OPENAI_API_KEY" in result.err
     assert "Ollama" in result.err
     assert "--provider simulated" in result.err
+    for wanted in (("--provider", "anthropic"), ("-m", "claude/claude-sonnet-4-5")):
+        assert "set ANTHROPIC_API_KEY" in place.run("chat", *wanted, "hi").err
 
 
 def test_an_ollama_that_was_asked_for_is_asked(place: Place, free_port: int) -> None:

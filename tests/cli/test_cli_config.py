@@ -145,6 +145,7 @@ def test_what_only_making_a_provider_finds_is_a_problem(place: Place) -> None:
     [
         ('[server]\nhost = "0.0.0.0"', 'will not listen on "0.0.0.0" without a key (server.api_keys)'),
         ('[ledger]\nurl = "mysql://x"', "ledger.url has the scheme 'mysql'"),
+        ('[ledger]\nurl = "spine.db"', "ledger.url has the scheme 'none': it is `sqlite:///spine.db`"),
         ('[cache]\nurl = "file.db"', "cache.url has the scheme 'file.db'"),
         ('[state]\nurl = "redis//x"', "state.url: "),
         ('[state]\nurl = "redis://:hunter2/x@h/0"', "state.url: that is no URL of a Redis server"),
@@ -153,7 +154,7 @@ def test_what_only_making_a_provider_finds_is_a_problem(place: Place) -> None:
         ('[providers."a/b"]\ntype = "simulated"', "spine.toml:2: providers.a/b: cannot be a provider's id"),
         ('[providers.""]\ntype = "simulated"', "spine.toml:2: providers.: cannot be a provider's id"),
     ],
-    ids=["exposed", "ledger", "cache", "state", "redis", "redis-cache", "postgres", "slash", "nameless"],
+    ids=["exposed", "ledger", "file", "cache", "state", "redis", "redis-cache", "postgres", "slash", "nameless"],
 )
 def test_what_keeps_the_gateway_from_starting_is_a_problem(place: Place, text: str, words: str) -> None:
     place.write(f"[providers.simulated]\n{text}\n")

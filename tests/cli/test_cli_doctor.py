@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,16 @@ def test_all_is_well(healthy: Place) -> None:
         assert "answers: " in details
     for subject in ("python", "versions", "extras", "TLS", "proxies", "settings", "port"):
         assert subject in found
+
+
+def test_every_extra_is_told_of(healthy: Place) -> None:
+    """Who wants `spine extract` or a ledger in Postgres heard of neither."""
+    _, found, _ = examine(healthy)
+    told = " ".join(f"{check['detail']} {check.get('mend', '')}" for check in found["extras"])
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for extra, packages in project["optional-dependencies"].items():
+        names = [re.split(r"[\[>=]", package)[0].replace("-", "_") for package in packages]
+        assert f"genai-spine[{extra}]" in told or any(f"{name} " in told for name in names), extra
 
 
 def test_people_get_lines(healthy: Place) -> None:
@@ -218,6 +230,30 @@ def test_proxies_are_shown_without_their_password(place: Place) -> None:
     code, found, _ = examine(place, HTTPS_PROXY="ftp://x")
     assert code == 1
     assert "https_proxy" in found["proxies"][0]["detail"].lower()
+
+
+def test_an_extra_that_a_provider_cannot_do_without_is_a_failure(
+    place: Place, monkeypatch: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    """It was said to be well, and each of its calls failed."""
+    for name in ("litellm", "aiohttp", "genai_spine.providers.aiohttp_transport"):
+        monkeypatch.setitem(sys.modules, name, None)
+    place.write(
+        '[providers.litellm]\nmodel = "gpt-4o"\n'
+        '[providers.openai]\napi_key = "k"\nproxy = "https://127.0.0.1:9"\n'
+        f'[providers.local]\ntype = "openai_compatible"\nbase_url = "{simulator.urls.openai}"\n'
+    )
+    environ = {"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "localhost,127.0.0.1"}
+    code, found, _ = examine(place, **environ)
+    assert code == 1
+    assert {subject for subject, _ in failures(found)} == {"proxies", "litellm", "openai"}
+    assert failures({"litellm": found["litellm"]})[0][1] == "needs an extra: pip install 'genai-spine[litellm]'"
+    warnings = json.loads(place.run("config", "check", "--json", **environ).out)["warnings"]
+    assert warnings == [
+        "providers.litellm needs an extra: pip install 'genai-spine[litellm]'",
+        "providers.openai is behind a SOCKS or https:// proxy, which needs an extra: "
+        "pip install 'genai-spine[aiohttp]'",
+    ]
 
 
 def test_of_several_keys_each_that_is_refused_is_named_by_its_place(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from spine_process import Place
 
 from genai_spine.testing.simulator import Simulator
@@ -71,3 +72,13 @@ def test_the_list_is_still_what_models_alone_gives(configured: Place) -> None:
     before = configured.run("models", "--json", "ps")
     assert before.code == 2
     assert "options stand behind the command: spine models ps" in before.err
+
+
+@pytest.mark.usefixtures("no_ollama")
+@pytest.mark.parametrize("command", [("pull", "llama3.2"), ("ps",), ("copy", "a", "b")], ids=lambda words: words[0])
+def test_without_an_ollama_it_is_an_ollama_that_is_missing(place: Place, command: tuple[str, ...]) -> None:
+    """A key would not help, and there is no option `--provider` here."""
+    result = place.run("models", *command)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("Error: no Ollama runs at http://localhost:11434")
+    assert "simulated" not in result.err

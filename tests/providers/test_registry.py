@@ -30,6 +30,7 @@ from genai_spine import (
 )
 from genai_spine.model.card import ModelCard
 from genai_spine.model.response import UsageTotals
+from genai_spine.providers import presence
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.simulator import Simulator
 
@@ -250,6 +251,20 @@ async def test_an_agents_model_and_limits_hold_where_a_request_says_nothing(simu
         ("special", 0.9, 7),
     ]
     await registry.close()
+
+
+def test_a_mapping_without_providers_has_no_ollama_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where nothing is given: each call waited seconds at it, and then asked the service that there is a key for."""
+    monkeypatch.setattr(presence.OllamaProbe, "answers", False)
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    for given in ({}, {"logging": {"level": "info"}}, {"providers": {}}):
+        assert "ollama" not in ProviderManager.from_settings(given).registry.list_providers()
+        assert "openai" in ProviderManager.from_settings(given).registry.list_providers()
+    for named in ({"ollama": {}}, {"providers": {"default": "ollama"}}, {"agents": {"a": {"provider": "ollama"}}}):
+        assert "ollama" in ProviderManager.from_settings(named).registry.list_providers()
+    monkeypatch.setattr(presence.OllamaProbe, "answers", True)
+    assert "ollama" in ProviderManager.from_settings({}).registry.list_providers()
 
 
 # ---------------------------------------------------------------- connectivity

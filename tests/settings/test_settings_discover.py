@@ -68,6 +68,28 @@ def test_clients_that_point_at_this_gateway_are_no_loop(url: str) -> None:
     assert list(discover(environ, load_rows())) == ["ollama"]
 
 
+def test_a_key_that_is_left_out_for_that_is_told(load: Any) -> None:
+    """At whichever port and address the gateway is; the key may well be a provider's own."""
+    for port in (8100, 9100):
+        settings = load(
+            overrides={"server.port": port},
+            environ={"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "GROQ_API_KEY": "k"},
+        )
+        assert list(settings.providers) == ["ollama", "groq"]
+        [warning] = warnings_of(settings)
+        assert "OPENAI_BASE_URL is the gateway's own address" in warning
+        assert "unset OPENAI_BASE_URL" in warning
+    assert warnings_of(load(environ={"OPENAI_BASE_URL": "http://127.0.0.1:8100/v1"})) == []
+
+
+def test_an_ollama_is_looked_for_where_clients_of_ollama_point_at_this_gateway(load: Any) -> None:
+    """`OLLAMA_HOST` is set as `spine serve` says; an Ollama that ran was said not to."""
+    for overrides, host in (({}, "http://127.0.0.1:8100"), ({"server.port": 9100}, "localhost:9100")):
+        settings = load(overrides=overrides, environ={"OLLAMA_HOST": host})
+        assert settings.providers["ollama"].base_url == "http://localhost:11434"
+    assert load(environ={"OLLAMA_HOST": "localhost:9100"}).providers["ollama"].base_url == "http://localhost:9100"
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [

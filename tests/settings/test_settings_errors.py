@@ -17,6 +17,7 @@ from genai_spine.policy.budget import span_of
 from genai_spine.settings import api_key_of, load_settings
 
 ROWS = ", ".join(sorted(load_rows().keys() - {"openai_compatible"}))
+NO_HOST = "expected an address or a name without scheme, brackets or port, such as 127.0.0.1, ::1 or 0.0.0.0"
 NO_ORIGIN = "expected an origin as browsers send it, such as https://app.example.com: in lower case, without path"
 SECTIONS = (
     "agents, breaker, cache, costs, health, hedge, ledger, limits, logging, providers, "
@@ -409,6 +410,10 @@ def test_a_missing_key_is_told_at_use(load: Any) -> None:
         ("[health]\ninterval = 0\n", "spine.toml:2: health.interval: must be more than 0"),
         ("[server]\nmax_connections_per_ip = 0\n", "spine.toml:2: server.max_connections_per_ip: must be at least 1"),
         ("[server]\ncors = ['https://a.b/c']\n", f"spine.toml:2: server.cors[0]: {NO_ORIGIN}"),
+        ("[server]\nhost = 'http://0.0.0.0'\n", f"spine.toml:2: server.host: {NO_HOST}"),
+        ("[server]\nhost = '0.0.0.0:8100'\n", f"spine.toml:2: server.host: {NO_HOST}"),
+        ("[server]\nhost = '[::1]'\n", f"spine.toml:2: server.host: {NO_HOST}"),
+        ("[server]\nhost = '127.0.0.1, ::1'\n", f"spine.toml:2: server.host: {NO_HOST}"),
         ("[server]\ncors = ['https://A.b']\n", f"spine.toml:2: server.cors[0]: {NO_ORIGIN}"),
         ("[server]\ncors = ['https://a.b:443']\n", f"spine.toml:2: server.cors[0]: {NO_ORIGIN}"),
         ("[costs]\ndaily_limit = -1\n", "spine.toml:2: costs.daily_limit: must be at least 0 and at most 9000000"),

@@ -7,6 +7,7 @@ import base64
 import socket
 import ssl
 import struct
+import sys
 
 import pytest
 import trustme
@@ -16,6 +17,7 @@ from genai_spine.model.errors import APIConnectionError, ConfigError, ProviderTi
 from genai_spine.providers.aiohttp_transport import AiohttpTransport
 from genai_spine.providers.connect import transport_for
 from genai_spine.providers.proxies import Proxies, load_proxies, parse_proxy
+from genai_spine.providers.transport import HttpRequest
 from genai_spine.settings import ProviderSettings, Secret
 from genai_spine.wire.http import parse_url
 
@@ -149,9 +151,22 @@ async def test_socks_names_the_extra_that_speaks_it(own):
         await transport.send(await _any_request())
 
 
-async def _any_request():
-    from genai_spine.providers.transport import HttpRequest
+async def test_without_the_extra_what_no_proxy_names_is_asked_straight(monkeypatch):
+    """SOCKS for the world, and a model on this machine; it was refused, too."""
+    monkeypatch.setitem(sys.modules, "genai_spine.providers.aiohttp_transport", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    transport = transport_for(ProviderSettings())
+    async with serve(answering(ok())) as peer:
+        request = HttpRequest(method="GET", url=parse_url(f"http://localhost:{peer.port}/"))
+        response = await within(transport.send(request))
+        assert await response.read() == b"fine"
+    with pytest.raises(ConfigError, match=r"SOCKS proxies need the extra: pip install 'genai-spine\[aiohttp\]'"):
+        await transport.send(await _any_request())
+    await transport.close()
 
+
+async def _any_request():
     return HttpRequest(method="GET", url=parse_url("http://api.test/"))
 
 

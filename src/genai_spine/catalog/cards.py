@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from functools import cache, lru_cache
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import msgspec
@@ -50,7 +50,9 @@ class _Overlay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 @cache
 def _overlay() -> _Overlay:
     """models.toml, as scripts/make_catalog.py has compiled it: TOML takes ten times as long to read."""
-    return msgspec.json.decode(Path(__file__).with_name("cards.json").read_bytes(), type=_Overlay)
+    return msgspec.json.decode(
+        resources.files("genai_spine.catalog").joinpath("cards.json").read_bytes(), type=_Overlay
+    )
 
 
 def load_entries() -> dict[str, tuple[CardEntry, ...]]:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
+from importlib import resources
 
 import msgspec
 
 from genai_spine.catalog.names import has_maker
 from genai_spine.model.card import Price
 
-FOLDER = Path(__file__).parent / "prices"
+FOLDER = resources.files("genai_spine.catalog") / "prices"
 
 
 class PricedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ def fits(name: str, pattern: str) -> bool:
 
 @cache
 def rows_with_prices() -> frozenset[str]:
-    return frozenset(file.stem for file in FOLDER.glob("*.json"))
+    return frozenset(file.name.removesuffix(".json") for file in FOLDER.iterdir() if file.name.endswith(".json"))
 
 
 @cache

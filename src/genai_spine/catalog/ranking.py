@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from datetime import date
 from functools import cache, lru_cache
-from pathlib import Path
+from importlib import resources
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 @cache
 def load_ranking() -> Ranking:
-    text = Path(__file__).with_name("ranking.toml").read_text(encoding="utf-8")
+    text = resources.files("genai_spine.catalog").joinpath("ranking.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), Ranking)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 import lzma
+from importlib import resources
 from itertools import accumulate, pairwise
-from pathlib import Path
 
-FOLDER = Path(__file__).parent / "ranks"
+FOLDER = resources.files("genai_spine.catalog") / "ranks"
 SIZES = {"cl100k_base": 100_256, "o200k_base": 199_998}
 SHA256 = {
     "cl100k_base": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",

@@ -20,7 +20,7 @@ from genai_spine.cli.machine import Check, Status, examine_machine, examine_port
 from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.reach import examine_way
 from genai_spine.cli.shared_state import examine_shared_state
-from genai_spine.cli.sources import config_option, has_key, key_source, load
+from genai_spine.cli.sources import config_option, has_key, key_source, lacking, load
 from genai_spine.engine.routing.book import stays_here
 from genai_spine.model.card import ModelCard
 from genai_spine.model.errors import AuthenticationError, ConfigError, PermissionDenied, SpineError
@@ -120,8 +120,7 @@ async def _in_time(id: str, findings: AsyncIterator[Check], timeout_s: float) ->
     except SpineError as error:
         found.append(Check(status="failure", subject=id, detail=error.message))
     except Exception as error:  # of a stranger's provider; the others are none the worse
-        detail = f"failed: {type(error).__name__}: {error}"
-        found.append(Check(status="failure", subject=id, detail=detail))
+        found.append(Check(status="failure", subject=id, detail=f"failed: {type(error).__name__}: {error}"))
     return found
 
 
@@ -166,6 +165,9 @@ async def _findings(
     settings: Settings, id: str, table: ProviderSettings, provider: LLMProvider
 ) -> AsyncIterator[Check]:
     if not isinstance(provider, HttpProvider):
+        if (lack := lacking(settings, id)) is not None:
+            yield Check(status="failure", subject=id, detail=lack)
+            return
         cards = await provider.list_models()
         yield Check(status="ok", subject=id, detail=f"in this process, {len(cards)} models")
         return
@@ -228,6 +230,8 @@ def _refused(id: str, source: str, error: SpineError) -> Check:
     if isinstance(error, AuthenticationError | PermissionDenied):
         detail = f"its key is refused{status}: {error.message}"
         return Check(status="failure", subject=id, detail=detail, mend=f"check {source}")
+    if isinstance(error, ConfigError):
+        return Check(status="failure", subject=id, detail=error.message)
     return Check(
         status="failure",
         subject=id,

@@ -32,6 +32,9 @@ _EXTRAS = {
     "botocore": ("aws", "profiles of AWS that take more than a file, such as single sign-on"),
     "tiktoken": ("tokens", "exact counts of tokens for OpenAI's models"),
     "litellm": ("litellm", "the provider type litellm"),
+    "jsonschema_rs": ("jsonschema", "data taken out of texts: `spine extract`"),
+    "psycopg": ("postgres", "a ledger in Postgres"),
+    "redis": ("redis", "what several gateways count together, or cache, in Redis"),
 }
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -94,7 +97,7 @@ def _proxies() -> Iterator[Check]:
     if any(proxy is not None and proxy.is_socks for _, proxy in _by_scheme(proxies)):
         missing = [name for name in ("aiohttp", "aiohttp_socks") if importlib.util.find_spec(name) is None]
         if missing:
-            mend = "pip install 'genai-spine[aiohttp]' aiohttp-socks"
+            mend = "pip install 'genai-spine[aiohttp]'"
             detail = f"a SOCKS proxy needs {' and '.join(missing)}"
             yield Check(status="failure", subject="proxies", detail=detail, mend=mend)
 

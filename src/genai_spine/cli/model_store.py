@@ -16,10 +16,17 @@ from genai_spine.cli.sources import config_option, load_usable
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.model.card import ModelCard
 from genai_spine.model.pull import PullProgress
+from genai_spine.providers.presence import OLLAMA_URL
+from genai_spine.settings import Settings
 
 _ABILITIES = ("tools", "images", "documents", "audio", "thinking")
 _BAR = 24
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def _load(output: Output, config: Path | None, model: str | None = None) -> Settings:
+    lack = f"no Ollama runs at {OLLAMA_URL}, and none is configured: start it, or set providers.ollama.base_url"
+    return load_usable(output, config, model, lack=lack)
 
 
 @click.command()
@@ -34,7 +41,7 @@ def pull(output: Output, config: Path | None, model: str, is_json: bool) -> None
     """
 
     async def work() -> None:
-        async with ProviderManager.from_settings(load_usable(output, config, model)) as manager:
+        async with ProviderManager.from_settings(_load(output, config, model)) as manager:
             await _follow(output, manager.local.pull(model), is_json)
 
     run(work())
@@ -49,7 +56,7 @@ def update(output: Output, config: Path | None, model: str | None, is_json: bool
     """Fetch what is new of a model, or of all that are there."""
 
     async def work() -> None:
-        async with ProviderManager.from_settings(load_usable(output, config, model)) as manager:
+        async with ProviderManager.from_settings(_load(output, config, model)) as manager:
             await _follow(output, manager.local.update(model), is_json)
 
     run(work())
@@ -64,7 +71,7 @@ def show(output: Output, config: Path | None, model: str, is_json: bool) -> None
     """Tell what is known of a model that is there."""
 
     async def work() -> ModelCard:
-        async with ProviderManager.from_settings(load_usable(output, config, model)) as manager:
+        async with ProviderManager.from_settings(_load(output, config, model)) as manager:
             return await manager.local.show(model)
 
     card = run(work())
@@ -86,7 +93,7 @@ def ps(output: Output, config: Path | None, is_json: bool) -> None:
     """List the models in memory."""
 
     async def work() -> list[ModelCard]:
-        async with ProviderManager.from_settings(load_usable(output, config)) as manager:
+        async with ProviderManager.from_settings(_load(output, config)) as manager:
             return await manager.local.running()
 
     cards = run(work())
@@ -107,7 +114,7 @@ def delete(output: Output, config: Path | None, model: str) -> None:
     """Remove a model from the machine that keeps it."""
 
     async def work() -> None:
-        async with ProviderManager.from_settings(load_usable(output, config, model)) as manager:
+        async with ProviderManager.from_settings(_load(output, config, model)) as manager:
             await manager.local.delete(model)
 
     run(work())
@@ -123,7 +130,7 @@ def copy(output: Output, config: Path | None, source: str, destination: str) -> 
     """Give a model a second name."""
 
     async def work() -> None:
-        async with ProviderManager.from_settings(load_usable(output, config, source)) as manager:
+        async with ProviderManager.from_settings(_load(output, config, source)) as manager:
             await manager.local.copy(source, destination)
 
     run(work())

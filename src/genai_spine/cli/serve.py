@@ -31,7 +31,6 @@ from genai_spine.providers.presence import (
     OLLAMA_URL,
     OllamaProbe,
     is_unasked_ollama,
-    with_providers,
     without_absent_ollama,
 )
 from genai_spine.settings import ServerSettings, Settings, warnings_of
@@ -87,7 +86,8 @@ def _settled(output: Output, settings: Settings, probe: OllamaProbe) -> tuple[Se
 
     Raises: ConfigError where a file was written and names no provider: canned answers would hide that.
     """
-    settings = without_absent_ollama(_without_ourselves(output, settings), probe)
+    _warn_of_circles(output, settings)
+    settings = without_absent_ollama(settings, probe)
     if settings.providers.by_id:
         return settings, False
     if settings.loaded.file is not None:
@@ -99,18 +99,11 @@ def _settled(output: Output, settings: Settings, probe: OllamaProbe) -> tuple[Se
     return simulated_only(settings), True
 
 
-def _without_ourselves(output: Output, settings: Settings) -> Settings:
-    """Without providers found at the gateway's own address: a client's variables, not a provider's."""
-    by_id = dict(settings.providers.by_id)
+def _warn_of_circles(output: Output, settings: Settings) -> None:
+    """Tells of providers at the gateway's own address; what variables have found there is left out before."""
     for id, provider in settings.providers.by_id.items():
-        if not _is_here(provider.base_url, settings.server):
-            continue
-        if settings.loaded.discovered:
-            output.warn(f"{provider.base_url} is this gateway's own address: {id} is left out")
-            del by_id[id]
-        else:
+        if _is_here(provider.base_url, settings.server):
             output.warn(f"providers.{id}.base_url is this gateway's own address: calls would go in circles")
-    return with_providers(settings, by_id)
 
 
 def _is_here(url: str | None, server: ServerSettings) -> bool:

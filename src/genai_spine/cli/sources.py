@@ -7,9 +7,10 @@ Ollama runs is asked here, since one that does not would be the first to be aske
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,15 @@ from genai_spine.policy import custom_strategies
 from genai_spine.policy.standing import standing_of
 from genai_spine.providers import plugins
 from genai_spine.providers.address import base_url_of
+from genai_spine.providers.connect import lacks_proxy_extra
+from genai_spine.providers.dial import PROXY_EXTRA
 from genai_spine.providers.presence import OLLAMA_URL, OllamaProbe, with_providers, without_absent_ollama
+from genai_spine.providers.registry import lacks_library
 from genai_spine.settings import ProviderSettings, ProvidersSettings, Secret, Settings, load_settings
 
 SIMULATED = ProviderSettings(type="simulated")
+_MAY_HOLD_A_PASSWORD = re.compile("[@?]")
+_NAMES_A_FILE = re.compile(r"(?:sqlite:|memory:)?[^:@=?#]*")
 
 config_option = click.option(
     "-c",
@@ -53,10 +59,10 @@ def load(output: Output, config: Path | None = None, overrides: Mapping[str, Any
     return settings
 
 
-def load_usable(output: Output, config: Path | None, *names: str | None) -> Settings:
+def load_usable(output: Output, config: Path | None, *names: str | None, lack: str | None = None) -> Settings:
     """The same with the providers that can be asked; `names` are a provider and a model that are wanted.
 
-    Raises: ConfigError, also where there is no provider at all.
+    Raises: ConfigError, also where there is no provider at all; `lack` is what to say then, if not what suits most.
     """
     settings = load(output, config)
     wanted = {name.partition("/")[0] for name in names if name}
@@ -64,16 +70,20 @@ def load_usable(output: Output, config: Path | None, *names: str | None) -> Sett
         settings = with_providers(settings, {**settings.providers.by_id, "simulated": SIMULATED})
     settings = without_absent_ollama(settings, OllamaProbe(settings), wanted)
     if not settings.providers.by_id:
-        raise ConfigError(f"{nothing_found(settings)}; --provider simulated gives canned answers")
+        for warning in settings.loaded.warnings:  # such as a key that was left out
+            output.warn(warning)
+        raise ConfigError(lack or f"{nothing_found(settings, wanted)}; --provider simulated gives canned answers")
     return settings
 
 
-def nothing_found(settings: Settings) -> str:
-    """Why there is no provider, and what to do about it."""
+def nothing_found(settings: Settings, wanted: Collection[str] = ()) -> str:
+    """Why there is no provider, and what to do about it; `wanted` may be names of providers."""
     file = f"{settings.loaded.file} names no provider" if settings.loaded.file else "no spine.toml"
+    rows = (find_row(name) for name in sorted(wanted))
+    keys = next((" or ".join(row.key_variables) for row in rows if row is not None and row.needs_key), "")
     return (
         f"nothing to ask: {file}, no key in the environment, no Ollama at {OLLAMA_URL}; "
-        "set a key such as OPENAI_API_KEY, or start Ollama"
+        f"set {keys or 'a key such as OPENAI_API_KEY'}, or start Ollama"
     )
 
 
@@ -104,17 +114,21 @@ def has_key(provider: ProviderSettings) -> bool:
 
 
 def lacking(settings: Settings, id: str) -> str | None:
-    """What keeps every request to a provider from being sent: a part of its address, its key, or the file of its
-    credentials or authorities. What takes the network is not asked for."""
+    """What keeps every request to a provider from being sent: an extra, a part of its address, its key, or the file of
+    its credentials or authorities. What takes the network is not asked for."""
     table = settings.providers.by_id[id]
     row = find_row(table.type)
     if row is None:
         return None
+    if lacks_library(row):
+        return f"needs an extra: pip install 'genai-spine[{row.id}]'"
     if row.base_url or table.base_url:
         try:
-            base_url_of(row, table, table.dialect or row.chat[0], id)
+            base_url = base_url_of(row, table, table.dialect or row.chat[0], id)
         except ConfigError as error:
             return error.message.removeprefix(f'"{id}" ').removeprefix(f"providers.{id}.")
+        if lacks_proxy_extra(table, base_url):
+            return f"is behind a SOCKS or https:// proxy, which needs an extra: {PROXY_EXTRA}"
     if row.needs_key and not has_key(table) and not table.headers:
         return f"has no key: set {key_source(settings, id)}"
     if table.credentials_file and not has_key(table):
@@ -144,8 +158,12 @@ def retired_default(settings: Settings, id: str) -> str | None:
 
 
 def secrets_in(settings: Settings) -> set[str]:
-    """Every secret text in the settings, but for those that are none: many a local server's key is its name."""
+    """Every secret text in the settings, but for those that are none: many a local server's key is its name, and a
+    ledger's, cache's or shared state's URL may be that of a file or have no password, and stand in other words of
+    ours: which server it is that is away."""
     names = {"lm-studio", *settings.providers.by_id}
+    urls = [url.reveal() for url in (settings.ledger.url, settings.cache.url, settings.state.url) if url is not None]
+    names |= {url for url in urls if _NAMES_A_FILE.fullmatch(url) or not _MAY_HOLD_A_PASSWORD.search(url)}
     for row in load_rows().values():
         names |= {row.id, *row.aliases}
     return set(_secrets_in(settings)) - names

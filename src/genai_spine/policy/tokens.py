@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
-from pathlib import Path
+from importlib import resources
 from typing import Any, Literal
 
 import msgspec
@@ -102,7 +102,9 @@ class _Fitted(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def load_weights() -> _Fitted:
-    return msgspec.json.decode(Path(__file__).with_name("token_weights.json").read_bytes(), type=_Fitted)
+    return msgspec.json.decode(
+        resources.files("genai_spine.policy").joinpath("token_weights.json").read_bytes(), type=_Fitted
+    )
 
 
 def family_of(model: str | None) -> str:

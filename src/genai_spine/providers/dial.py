@@ -32,6 +32,8 @@ READ_BYTES = 64 * 1024
 """At most so much is read at once on asyncio's own loop."""
 ATTEMPT_DELAY_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
 MAX_PROXY_HEAD_BYTES = 16 * 1024
+PROXY_EXTRA = "pip install 'genai-spine[aiohttp]'"
+"""Speaks to the proxies that we do not: SOCKS, and those that are spoken to in TLS."""
 
 Address = tuple[socket.AddressFamily, Any]
 """A family and what `connect` takes for it."""
@@ -147,9 +149,7 @@ def check_proxy(proxy: Proxy) -> None:
     """Raises: ConfigError for a proxy that this transport does not speak to."""
     if not proxy.is_plain:
         kind = "SOCKS" if proxy.is_socks else "https://"
-        raise ConfigError(
-            f"{kind} proxies need the aiohttp transport: pip install 'genai-spine[aiohttp]' and choose it"
-        )
+        raise ConfigError(f"{kind} proxies need the extra: {PROXY_EXTRA}")
 
 
 async def connect_first(addresses: Sequence[Address]) -> socket.socket:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from genai_spine.providers import plugins
 from genai_spine.providers.agent import AgentProvider
 from genai_spine.providers.connect import check_proxy
 from genai_spine.providers.http_provider import HttpProvider
+from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.simulated import SimulatedProvider
 from genai_spine.settings import (
@@ -53,6 +55,11 @@ def build_provider(id: str, settings: ProviderSettings, timeouts: TimeoutSetting
         library = import_module("genai_spine.providers.litellm_provider")
         return cast("LLMProvider", library.LiteLLMProvider(row, settings, name=id, timeouts=timeouts))
     return _class_of(row)(row, settings, name=id, timeouts=timeouts)
+
+
+def lacks_library(row: ProviderRow) -> bool:
+    """Whether its calls go through a package, an extra, that is not installed."""
+    return row.id == "litellm" and find_spec("litellm") is None
 
 
 _CLASSES = {
@@ -204,8 +211,8 @@ def settings_of(config: Settings | ProvidersSettings | Mapping[str, Any]) -> Set
     """Settings of what a program has in hand: a mapping is the whole file, or only its `providers` table, where no key
     of it is one of the file's.
 
-    No file is read and no `GENAI_*` variable, but keys come from the environment as everywhere.
-    Raises: ConfigError.
+    No file is read and no `GENAI_*` variable, but keys come from the environment as everywhere; where it configures no
+    provider, an Ollama is one if it runs. Raises: ConfigError.
     """
     if isinstance(config, Settings):
         return config
@@ -215,13 +222,14 @@ def settings_of(config: Settings | ProvidersSettings | Mapping[str, Any]) -> Set
         raise ConfigError(f"settings: expected a mapping, a path or Settings, got {type(config).__name__}")
     tree = dict(config) if config.keys() & set(Settings.__struct_fields__) else {"providers": dict(config)}
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GENAI_")}
-    return load_settings(
+    settings = load_settings(
         environ=environ,
         cwd=Path(os.devnull),
         overrides=tree,
         plugins=plugins.names(),
         strategies=custom_strategies.names,
     )
+    return without_absent_ollama(settings, OllamaProbe(settings))
 
 
 def _agent_of(agent_id: str, members: Mapping[str, Any]) -> AgentSettings:

@@ -44,6 +44,8 @@ _ENDS = (
 _KEEP_ALIVE = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 """A text goes to Ollama as it is, which reads it by Go's `time.ParseDuration`: a sequence of numbers, each with a unit
 (pkg.go.dev/time#ParseDuration; docs.ollama.com/faq, "keep a model loaded in memory"; read 2026-11)."""
+_NO_HOST = re.compile(r"[\s/\[\],]|^[^:]+:\d+$")
+"""What no address to listen on has: it is a URL, a list, or has a port."""
 _AWS_KEYS = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
     "secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -57,10 +59,11 @@ def complete(
     variables: Mapping[str, str],
     plugins: Collection[str],
     problems: list[Problem],
-    strategies: Callable[[], Collection[str]] = tuple,
+    strategies: Callable[[], Collection[str]],
+    warnings: list[str],
 ) -> Settings:
-    """The settings as the engine takes them; what is wrong is appended to `problems`."""
-    by_id = dict(settings.providers.by_id) or discover(variables, load_rows())
+    """The settings as the engine takes them; `problems` gets what is wrong, `warnings` what is left out."""
+    by_id = dict(settings.providers.by_id) or discover(variables, load_rows(), settings.server, warnings)
     for name, _ in _names_of(settings):  # naming a row is configuring it
         if find_row(name) and name not in by_id and not _of_row(name, by_id):
             by_id[name] = ProviderSettings()
@@ -305,6 +308,11 @@ def _is_origin(text: str) -> bool:
 
 
 def _problems_of(settings: Settings) -> Iterator[Problem]:
+    if _NO_HOST.search(settings.server.host):
+        yield Problem(
+            ("server", "host"),
+            "expected an address or a name without scheme, brackets or port, such as 127.0.0.1, ::1 or 0.0.0.0",
+        )
     for index, origin in enumerate(settings.server.cors):
         if origin != "*" and not _is_origin(origin):
             yield Problem(

@@ -14,23 +14,41 @@ from genai_spine.settings.tree import ProviderSettings, Secret, ServerSettings
 
 OLLAMA_PORT = 11434
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+USUAL = ServerSettings()
 
 
-def discover(environ: Mapping[str, str], rows: Mapping[str, ProviderRow]) -> dict[str, ProviderSettings]:
-    """The providers that the environment has keys for, and always Ollama, by id."""
+def discover(
+    environ: Mapping[str, str],
+    rows: Mapping[str, ProviderRow],
+    server: ServerSettings = USUAL,
+    warnings: list[str] | None = None,
+) -> dict[str, ProviderSettings]:
+    """The providers that the environment has keys for, and always Ollama, by id.
+
+    An address that is that of `server`, or of a gateway at its usual place, is there for clients, and the key beside it
+    is one of ours: taking either would send the gateway's requests to itself. What is left out for that is told in
+    `warnings`; Ollama is then looked for at its usual place.
+    """
     found: dict[str, ProviderSettings] = {}
     for row in rows.values():
         if row.id == "ollama":
-            found[row.id] = ProviderSettings(
-                type=row.id, base_url=ollama_url(environ.get("OLLAMA_HOST", "")), api_key=_key(environ, row)
-            )
+            url = ollama_url(environ.get("OLLAMA_HOST", ""))
+            url = ollama_url("") if _is_gateway(url, server) else url
+            found[row.id] = ProviderSettings(type=row.id, base_url=url, api_key=_key(environ, row))
             continue
-        base_url = first_set((*row.base_url_variables, *row.variables.get("base_url", ())), environ)
+        addresses = (*row.base_url_variables, *row.variables.get("base_url", ()))
+        base_url = first_set(addresses, environ)
         key = _key(environ, row)
-        # A server on this machine says nothing by its key's variable; an address that is our own
-        # gateway's is there for clients, and the key beside it is one of ours: taking either would
-        # send the gateway's requests to itself.
-        if row.local or row.needs_base_url or (base_url is not None and _is_gateway(base_url)):
+        # A server on this machine says nothing by its key's variable.
+        if row.local or row.needs_base_url:
+            continue
+        if base_url is not None and _is_gateway(base_url, server):
+            if key is not None and warnings is not None:
+                address, name = _first_name(addresses, environ), _first_name(row.key_variables, environ)
+                warnings.append(
+                    f"{address} is the gateway's own address, as clients need it: {name} is taken for the client's, "
+                    f"and {row.id} is left out; to ask {row.name} with it, unset {address}"
+                )
             continue
         if key is None and not _has_identity(environ, row):
             continue
@@ -42,7 +60,12 @@ def discover(environ: Mapping[str, str], rows: Mapping[str, ProviderRow]) -> dic
 
 def first_set(names: Iterable[str], variables: Mapping[str, str]) -> str | None:
     """The text of the first of these variables that has one."""
-    return next((variables[name].strip() for name in names if variables.get(name, "").strip()), None)
+    name = _first_name(names, variables)
+    return None if name is None else variables[name].strip()
+
+
+def _first_name(names: Iterable[str], variables: Mapping[str, str]) -> str | None:
+    return next((name for name in names if variables.get(name, "").strip()), None)
 
 
 def _key(environ: Mapping[str, str], row: ProviderRow) -> Secret | None:
@@ -61,10 +84,10 @@ def _has_address(environ: Mapping[str, str], row: ProviderRow, *, has_key: bool)
     return set(places_of(row.template_for(row.chat[0], values))) <= values.keys() | {"model"}
 
 
-def _is_gateway(url: str) -> bool:
+def _is_gateway(url: str, server: ServerSettings) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.hostname in LOOPBACK and parts.port == ServerSettings().port
+        return parts.hostname in (*LOOPBACK, server.host) and parts.port in (server.port, USUAL.port)
     except ValueError:
         return False
 

@@ -71,7 +71,7 @@ def load_settings(
     if settings is BAD or problems:
         fail(problems, origins)
     discovered = not settings.providers.by_id
-    settings = complete(settings, variables, plugins, problems, strategies)
+    settings = complete(settings, variables, plugins, problems, strategies, warnings)
     if problems:
         fail(problems, origins)
     loaded = Loaded(
