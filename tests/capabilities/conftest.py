@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from genai_spine.capabilities import registry
+from genai_spine.catalog.entry_points import points
 from genai_spine.testing.fixtures import running_simulator
 from genai_spine.testing.simulator import Simulator
 
@@ -32,11 +33,11 @@ def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """The package of docs/adding-capabilities.md, installed as far as importlib can tell, and more points."""
     (tmp_path / "haiku.py").write_text(_block("file haiku.py", "python"), encoding="utf-8")
     project = tomllib.loads(_block("toml", "toml"))["project"]
-    points = {**project["entry-points"][registry.GROUP], **MORE_POINTS}
+    offered = {**project["entry-points"][registry.GROUP], **MORE_POINTS}
     info = tmp_path / "genai_spine_haiku-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = "".join(f"{name} = {value}\n" for name, value in points.items())
+    lines = "".join(f"{name} = {value}\n" for name, value in offered.items())
     (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{lines}")
     monkeypatch.syspath_prepend(str(tmp_path))
     _forget()
@@ -46,5 +47,5 @@ def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def _forget() -> None:
-    registry._found.cache_clear()
+    points.cache_clear()
     registry.resolve.cache_clear()

@@ -205,7 +205,7 @@ async def test_a_strangers_capability_is_found_as_ours_are(strangers: Path) -> N
 
 def test_our_names_are_taken(strangers: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert registry.resolve("summarize") is summarize
-    assert "the name is taken" in caplog.text
+    assert "the name summarize of haiku:haiku is taken by" in caplog.text
 
 
 @pytest.mark.parametrize(("name", "said"), [("broken", "cannot be loaded"), ("nothing", "no Capability but a str")])

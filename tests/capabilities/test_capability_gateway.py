@@ -16,6 +16,7 @@ from genai_spine.testing.fixtures import RunningGateway, running_gateway, wait_u
 from genai_spine.testing.simulator import Simulator, Step, parse_fault
 
 KEY = "sk-upstream-0123456789abcdef"
+PLAIN_KEY = "nothing-that-looks-like-a-key"
 SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
 
 
@@ -130,6 +131,25 @@ def test_a_text_that_repeats_a_secret_is_not_handed_on() -> None:
         answer = ask(gateway, "/v1/extract", {"content": "x", "schema": SCHEMA})
     assert answer.status == 502
     assert "[redacted]" in answer.error["text"]
+
+
+def test_a_notice_of_a_refused_schema_tells_neither_key_nor_address() -> None:
+    def choosy(model: ReadingModel, body: dict[str, Any]) -> str | tuple[int, dict[str, Any]]:
+        if "response_format" not in body:
+            return '{"total": 1}'
+        return 400, {
+            "error": {"message": f"no schemas for {PLAIN_KEY} at {model.url}", "type": "invalid_request_error"}
+        }
+
+    with reading_model(reply=choosy) as model:
+        table = {"type": "openai", "base_url": model.url, "api_key": PLAIN_KEY, "model": "gpt-4o-mini"}
+        with running_gateway({"providers": {"up": table}}) as gateway:
+            answer = ask(gateway, "/v1/extract", {"content": "x", "schema": SCHEMA})
+    assert (answer.status, answer.value["data"]) == (200, {"total": 1})
+    (notice,) = (each for each in answer.value["notices"] if each["param"] == "schema")
+    assert notice["message"].endswith("no schemas for [redacted] at http://[address]/v1")
+    for told in (json.dumps(answer.value), answer.headers["x-spine-notices"]):
+        assert PLAIN_KEY not in told and "127.0.0.1" not in told
 
 
 def test_a_provider_that_fails_is_told_as_in_a_chat() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -208,6 +209,41 @@ def test_a_pattern_that_goes_back_too_often_is_a_fault_found() -> None:
     assert problems("xz") == []
     (told,) = problems("x" * 14 + "z")  # a hundred times as many steps would be done, and longer texts take no more
     assert "backtracking" in told
+
+
+def test_patterns_that_go_back_are_bounded_over_all_texts_of_a_value() -> None:
+    back = [{"pattern": f"^((?=a)(a|aa))+b{at}$"} for at in range(5)]
+    problems = checker({"items": {"allOf": back}})
+    begun = time.process_time()
+    told = problems([f"{'a' * 40}c{at}" for at in range(3900)])
+    assert time.process_time() - begun < 5  # each by itself as far as it may: 12
+    assert "backtracking" in told[0]
+    assert "too many values" in problems(["a"] * 5000)[0]
+    assert problems(["aab0"]) == [f'at $[0]: "aab0" does not match "{one["pattern"]}"' for one in back[1:]]
+
+
+def test_look_arounds_of_an_ordinary_kind_hold_for_long_answers() -> None:
+    problems = checker({"items": {"pattern": r"^(?=.*\d)(?=.*[a-z]).{8,}$"}})
+    assert problems(["abcdefg1"] * 19_000) == []
+    assert len(problems(["abcdefg1", "abcdefgh"] * 5000)) == 5000
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"items": {"patternProperties": {f"^a{at}": {} for at in range(200)}}}, [{"a": 1}] * 9000),
+        ({"items": {"enum": list(range(1000))}}, [-1] * 60_000),
+    ],
+)
+def test_what_is_too_much_to_check_is_told_and_not_tried(schema: dict[str, Any], value: Any) -> None:
+    begun = time.process_time()
+    assert checker(schema)(value) == ["it holds too many values to be checked against this schema: make it shorter"]
+    assert time.process_time() - begun < 1
+
+
+def test_too_many_patterns_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="more than 200 patterns"):
+        checker({"patternProperties": {f"^a{at}": {} for at in range(201)}})
 
 
 def test_ordinary_schemas_may_refer_and_be_recursive() -> None:

@@ -85,6 +85,7 @@ def test_figures_come_in_one_form(ledger: Place, command: str) -> None:
 
 def test_logs_lists_the_last_calls_and_shows_one_with_its_arithmetic(ledger: Place) -> None:
     listed = ledger.run("logs")
+    assert listed.out.startswith("time (UTC) ")
     assert [line.split()[2] for line in listed.out.splitlines()[1:]] == ["req_1", "req_2", "req_3"]
     assert [line.split()[6] for line in listed.out.splitlines()[1:]] == ["0.0015", "≤0.002", "0"]
     lines = [json.loads(line) for line in ledger.run("logs", "--status", "failed", "--json").out.splitlines()]
@@ -144,6 +145,14 @@ def test_json_is_json_whatever_names_callers_make_up_and_whatever_the_terminal_c
         printed = ledger.run(*command, PYTHONUTF8="0", PYTHONIOENCODING=encoding).raw.decode(encoding)
         assert json.loads(printed)["model"] == name
         assert not {"\x7f", "\x85", "\x9b"} & set(printed)
+
+
+def test_a_callers_name_for_a_model_adds_no_line_to_what_is_told_of_its_call(ledger: Place) -> None:
+    enter(ledger, entries_of("req_4", at=NOON + 2, model="m\nstatus       answered\ncost         $0"))
+    lines = ledger.run("logs", "req_4").out.splitlines()
+    starts = [line.partition(" ")[0] for line in lines]
+    assert (starts.count("status"), starts.count("cost")) == (1, 2)  # of the call, and of its attempt
+    assert "model        m status answered cost $0" in lines
 
 
 @pytest.mark.parametrize("command", [("usage",), ("usage", "--forecast"), ("logs",), ("logs", "req_1"), ("doctor",)])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -16,7 +17,9 @@ from spine_process import CANARY, SPINE, NearPlace, Place
 from genai_spine import __version__
 from genai_spine.cli.main import COMMANDS, Spine, spine
 from genai_spine.cli.output import Output
+from genai_spine.cli.sources import secrets_in
 from genai_spine.model.errors import ConfigError
+from genai_spine.settings.load import load_settings
 from genai_spine.testing.fixtures import wait_until
 from genai_spine.testing.simulator import Simulator
 
@@ -252,6 +255,14 @@ def test_a_thread_that_hangs_holds_nothing_back() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=10, check=True)
     assert (done.stdout, done.stderr) == ("in time\n", "")
+
+
+def test_a_servers_url_is_a_secret_where_a_password_may_be_in_it(tmp_path: Path) -> None:
+    urls = {"redis://10.0.0.7:6379/0": False, "redis://:p4ssword@10.0.0.7": True, "redis://10.0.0.7?password=p": True}
+    for url, is_secret in urls.items():
+        for name in ("state", "cache"):
+            settings = load_settings(environ={}, cwd=tmp_path, overrides={f"{name}.url": url})
+            assert (url in secrets_in(settings)) is is_secret
 
 
 def test_a_key_that_is_its_servers_name_is_no_secret(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -461,15 +462,29 @@ def test_own_provider_tools_go_out_and_others_are_dropped_with_a_notice() -> Non
     assert notices == [("dropped", "tools")]
 
 
-def test_free_text_tools_are_dropped_with_the_choice_of_them() -> None:
+def test_free_text_tools_are_functions_that_take_their_text() -> None:
     custom = Tool(name="patch", kind="custom")
     body, notices = sent(tools=(custom, WEATHER), tool_choice=ToolChoice(mode="tool", name="patch"))
-    assert [tool["name"] for tool in body["tools"]] == ["weather"]
-    assert "tool_choice" not in body
-    assert notices == [("dropped", "tools"), ("dropped", "tool_choice")]
-    body, notices = sent(tools=(custom,), tool_choice=ToolChoice(mode="required"))
-    assert "tools" not in body
-    assert notices == [("dropped", "tools"), ("dropped", "tool_choice")]
+    assert [tool["name"] for tool in body["tools"]] == ["patch", "weather"]
+    assert body["tools"][0]["input_schema"]["required"] == ["input"]
+    assert body["tool_choice"] == {"type": "tool", "name": "patch"}
+    assert notices == [("changed", "tools")]
+
+
+@pytest.mark.parametrize(("name", "fits"), [("git.log", False), ("x" * 128, True), ("x" * 129, False)])
+def test_names_of_tools_fit_wherever_they_stand(name: str, fits: bool) -> None:
+    """`Tool.name` of Anthropic's schema: ^[a-zA-Z0-9_-]{1,128}$."""
+    said = (
+        Message(role="user", content=(Text(text="?"),)),
+        Message(role="assistant", content=(ToolCall(id="c", name=name, arguments="{}"),)),
+        Message(role="tool", content=(ToolResult(call_id="c"),)),
+    )
+    body, notices = sent(messages=said, tools=(Tool(name=name),), tool_choice=ToolChoice(mode="tool", name=name))
+    written = body["tools"][0]["name"]
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", written)
+    assert (written == name) == fits
+    assert body["messages"][1]["content"][0]["name"] == body["tool_choice"]["name"] == written
+    assert notices == ([] if fits else [("changed", "tools")])
 
 
 @pytest.mark.parametrize(

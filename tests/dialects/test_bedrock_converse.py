@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -225,11 +226,27 @@ def test_a_choice_without_tools_is_dropped() -> None:
     assert sent(asking(tool_choice=ToolChoice(mode="required")))[1] == [("dropped", "tool_choice")]
 
 
-def test_a_free_text_tool_is_left_out() -> None:
+def test_a_free_text_tool_is_said_as_a_function() -> None:
     custom = Tool(name="shell", kind="custom")
     body, notices = sent(asking(tools=(custom, WEATHER), tool_choice=ToolChoice(mode="tool", name="shell")))
-    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["weather"]
-    assert notices == [("dropped", "tools"), ("dropped", "tool_choice")]
+    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["shell", "weather"]
+    assert body["toolConfig"]["toolChoice"] == {"tool": {"name": "shell"}}
+    assert notices == [("changed", "tools")]
+
+
+def test_names_of_tools_fit_wherever_they_stand() -> None:
+    """`ToolName` of AWS's schema takes 64 letters, and no dots."""
+    tool = Tool(name="git.log")
+    call = ToolCall(id="c", name="git.log", arguments="{}")
+    said = (user(), Message(role="assistant", content=(call,)), user(ToolResult(call_id="c", content=())))
+    body, notices = sent(asking(*said, tools=(tool,), tool_choice=ToolChoice(mode="tool", name="git.log")))
+    name = body["toolConfig"]["tools"][0]["toolSpec"]["name"]
+    assert re.fullmatch(r"git_log_[0-9a-f]{8}", name)
+    assert body["toolConfig"]["toolChoice"] == {"tool": {"name": name}}
+    assert body["messages"][1]["content"][0]["toolUse"]["name"] == name
+    assert notices == [("changed", "tools")]
+    body, _ = sent(asking(*said))
+    assert [spec["toolSpec"]["name"] for spec in body["toolConfig"]["tools"]] == [name], "declared again"
 
 
 def test_results_come_first_and_ids_fit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,13 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded_exchanges import Exchange, each
 
-from genai_spine.dialects import ollama_embed, ollama_embeddings, openai_embeddings, vectors
+from genai_spine.catalog.cards import card_of
+from genai_spine.dialects import (
+    cohere_embed,
+    gemini_embed_content,
+    gemini_embeddings,
+    ollama_embed,
+    ollama_embeddings,
+    openai_embeddings,
+    vectors,
+    vertex_embeddings,
+)
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply, InvalidRequest, ModelNotFound
 from genai_spine.model.response import TokenUsage
+from genai_spine.policy.cost import priced
 
 TARGET = Target(card=ModelCard(id="m"))
 OPENAI_SHAPED = (
@@ -285,3 +297,51 @@ def test_errors_are_the_chats() -> None:
 def test_a_prompt_is_needed_by_the_older_endpoint() -> None:
     with pytest.raises(InvalidRequest, match="prompt"):
         ollama_embeddings.decode_request(b'{"model":"m"}')
+
+
+# ---------------------------------------------------------------- Gemini's contents
+
+
+def test_the_parts_of_a_content_reach_gemini_as_they_came() -> None:
+    """As google-genai 3.4.0 sends `embed_content("gemini-embedding-2", contents=["a", "b"])`: one vector of both."""
+    contents = [{"parts": [{"text": "a"}, {"text": "b"}]}, {"parts": [{"text": "c"}]}]
+    body = json.dumps({"requests": [{"content": content} for content in contents]}).encode()
+    request = gemini_embeddings.decode_request(body)
+    assert request.input == ("a\nb", "c")
+    sent = json.loads(gemini_embeddings.encode_request(request, TARGET).body)
+    assert [each["content"] for each in sent["requests"]] == contents
+    single = gemini_embed_content.decode_request(json.dumps({"content": contents[0]}).encode())
+    (one,) = json.loads(gemini_embeddings.encode_request(single, TARGET).body)["requests"]
+    assert one["content"] == contents[0]
+    for dialect in (openai_embeddings, vertex_embeddings):
+        outgoing = dialect.encode_request(request, TARGET)
+        assert b"a\\nb" in outgoing.body and b"parts" not in outgoing.body
+        assert [notice.param for notice in outgoing.notices] == ["parts"]
+
+
+def test_parts_of_more_contents_than_a_batch_holds_are_refused() -> None:
+    request = gemini_embeddings.decode_request(
+        json.dumps({"requests": [{"content": {"parts": [{"text": "a"}, {"text": "b"}]}}] * 3}).encode()
+    )
+    with pytest.raises(InvalidRequest, match="at most 100"):
+        gemini_embeddings.encode_request(msgspec.structs.replace(request, input=request.input[:2]), TARGET)
+
+
+# ---------------------------------------------------------------- what images cost
+
+
+@pytest.mark.parametrize(
+    ("billed", "tokens", "cost"),
+    [
+        ({"input_tokens": 1000}, 1000, "0.00012"),
+        ({"image_tokens": 1000}, 1000, "0.00047"),
+        ({"input_tokens": 10, "image_tokens": 1000}, 1010, "0.0004712"),
+        ({"images": 1}, None, None),
+    ],
+)
+def test_coheres_images_have_a_price_of_their_own(billed: dict[str, int], tokens: int | None, cost: str | None) -> None:
+    card = card_of("cohere", "cohere", "embed-v4.0")
+    reply = json.dumps({"id": "1", "embeddings": {"float": [[0.1]]}, "meta": {"billed_units": billed}}).encode()
+    usage = cohere_embed.decode_response(reply, Target(card=card)).usage
+    assert usage is not None and usage.input_tokens == tokens
+    assert priced(usage, card.price).cost_usd == (None if cost is None else Decimal(cost))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -22,12 +23,12 @@ from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat import inbound as openai_inbound
 from genai_spine.dialects.openai_chat import outbound as openai_outbound
 from genai_spine.model.card import Capabilities, ModelCard
-from genai_spine.model.content import Text, Thinking, ToolCall
+from genai_spine.model.content import Text, Thinking, ToolCall, ToolResult
 from genai_spine.model.embedding import EmbeddingRequest
 from genai_spine.model.errors import BadReply, InvalidRequest, ModelNotFound, ProviderError, StreamBroken
 from genai_spine.model.events import MessageStart, PartDelta, PartEnd, PartStart
 from genai_spine.model.fold import collect, replay
-from genai_spine.model.request import CompletionRequest, Message
+from genai_spine.model.request import CompletionRequest, Message, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse
 from genai_spine.testing.strategies import mutated, values
 
@@ -62,6 +63,22 @@ def test_the_path_holds_the_model_and_nothing_else_of_it(model: str, path: str) 
     assert outbound.path("m", stream=True) == "/models/m:streamGenerateContent?alt=sse"
     target = Target(card=ModelCard(id=model))
     assert outbound.encode_request(asked(), target, stream=False).path == path
+
+
+def test_names_of_functions_fit_wherever_they_stand() -> None:
+    """Dots are taken here; slashes and more than 64 letters are not."""
+    for name in ("git.log", "mcp/git/log", "x" * 65):
+        call = ToolCall(id="c", name=name, arguments="{}")
+        result = ToolResult(call_id="c", content=(Text(text="ok"),))
+        said = (Message(role="assistant", content=(call,)), Message(role="tool", content=(result,)))
+        tools = (Tool(name=name, parameters={"type": "object", "properties": {}}),)
+        body = body_of(CompletionRequest(messages=said, tools=tools, tool_choice=ToolChoice(mode="tool", name=name)))
+        written = body["tools"][0]["functionDeclarations"][0]["name"]
+        assert (written == name) == (name == "git.log")
+        assert re.fullmatch(r"[a-zA-Z0-9_.:-]{1,64}", written)
+        assert body["contents"][0]["parts"][0]["functionCall"]["name"] == written
+        assert body["contents"][1]["parts"][0]["functionResponse"]["name"] == written
+        assert body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"] == [written]
 
 
 def test_what_stands_in_the_url_is_put_into_the_body() -> None:

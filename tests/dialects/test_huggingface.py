@@ -198,6 +198,17 @@ def test_texts_to_vectors() -> None:
         hf_feature_extraction.encode_request(EmbeddingRequest(input=((1, 2),)), TARGET)
 
 
+@pytest.mark.parametrize("model", ["BAAI/../../models/someone/else", "BAAI/..", "./BAAI/bge", ".."])
+def test_no_models_name_leads_to_another_path(model: str) -> None:
+    """A key that may use `hf/BAAI/*` may use no more than that."""
+    with pytest.raises(InvalidRequest, match="no model is called"):
+        hf_feature_extraction.encode_request(EmbeddingRequest(input=("a",)), Target(card=ModelCard(id=model)))
+    dotted = Target(card=ModelCard(id="BAAI/bge-m3..v1.5"))
+    assert hf_feature_extraction.encode_request(EmbeddingRequest(input=("a",)), dotted).path.endswith(
+        "-m3..v1.5/pipeline/feature-extraction"
+    )
+
+
 # ---------------------------------------------------------------- over sockets
 
 

@@ -147,7 +147,7 @@ def test_other_headers_are_none_whatever_a_body_calls_them() -> None:
     assert json.loads(said.body)["extra_headers"] == {"authorization": "x"}
 
 
-def test_both_particular_dialects_have_what_the_engine_asks_them() -> None:
+def test_particular_dialects_have_what_the_engine_asks_them() -> None:
     for dialect in codecs.PARTICULAR:
         assert callable(codecs.particular(dialect).refused)
         assert callable(codecs.particular(dialect).with_headers)

@@ -120,8 +120,9 @@ def test_what_only_responses_can_say_is_an_error_or_a_notice(outbound: ModuleTyp
         with pytest.raises(InvalidRequest, match="can only be said in openai_responses"):
             trip(from_responses, outbound, {"input": [{"role": "user", "content": "Hi"}, item]})
     for members in ({"previous_response_id": "r"}, {"conversation": {"id": "c"}}, {"prompt": {"id": "p"}}):
-        with pytest.raises(InvalidRequest, match="can only be said in openai_responses"):
+        with pytest.raises(InvalidRequest, match="can only be said in openai_responses") as refused:
             trip(from_responses, outbound, {"input": "Hi", **members})
+        assert refused.value.param in members
     _, notices = trip(
         from_responses,
         outbound,

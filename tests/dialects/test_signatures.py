@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +16,14 @@ from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.signatures import ANTHROPIC, OPENAI, is_proven_by, named, split
 from genai_spine.gateway.inbounds import inbound
 from genai_spine.model.card import ModelCard
-from genai_spine.model.content import Thinking
+from genai_spine.model.content import Text, Thinking, ToolCall
+from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.model.fold import collect, replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse
 from genai_spine.providers import codecs
 
-CALLERS = ("openai_chat", "openai_responses", "anthropic_messages")
+CALLERS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini")
 TARGET = Target(card=ModelCard(id="m"), quirks=Quirks(reasoning_field="reasoning_details"))
 ANSWERS: dict[str, Any] = {
     "anthropic_messages": {
@@ -69,6 +71,9 @@ def _next(caller: str, answer: dict[str, Any]) -> dict[str, Any]:
             return {"messages": [hello, answer["choices"][0]["message"], again]}
         case "openai_responses":
             return {"input": [hello, *answer["output"], again]}
+        case "gemini":
+            ask = {"parts": [{"text": "Hi"}]}
+            return {"contents": [ask, answer["candidates"][0]["content"], ask]}
         case _:
             said = {"role": "assistant", "content": answer["content"]}
             return {"max_tokens": 99, "messages": [hello, said, again]}
@@ -103,6 +108,55 @@ def test_what_a_caller_holds_of_another_service_is_not_relayed() -> None:
             body = _next(caller, json.loads(inbound(caller).encode_response(response, asked)))
             members = {key: json.dumps(value).encode() for key, value in body.items()}
             assert codecs.relayed(caller).concerns(members, Quirks()) is is_translated  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_caller_of_gemini_brings_claudes_thoughts_back_with_a_tools_result(is_streamed: bool) -> None:
+    """Google's clients keep each chunk of a stream as a content of its own, and write base64 as in URLs."""
+    parts = (
+        Thinking(text="Let me look. Then tell.", signature="EqQB+/=="),
+        Thinking(redacted="EroC+/=="),
+        Text(text="Looking."),
+        ToolCall(id="toolu_1", name="look", arguments='{"at":"sky"}'),
+    )
+    response, asked = CompletionResponse(model="m", parts=parts), CompletionRequest(messages=())
+    caller = inbound("gemini")
+    if is_streamed:
+        encoder = caller.stream_encoder(asked)
+        events: list[StreamEvent] = []
+        for event in replay(response):
+            halves = [event.text[:9], event.text[9:]] if isinstance(event, PartDelta) else []
+            events += [PartDelta(event.index, half) for half in halves] if isinstance(event, PartDelta) else [event]
+        chunks = b"".join(encoder.encode(event) for event in events).decode().split("data: ")[1:]
+        said = [json.loads(chunk)["candidates"][0]["content"] for chunk in chunks]
+    else:
+        said = [json.loads(caller.encode_response(response, asked))["candidates"][0]["content"]]
+    for part in (part for content in said for part in content["parts"] if "thoughtSignature" in part):
+        part["thoughtSignature"] = base64.urlsafe_b64encode(base64.b64decode(part["thoughtSignature"])).decode()
+    call = next(part["functionCall"] for content in said for part in content["parts"] if "functionCall" in part)
+    result = {"functionResponse": {"id": call["id"], "name": "look", "response": {"output": "blue"}}}
+    body = {"contents": [{"role": "user", "parts": [{"text": "?"}]}, *said, {"role": "user", "parts": [result]}]}
+    request = caller.decode_request(json.dumps(body).encode())
+    sent = codecs.outbound("anthropic_messages").encode_request(request, TARGET, stream=False)
+    assistant = [message for message in json.loads(sent.body)["messages"] if message["role"] == "assistant"]
+    blocks = [block for message in assistant for block in message["content"] if isinstance(message["content"], list)]
+    assert blocks[0] == {"type": "thinking", "thinking": "Let me look. Then tell.", "signature": "EqQB+/=="}
+    assert {"type": "redacted_thinking", "data": "EroC+/=="} in blocks
+    assert [block["type"] for block in blocks if block["type"] in ("thinking", "tool_use")] == ["thinking", "tool_use"]
+    assert not any(notice.code == "omitted_thinking" for notice in sent.notices)
+    members = {"contents": json.dumps(body["contents"]).encode()}
+    assert codecs.relayed("gemini").concerns(members, Quirks())  # type: ignore[arg-type]  # bytes, as Raw is
+    there = codecs.outbound("gemini").encode_request(request, TARGET, stream=False)
+    assert b"Z2VuYWkt" not in there.body, "Google would refuse it"
+
+
+@pytest.mark.parametrize("signature", ["Z2VuYWktc3BpbmU6", "Z2VuYWktc3BpbmU6!!", "Z2VuYWktc3BpbmU6eDp5Ono=", "CpQB"])
+def test_any_other_signature_is_googles(signature: str) -> None:
+    part = {"text": "Hm", "thought": True, "thoughtSignature": signature}
+    body = {"contents": [{"role": "model", "parts": [part]}, {"parts": [{"text": "?"}]}]}
+    request = inbound("gemini").decode_request(json.dumps(body).encode())
+    sent = codecs.outbound("gemini").encode_request(request, TARGET, stream=False)
+    assert json.loads(sent.body)["contents"][0]["parts"] == [part]
 
 
 def test_openrouter_says_the_maker_as_a_format() -> None:

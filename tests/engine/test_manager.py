@@ -234,10 +234,16 @@ async def test_a_wait_ends_when_the_caller_goes() -> None:
     assert provider.calls == 1
 
 
-async def test_what_is_no_error_of_the_tree_is_a_bug_and_comes_through() -> None:
-    manager = ordered(Failing("a", RuntimeError("a bug")), Failing("b"))
-    with pytest.raises(RuntimeError, match="a bug"):
-        await manager.complete("Hi")
+async def test_what_is_no_error_of_the_tree_is_the_providers_own_and_another_is_asked() -> None:
+    broken = Failing("a", *[RuntimeError("a bug") for _ in range(3)])
+    manager = ordered(broken, Failing("b"))
+    assert (await manager.complete("Hi")).provider == "b"
+    assert [event async for event in manager.stream("Hi")]
+    assert broken.calls == 2, "a bug is not tried again"
+    with pytest.raises(ProviderError, match="a: its complete failed: RuntimeError") as raised:
+        await manager.complete("Hi", provider="a")
+    assert isinstance(raised.value.__cause__, RuntimeError), "the program that wrote it sees where"
+    assert broken.metrics.error_count == 3
 
 
 @pytest.mark.parametrize(("said", "told"), [("slow queue", "gave up: slow queue"), ("", "the provider gave up")])
@@ -268,6 +274,19 @@ async def test_a_model_by_every_kind_of_name(first: Simulator, second: Simulator
         assert (await manager.complete("Hi", model="smart")).provider == "a"
         with pytest.raises(ProviderNotFound):
             await manager.complete("Hi", provider="nobody")
+
+
+@pytest.mark.parametrize("kind", ["simulated", "a strangers"])
+async def test_names_of_a_provider_that_is_no_rows_are_its_own(kind: str) -> None:
+    own = ProviderSettings(models=["theirs"], custom_models={"fast": "sim-mirror"})
+    second: LLMProvider = SimulatedProvider(name="b", settings=own)
+    if kind != "simulated":
+        second = Failing("b")
+        second.settings = own  # type: ignore[attr-defined]  # as what an entry point names may keep them
+    manager = ordered(Failing("a"), second)
+    for name in ("theirs", "fast", "b/fast"):
+        assert (await manager.complete("Hi", model=name)).provider == "b", name
+    assert (await manager.complete("Hi", model="unknown")).provider == "a"
 
 
 async def test_a_provider_registered_later_is_found() -> None:

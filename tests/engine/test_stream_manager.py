@@ -98,7 +98,7 @@ async def test_silence_is_not_waited_for_without_end() -> None:
 
 async def test_a_time_of_the_providers_own_is_not_taken_for_silence() -> None:
     stream = StreamManager().start_stream(Teller(then=TimeoutError("slow queue")), "Hi")
-    with pytest.raises(SpineError, match="failed: slow queue"):
+    with pytest.raises(SpineError, match="the provider gave up: slow queue"):
         [event async for event in stream]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import pickle
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -31,7 +33,7 @@ from genai_spine import (
     collect,
 )
 from genai_spine.engine import shortcuts
-from genai_spine.model.errors import StreamBroken
+from genai_spine.model.errors import ProviderError, StreamBroken
 from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.testing.fixtures import running_simulator, wait_until
 from genai_spine.testing.simulator import Simulator
@@ -305,5 +307,17 @@ def test_a_provider_that_asks_its_own_manager_as_sync_is_told_to_await_it() -> N
             return manager.complete("inner", provider="plain")
 
     manager = SyncManager(ProviderManager({"nested": Inner(), "plain": SimulatedProvider()}))
-    with manager, pytest.raises(RuntimeError, match="cannot be asked from within its own event loop"):
+    with manager, pytest.raises(ProviderError, match="nested: its complete failed: RuntimeError") as raised:
         manager.complete("Hi", provider="nested")
+    assert "cannot be asked from within its own event loop" in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda copied: copied.__name__)
+def test_a_manager_that_is_to_go_to_another_process_says_what_to_do(copied: Callable[[object], object]) -> None:
+    with SyncManager.from_settings({"simulated": {}}) as manager:
+        manager.complete("Hi")
+        for each in (manager, manager.manager):
+            with pytest.raises(
+                TypeError, match="cannot be pickled or copied: make one of the settings in each process"
+            ):
+                copied(each)

@@ -26,7 +26,7 @@ UNSHOWN: dict[str, tuple[Part, ...]] = {
     "anthropic_messages": (SEARCH, PDF, SOUND),
     "ollama_chat": (SEARCH, HIDDEN, PDF, SOUND),
     "ollama_generate": (SEARCH, HIDDEN, PDF, SOUND),
-    "gemini": (SEARCH, HIDDEN),
+    "gemini": (SEARCH,),
 }
 
 

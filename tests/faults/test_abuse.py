@@ -480,6 +480,21 @@ def test_fault_46_urls_of_images_are_passed_on_and_never_fetched(
         assert watched.accepted == 0
 
 
+def test_a_stream_that_its_own_callers_hurry_cut_is_no_verdict_on_the_provider(simulator: Simulator) -> None:
+    """Else one key could keep a provider from all the others, with `x-spine-timeout` alone."""
+    settings = plain_settings(simulator) | {"breaker": {"min_calls": 3}}
+    model = "sim-long-99+rate=20"
+    with running_gateway(settings) as gateway:
+        for dialect in (OPENAI, ANTHROPIC):  # one of which is relayed, the other translated
+            for _ in range(4):
+                body = dialect.request(f"oa/{model}", stream=True)
+                answer = ask(gateway, dialect.path, body, {"x-spine-timeout": "0.3"})
+                assert b"not done within 0." in answer.body
+        (found,) = (each for each in ask(gateway, "/v1/providers").json()["data"] if each["id"] == "oa")
+    assert [(each["model"], each["breaker"]) for each in found["models"]] == [(model, "closed")]
+    assert found["status"]["healthy"]
+
+
 def test_a_provider_without_a_key_is_passed_over_and_alone_is_500(simulator: Simulator) -> None:
     keyless: dict[str, Any] = {"type": "openai", "base_url": simulator.urls.openai, "model": "m"}
     live: dict[str, Any] = {"type": "ollama", "base_url": simulator.urls.ollama, "model": "m"}
@@ -493,3 +508,25 @@ def test_a_provider_without_a_key_is_passed_over_and_alone_is_500(simulator: Sim
             error = refused(dialect, answer, 500)
             assert answer.header("x-should-retry") == "false"
             assert "no API key" in error["message"]
+
+
+MISMATCHED = b"""{"error": {"message": "OpenAI-Organization header should match organization for API key",
+    "type": "invalid_request_error", "param": null, "code": "mismatched_organization"}}"""
+
+
+@pytest.mark.parametrize("keys", [["sk-1"], ["sk-1", "sk-2"]])
+def test_an_account_that_a_caller_chose_is_no_verdict_on_key_and_provider(keys: list[str]) -> None:
+    with peer(http(MISMATCHED, status="401 No")) as upstream:
+        tree = {
+            "providers": {"up": {"type": "openai", "base_url": upstream.url, "api_keys": keys}},
+            "breaker": {"min_calls": 3},
+            "retry": {"max_retries": 0},
+        }
+        with running_gateway(tree) as gateway:
+            for _ in range(4):
+                answer = ask(gateway, OPENAI.path, OPENAI.request("up/m"), {"openai-organization": "org-x"})
+                assert answer.status == 401
+            (found,) = ask(gateway, "/v1/providers").json()["data"]
+    assert found["models"][0]["breaker"] == "closed"
+    assert found["status"]["healthy"]
+    assert found["keys"] in (None, {"count": 2, "out": 0, "resting": 0})

@@ -13,12 +13,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
-from callers import DIALECTS, OPENAI, Caller, ask, failed_upstream, http, peer
+from callers import ANTHROPIC, DIALECTS, OPENAI, Caller, ask, failed_upstream, http, peer
 
+from genai_spine import CompletionRequest, CompletionResponse, LLMProvider, PermissionDenied, ProviderSettings
+from genai_spine.providers import plugins
 from genai_spine.testing.fixtures import running_gateway
 from genai_spine.testing.simulator import Simulator
 
@@ -220,6 +223,28 @@ def test_fault_51_an_echoed_key_is_struck_out_whatever_it_looks_like(
     assert not [word for word in WORDS if word in caplog.text]
 
 
+class Telltale(LLMProvider):
+    """A stranger's provider, whose service repeats the key and where it is."""
+
+    def __init__(self, id: str, settings: ProviderSettings) -> None:
+        assert settings.api_key is not None
+        self.said = f"wrong key {settings.api_key.reveal()} at {settings.base_url}"
+
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        raise PermissionDenied(self.said)
+
+
+def test_fault_51_the_key_of_a_strangers_provider_is_struck_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint(name="telltale", value=f"{__name__}:Telltale", group=plugins.GROUP)
+    monkeypatch.setattr(plugins, "_found", lambda: {"telltale": point})
+    table = {"type": "telltale", "api_key": CANARIES["AN_KEY"], "base_url": "http://llm.internal:8443/v1"}
+    with running_gateway({"providers": {"told": table}, "retry": {"max_retries": 0}}) as gateway:
+        for dialect in DIALECTS:
+            for stream in (False, True):
+                answer = ask(gateway, dialect.path, dialect.request("told/m", stream=stream))
+                assert b"wrong key [redacted] at http://[address]/v1" in answer.body
+
+
 def test_fault_51_an_error_inside_a_stream_is_struck_out_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="genai_spine")
     key = CANARIES["AN_KEY"]
@@ -243,6 +268,19 @@ def test_fault_51_an_error_inside_a_stream_is_struck_out_too(caplog: pytest.LogC
     assert key not in caplog.text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_fault_51_the_details_of_an_error_of_anthropics_are_struck_out_too(stream: bool) -> None:
+    key = CANARIES["AN_KEY"]
+    details = {"error_code": "odd", "said": f"x-api-key was {key}"}
+    error = {"type": "error", "error": {"type": "not_found_error", "message": "Gone.", "details": details}}
+    with peer(http(json.dumps(error).encode(), status="404 No")) as upstream:
+        table = {"type": "anthropic", "base_url": upstream.url.removesuffix("/v1"), "api_key": key}
+        with running_gateway({"providers": {"up": table}, "retry": {"max_retries": 0}}) as gateway:
+            answer = ask(gateway, "/v1/messages", ANTHROPIC.request("up/m", stream=stream))
+    told = json.loads(answer.body)["error"]["details"]
+    assert told == {"error_code": "odd", "said": "x-api-key was [redacted]"}
+
+
 def test_fault_56_escape_sequences_of_callers_and_models_do_not_reach_the_terminals_log(
     simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -260,6 +298,18 @@ def test_fault_56_escape_sequences_of_callers_and_models_do_not_reach_the_termin
         ask(gateway, "/%1b[2J%9b31m", headers=key)
         assert process.stop() == 0
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", process.said())
+
+
+def test_fault_56_no_word_of_a_provider_begins_a_line_of_the_log(simulator: Simulator, tmp_path: Path) -> None:
+    forged = "2026-11-22 00:00:00,000 INFO genai_spine.access: POST /v1/chat/completions 200"
+    told = http(json.dumps({"error": {"message": f"bad\n{forged}"}}).encode(), status="500 No")
+    with peer(told) as odd, serving(tmp_path, config_for(simulator, odd.url), CANARIES) as process:
+        gateway: Any = process
+        ask(gateway, "/v1/models", headers={"x-api-key": CANARIES["GATE_KEY"]})
+        assert process.stop() == 0
+        logged = process.said()
+    assert f"echo does not list its models: bad {forged}" in logged
+    assert not [line for line in logged.splitlines() if line.startswith(forged)]
 
 
 # ── 60, 77, 80: settings and systems that cannot work ─────────────────────────────────────────────

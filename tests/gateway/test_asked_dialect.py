@@ -122,3 +122,32 @@ def test_a_model_that_does_not_think_gets_no_word_on_thoughts_from_a_caller_of_r
     }
     path, got, _ = ask(running, "/v1/responses", body)
     assert (path, json.loads(got).get("reasoning")) == ("/v1/responses", None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_model_refuses_of_a_caller_of_responses_is_left_out_and_told(
+    running: tuple[Simulator, str], stream: bool
+) -> None:
+    """It is asked for in Responses again, where the service keeps the answer as its caller expects."""
+    body = {"model": "openai/gpt-5", "input": "Hi", "temperature": 0.2, "stream": stream}
+    path, got, said = ask(running, "/v1/responses", body)
+    sent = json.loads(got)
+    assert path == "/v1/responses"
+    assert sent["input"] in ("Hi", [HI], [{"type": "message", **HI}])
+    assert sent.keys() == {"model", "input", *(["stream"] if stream else [])}
+    assert '"resp' in said
+    _, kept, _ = ask(running, "/v1/responses", {**body, "temperature": 1})
+    assert json.loads(kept)["temperature"] == 1
+
+
+def test_what_the_model_refuses_of_a_caller_of_responses_with_tools_is_kept_by_the_service(
+    running: tuple[Simulator, str],
+) -> None:
+    tool = {"type": "function", "name": "look", "parameters": SCHEMA}
+    body = {"model": "openai/gpt-5.6", "input": "Hi", "top_p": 0.2, "tools": [tool], "previous_response_id": "resp_1"}
+    path, got, _ = ask(running, "/v1/responses", body)
+    sent = json.loads(got)
+    assert (path, sent["previous_response_id"], sent.get("store")) == ("/v1/responses", "resp_1", None)
+    assert "top_p" not in sent
+    _, got, _ = ask(running, "/v1/responses", {**body, "store": False})
+    assert json.loads(got)["store"] is False

@@ -208,6 +208,33 @@ def test_a_hard_budget_caps_the_answer_and_says_so(simulator: Simulator) -> None
             assert Decimal("0.003") < Decimal(stand(running, "daily_limit")["spent_usd"]) <= Decimal("0.005")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_hard_budget_caps_each_of_several_answers_in_the_callers_own_bytes(
+    simulator: Simulator, stream: bool
+) -> None:
+    with running_gateway(settings(simulator, {"daily_limit": 0.05, "mode": "hard"})) as running:
+        told = chat(running, n=2, stream=stream, something_new={"a": 1})
+        assert told.status == 200, told.text
+        sent = simulator.received[-1].json()
+        assert (sent["n"], sent["something_new"]) == (2, {"a": 1})
+        assert 16 <= sent["max_tokens"] <= 500
+    with running_gateway(settings(simulator, {"daily_limit": 0.05, "mode": "hard"})) as running:
+        assert chat(running, n=2, stream=stream, max_tokens=64_000).status == 200
+        assert simulator.received[-1].json()["max_tokens"] <= 500
+
+
+def test_several_answers_of_gemini_are_capped_in_its_own_words(simulator: Simulator) -> None:
+    given = settings(simulator, {"daily_limit": 0.05, "mode": "hard"})
+    given["providers"]["gemini"] = {"api_key": "unused", "base_url": simulator.urls.gemini, "cost": PRICES}
+    with running_gateway(given) as running:
+        body = {**CALLS["gemini"][1], "generationConfig": {"candidateCount": 2, "topK": 7}}
+        told = post(running, "/v1beta/models/gemini%2Fgemini-2.5-pro:generateContent", body)
+        assert told.status == 200, told.text
+        config = simulator.received[-1].json()["generationConfig"]
+        assert (config["candidateCount"], config["topK"]) == (2, 7)
+        assert 16 <= config["maxOutputTokens"] <= 500
+
+
 def test_a_hard_budget_has_room_for_a_prompt_that_the_provider_keeps_or_refuses_it(simulator: Simulator) -> None:
     given = settings(simulator, {"daily_limit": 1, "mode": "hard"})
     given["providers"]["gemini"] = {"api_key": "unused", "base_url": simulator.urls.gemini}

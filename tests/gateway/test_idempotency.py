@@ -65,6 +65,39 @@ def test_fault_69_two_at_once_share_one_answer(gateway: RunningGateway, simulato
     assert len(simulator.received) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "p/m", "input": "Hi"}),
+        ("/api/embed", {"model": "p/m", "input": "Hi"}),
+        ("/v1beta/models/p/m:embedContent", {"content": {"parts": [{"text": "Hi"}]}}),
+        ("/v1/summarize", {"model": "p/m", "content": "A long story about a lion. It was hungry."}),
+    ],
+)
+def test_embeddings_and_capabilities_are_answered_once_too(
+    gateway: RunningGateway, simulator: Simulator, path: str, body: dict[str, Any]
+) -> None:
+    other = json.dumps(body).replace("Hi", "Ho").replace("lion", "bear")
+
+    def sent(key: str | None, said: str = json.dumps(body)) -> httpx.Response:
+        headers = {"authorization": f"Bearer {KEYS[0]}", **({"idempotency-key": key} if key else {})}
+        return httpx.post(gateway.url + path, content=said, headers=headers, timeout=20)
+
+    first, second = sent("k1"), sent("k1")
+    asked = len(simulator.received)
+    assert (first.status_code, second.status_code) == (200, 200), first.text
+    assert first.content == second.content
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == "true"
+    assert second.headers["x-spine-provider"] == "p"
+    assert sent("k1", other).status_code == 422
+    assert sent(None).status_code == 200
+    assert len(simulator.received) == 2 * asked
+    simulator.run("status=500")
+    assert sent("k2").status_code == 500
+    assert sent("k2").status_code == 200
+
+
 def test_fault_69_another_body_under_the_key_is_a_mistake(gateway: RunningGateway, simulator: Simulator) -> None:
     assert ask(gateway, "k1").status_code == 200
     refused = ask(gateway, "k1", text="Something else")

@@ -358,3 +358,23 @@ def test_the_command_explains_as_a_call_with_the_key(tmp_path: Path) -> None:
     assert refused.returncode and 'this key may not use "large/simulated"' in refused.stderr
     unknown = explain("r", "--key", "nobody")
     assert unknown.returncode == 2 and "there are: ci" in unknown.stderr
+
+
+def test_each_key_has_sessions_of_its_own() -> None:
+    settings = {
+        "server": {"keys": {"carol": {"key": "carols-key", "models": ["b/*"]}, "bob": {"key": "bobs-key"}}},
+        "providers": {"a": {"type": "simulated"}, "b": {"type": "simulated"}},
+        "routes": {"r": {"targets": ["a/x", "b/y"]}},
+        "routing": {"sticky": "session"},
+    }
+    body = {"model": "r", "prompt_cache_key": "chat-1", "messages": [{"role": "user", "content": "Hi"}]}
+    with running_gateway(settings) as gateway, httpx2.Client() as client:
+
+        def asked(key: str) -> str:
+            headers = {"authorization": f"Bearer {key}"}
+            answer = client.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers)
+            return str(answer.headers["x-spine-provider"])
+
+        assert asked("carols-key") == "b"
+        assert asked("bobs-key") == "a"
+        assert asked("carols-key") == "b"

@@ -84,8 +84,9 @@ def test_where_the_provider_speaks_it_the_bytes_go_through(client: openai.OpenAI
 def test_what_only_the_service_keeps_is_refused_by_others(client: openai.OpenAI) -> None:
     told = "can only be said in openai_responses: send the whole conversation as `input`"
     for members in ({"previous_response_id": "resp_1"}, {"conversation": "conv_1"}):
-        with pytest.raises(openai.BadRequestError, match=told):
-            client.responses.create(model=TRANSLATED, input="hi", **members)  # type: ignore[arg-type]
+        with pytest.raises(openai.BadRequestError, match=told) as refused:
+            client.responses.create(model=TRANSLATED, input="hi", instructions="Be.", **members)  # type: ignore[arg-type]
+        assert refused.value.param == next(iter(members)), "the place is the caller's"
     with pytest.raises(openai.BadRequestError, match="item_reference"):
         client.responses.create(model=TRANSLATED, input=[{"type": "item_reference", "id": "msg_1"}])
 

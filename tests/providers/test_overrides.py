@@ -37,11 +37,12 @@ def test_what_is_given_stands_and_the_rest_is_as_it_was() -> None:
 
 def test_a_deadline_only_makes_the_total_shorter() -> None:
     with overriding(until_s=time.monotonic() + 1000):
-        assert in_force(BASE).total_s == 600.0
+        assert in_force(BASE) == BASE
     with overriding(TimeoutOverrides(total=Duration(30)), until_s=time.monotonic() + 20):
         total_s = in_force(BASE).total_s
         assert total_s is not None
         assert 0 < total_s <= 20
+        assert in_force(BASE).is_of_call
     with overriding(until_s=time.monotonic() - 5):
         total_s = in_force(BASE).total_s
         assert total_s is not None

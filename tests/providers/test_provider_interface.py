@@ -24,6 +24,7 @@ from genai_spine import (
     PartEnd,
     PartStart,
     Price,
+    ProviderError,
     ProviderManager,
     RateLimitError,
     Refusal,
@@ -202,7 +203,7 @@ async def test_what_is_no_answer_is_named() -> None:
         async def complete(self, request: CompletionRequest) -> Any:
             return None
 
-    with pytest.raises(TypeError, match=r"Mute\.complete gave NoneType, which is no CompletionResponse"):
+    with pytest.raises(ProviderError, match=r"Mute\.complete gave NoneType, which is no CompletionResponse"):
         await Mute().complete("Hi")
 
 
@@ -248,7 +249,7 @@ async def test_what_is_no_stream_is_named() -> None:
         (Waiting(), r"Waiting\.stream gave generator, which is no async iterator of events"),
         (Words(), r"Words\.stream gave str, which is no StreamEvent"),
     ):
-        with pytest.raises(TypeError, match=said):
+        with pytest.raises(ProviderError, match=said):
             await drained(provider, "Hi")
 
 

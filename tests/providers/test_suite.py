@@ -353,7 +353,7 @@ BROKEN: dict[type[LLMProvider], tuple[str, str]] = {
     NoTool: ("test_tools", "not called"),
     WrongArguments: ("test_tools", "no object"),
     ClosesForGood: ("test_close_may_be_called_again", "closed already"),
-    NoCards: ("test_models", "else than cards"),
+    NoCards: ("test_models", "which is no ModelCard"),
     HasEveryModel: ("test_models", "made-up model"),
     OneVector: ("test_embeddings", "1 vectors for two"),
     RaggedVectors: ("test_embeddings", "different lengths"),

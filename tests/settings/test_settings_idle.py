@@ -49,6 +49,20 @@ def idle(load: Any, text: str, environ: dict[str, str] | None = None) -> list[st
                 "providers.openai.auto_pull: has no effect: only Ollama knows it",
             ],
         ),
+        (
+            "[providers.ollama]\nmodels = ['qwen*']\n"
+            "custom_models = { 'claude-*' = 'qwen3', fast = 'qwen3' }\nlimits.'q*' = { requests_per_min = 1 }\n"
+            "[routes.'claude-*']\ntargets = ['ollama/qwen3']\n",
+            [
+                f"{key}: has no effect: `*` is no pattern here, so name each model"
+                for key in (
+                    "providers.ollama.custom_models.claude-*",
+                    "providers.ollama.limits.q*",
+                    "providers.ollama.models[0]",
+                    "routes.claude-*",
+                )
+            ],
+        ),
         ("[providers.groq]\norg_id = 'x'\n", ["providers.groq.org_id: has no effect: only OpenAI knows it"]),
     ],
 )
@@ -73,6 +87,7 @@ def test_a_key_that_has_no_effect_is_told_of(load: Any, text: str, told: list[st
         "[providers.azure]\nresource = 'r'\napi_version = '2024-10-21'\ntenant_id = 't'\n",
         "[providers.ollama]\nkeep_alive = -1\nauto_pull = true\nnum_predict = 5\n",
         "[providers.openai]\norg_id = 'x'\n",
+        "[providers.openai]\ncost.models.'gpt-*' = { input_cost_per_1m = 1 }\n",
     ],
 )
 def test_a_key_that_has_an_effect_is_not(load: Any, text: str) -> None:

@@ -128,7 +128,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def short(**seconds: float) -> Timeouts:
+def short(**seconds: Any) -> Timeouts:
     return Timeouts(**seconds)
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from genai_spine.capabilities.capability import Capability
+from genai_spine.catalog.entry_points import loaded, points
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.model.errors import ConfigError, InvalidRequest
 from genai_spine.settings.explain import did_you_mean
@@ -30,17 +31,8 @@ logger = logging.getLogger(__name__)
 AnyCapability = Capability[Any, Any, Any]
 
 
-@cache
-def _found() -> dict[str, EntryPoint]:
-    found = {point.name: point for point in OURS}
-    for point in entry_points(group=GROUP):
-        if found.setdefault(point.name, point) is not point:
-            logger.warning("capability %s of %s: the name is taken", point.name, point.value)
-    return found
-
-
 def names() -> tuple[str, ...]:
-    return tuple(_found())
+    return tuple(points(GROUP, OURS))
 
 
 @cache
@@ -49,14 +41,11 @@ def resolve(name: str) -> AnyCapability:
 
     Raises: InvalidRequest (404) where there is none; ConfigError where a package has not what it offers.
     """
-    point = _found().get(name)
+    point = points(GROUP, OURS).get(name)
     if point is None:
         near = did_you_mean(name, names()) or f"; there are {', '.join(names())}"
         raise InvalidRequest(f'no capability "{name[:100]}"{near}', status_code=404, code="not_found")
-    try:
-        found: Any = point.load()
-    except Exception as error:  # a stranger's module may fail with anything
-        raise ConfigError(f"capability {name}: {point.value} cannot be loaded: {error}") from error
+    found = loaded(point)
     if not isinstance(found, Capability):
         raise ConfigError(f"capability {name}: {point.value} is no Capability but a {type(found).__name__}")
     return found

@@ -1,8 +1,9 @@
 """A caller's JSON Schema: what may stand in it, and the check of a value against it.
 
-The check is made by `jsonschema-rs` (`pip install genai-spine[jsonschema]`), whose patterns are bounded. What it
-does not bound is refused before: a small schema whose references double at each step would take it hours. Schemas
-are never fetched. Source: json-schema.org/draft/2020-12 (2026-11).
+The check is made by `jsonschema-rs` (`pip install genai-spine[jsonschema]`), while nothing else of this process runs.
+What it does not bound is refused before: a small schema whose references double at each step would take it hours, and
+so would patterns that go back, each as far as it may, in every text of a long answer. Schemas are never fetched.
+Source: json-schema.org/draft/2020-12 (2026-11).
 """
 
 from __future__ import annotations
@@ -16,9 +17,19 @@ from genai_spine.model.errors import ConfigError, InvalidRequest
 
 MOST_IN_PLACE = 1_000
 """Schemas that one value may have to be checked against, references followed."""
+MOST_PATTERNS = 200
+"""Different ones in a schema: to read one may take some milliseconds."""
 MOST_STEPS = 10_000
 """That a pattern with look-arounds or references may go back in one text; the library's own bound is a hundred times
-that, and nothing else of this process runs meanwhile."""
+that."""
+MOST_STEPS_IN_ALL = 1_000_000
+"""That all of these may go back in all texts of a value, which takes a second at most; in each text at least
+`LEAST_STEPS`, where ordinary ones take five."""
+LEAST_STEPS = 50
+MOST_MATCHES = 1_000_000
+"""Patterns without these, whose time is that of the text, times the texts of a value."""
+MOST_PAIRS = 50_000_000
+"""Values in a schema times values in what is checked: a long `enum`, say, at each of many places."""
 LONGEST_PROBLEM = 300
 
 _LISTS = ("allOf", "anyOf", "oneOf")
@@ -36,16 +47,82 @@ def checker(schema: dict[str, Any]) -> Check:
         raise ConfigError('extract needs a JSON Schema validator: pip install "genai-spine[jsonschema]"') from None
     try:
         _Bounds(schema).check()
-        patterns = library.FancyRegexOptions(backtrack_limit=MOST_STEPS)
-        validator = library.validator_for(schema, retriever=_never_fetched, pattern_options=patterns)
+        work = _Work(library, schema)
+        validator = work.validator(MOST_STEPS)
     except ValueError as error:
         reason = str(getattr(error, "message", error))[:LONGEST_PROBLEM]
         raise InvalidRequest(f"schema: no JSON Schema that can be used: {reason}", param="schema") from None
 
     def problems(value: Any) -> list[str]:
-        return [_told(error) for error in validator.iter_errors(value)]
+        steps = work.steps_for(value)
+        if not steps:
+            return ["it holds too many values to be checked against this schema: make it shorter"]
+        fit = validator if steps == MOST_STEPS else work.validator(steps)
+        return [_told(error) for error in fit.iter_errors(value)]
 
     return problems
+
+
+class _Work:
+    """How much there is to do for a schema, and the validators that do no more."""
+
+    def __init__(self, library: Any, schema: dict[str, Any]) -> None:
+        """Raises: ValueError."""
+        self._library = library
+        self._schema = schema
+        self._size = _count(schema)[0]
+        self._plain = library.RegexOptions()
+        patterns = set(_patterns(schema))
+        if len(patterns) > MOST_PATTERNS:
+            raise ValueError(f"it has more than {MOST_PATTERNS} patterns")
+        going_back = sum(not self._is_plain(pattern) for pattern in patterns)
+        self._plain_patterns, self._going_back = len(patterns) - going_back, going_back
+
+    def validator(self, steps: int) -> Any:
+        """One whose patterns go back so far at most. Raises: ValueError."""
+        options = self._library.FancyRegexOptions(backtrack_limit=steps) if self._going_back else self._plain
+        return self._library.validator_for(self._schema, retriever=_never_fetched, pattern_options=options)
+
+    def steps_for(self, value: Any) -> int:
+        """How far a pattern may go back in each text of this value; 0: there is too much to check."""
+        values, texts = _count(value)
+        if self._size * values > MOST_PAIRS or self._plain_patterns * texts > MOST_MATCHES:
+            return 0
+        steps = min(MOST_STEPS, MOST_STEPS_IN_ALL // max(1, self._going_back * texts))
+        return steps if steps >= LEAST_STEPS else 0
+
+    def _is_plain(self, pattern: str) -> bool:
+        """Whether it has no look-arounds or references; one that is none at all is told later."""
+        try:
+            self._library.validator_for({"pattern": pattern}, pattern_options=self._plain)
+        except ValueError:
+            return False
+        return True
+
+
+def _patterns(schema: dict[str, Any]) -> Iterator[str]:
+    for node in _nodes(schema):
+        if isinstance(pattern := node.get("pattern"), str):
+            yield pattern
+        if isinstance(by_pattern := node.get("patternProperties"), dict):
+            yield from by_pattern
+
+
+def _count(value: Any) -> tuple[int, int]:
+    """The values in a value, itself included; and the texts among them, and among the names of members."""
+    values = texts = 0
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        values += 1
+        if isinstance(one, str):
+            texts += 1
+        elif isinstance(one, dict):
+            texts += len(one)
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return values, texts
 
 
 def _never_fetched(uri: str) -> NoReturn:

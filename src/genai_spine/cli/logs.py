@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from genai_spine.cli.loop import run
-from genai_spine.cli.output import Output
+from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.sources import config_option, load
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.accounts import detail
@@ -24,7 +24,7 @@ from genai_spine.settings.ledger import ContentLevel
 
 _EVERY_S = 0.5
 _LATEST_S = 5.0
-_COLUMNS = ("time", "request", "status", "model", "s", "USD", "key", "attempts", "error")
+_COLUMNS = ("time (UTC)", "request", "status", "model", "s", "USD", "key", "attempts", "error")
 _WIDTHS = (19, 28, 11, 32, 8, 12, 16, 8, 0)
 
 
@@ -55,7 +55,10 @@ def command(
     is_json: bool,
     request_id: str | None,
 ) -> None:
-    """Show the last calls, or one with its attempts."""
+    """Show the last calls, or one with its attempts.
+
+    Times are UTC.
+    """
     if request_id is None and (has_content or forget):
         raise click.UsageError("--content and --forget are of one call: name its REQUEST_ID")
     settings = load(output, config)
@@ -150,13 +153,14 @@ def _show(output: Output, settings: Settings, reader: Reader, id: str, is_json: 
         return
     for name in ("id", "ended_at", "status", "duration_s", "provider", "model", "caller", "agent", "route", "dialect"):
         if (value := told_of[name]) is not None:
-            output.line(f"{name:12} {f'{value:.3f}' if isinstance(value, float) else value}")
+            output.line(f"{name:12} {f'{value:.3f}' if isinstance(value, float) else one_line(str(value))}")
     output.line(f"{'cost':12} {_cost_of(told_of)}")
     for number, attempt in enumerate(told_of["attempts"], 1):
         output.line()
-        output.line(f"attempt {number}    {attempt['provider']}/{attempt['model']}: {_end_of(attempt)}")
+        target = one_line(f"{attempt['provider']}/{attempt['model']}")
+        output.line(f"attempt {number}    {target}: {_end_of(attempt)}")
         if attempt["answered_model"] is not None:
-            output.line(f"{'answered by':12} {attempt['answered_model']}")
+            output.line(f"{'answered by':12} {one_line(attempt['answered_model'])}")
         output.line(f"{'tokens':12} {_tokens_of(attempt)}")
         output.line(f"{'cost':12} {attempt['arithmetic']}")
         if (price := _price_of(attempt)) is not None:

@@ -193,6 +193,7 @@ _MENDS = {
     ErrorType.NETWORK_ERROR: "`spine doctor` shows what can be reached",
     ErrorType.TIMEOUT: "`spine doctor` shows what can be reached",
     ErrorType.SERVER_ERROR: "try again, or name another provider",
+    ErrorType.UNKNOWN: "`spine --verbose …` shows where it comes from",
 }
 
 
@@ -221,6 +222,10 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: S
     console.print(table)
 
 
+_ACCESS = ("method", "path", "status", "duration_ms", "bytes", "attempts", "request_id", "notes")
+"""The arguments of the gateway's line about a request (gateway/app.py), in their order."""
+
+
 class _Formatter(logging.Formatter):
     """Log lines without secrets and control characters; as JSON, one object a line."""
 
@@ -228,6 +233,10 @@ class _Formatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._output = output
         self._is_json = form == "json"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """On one line: a provider's words may hold a second one that looks like ours."""
+        return " ".join(super().formatMessage(record).splitlines())
 
     def format(self, record: logging.LogRecord) -> str:
         if not self._is_json:
@@ -238,8 +247,15 @@ class _Formatter(logging.Formatter):
             "logger": record.name,
             "message": self._output.without_secrets(record.getMessage()),
         }
+        if record.name == "genai_spine.access" and isinstance(record.args, tuple) and len(record.args) == len(_ACCESS):
+            line |= {name: self._member(value) for name, value in zip(_ACCESS, record.args, strict=True)}
         if isinstance(data := getattr(record, "data", None), dict):  # what a program may want to read of it
             line |= data
         if record.exc_info:
             line["error"] = self._output.without_secrets(self.formatException(record.exc_info))
         return json_text(line, sys.stderr, indent=None)
+
+    def _member(self, value: object) -> object:
+        if isinstance(value, str):
+            return self._output.without_secrets(value)
+        return round(value, 1) if isinstance(value, float) else value

@@ -3,7 +3,8 @@
 An input that is a `data:` URL of an image is embedded as that image; an image has no other way into a request.
 `input_type` (search_document, search_query, classification, clustering, image), `embedding_types`, `truncate`,
 `max_tokens` and `priority` are members of this dialect, given in `extra`. Of several `embedding_types` one is the
-answer's, float before all others; the rest are kept in its `extra`.
+answer's, float before all others; the rest are kept in its `extra`. A request holds 96 texts, or 96 inputs of both
+kinds, which models of version 3 do not take; alone in `images` there is one image.
 
     {"texts": […], "model", "input_type", "embedding_types": ["float"], "output_dimension"}
     {"id", "embeddings": {"float": [[…]]}, "texts", "meta": {"billed_units": {"input_tokens", "image_tokens"}}}
@@ -25,7 +26,7 @@ from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply, InvalidRequest
-from genai_spine.model.response import Notice, TokenUsage
+from genai_spine.model.response import Notice, TokenUsage, UsageDetails
 from genai_spine.wire import json
 
 DIALECT = "cohere_embed"
@@ -53,13 +54,18 @@ _alone = msgspec.json.Decoder(list[msgspec.Raw])
 # ---------------------------------------------------------------- to Cohere
 
 
+def most_inputs(target: Target) -> int:
+    """How many inputs one request may hold."""
+    return 96
+
+
 def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
     """Raises: InvalidRequest for token ids, and for inputs in `extra`."""
     notices: list[Notice] = []
     own = kept(request.extra, DIALECT)
     body: dict[str, Any] = {"model": target.model, **_inputs(request, own)}
     if "input_type" not in own:
-        kind = "image" if "images" in body else "search_document"
+        kind = "image" if all(map(_is_image, map(str, request.input))) else "search_document"
         notices.append(Notice(code="changed", message=f"input_type is required here: sent {kind}", param="input_type"))
         body["input_type"] = kind
     body.setdefault("embedding_types", own.get("embedding_types") or ["float"])
@@ -72,7 +78,7 @@ def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
 
 
 def _inputs(request: EmbeddingRequest, own: dict[str, Any]) -> dict[str, Any]:
-    """Texts, images, or both, which only embed-v4 and later take together."""
+    """Texts, one image, or several of either, which only embed-v4 and later take."""
     for name in ("texts", "images", "inputs"):
         if own.get(name):
             raise InvalidRequest(
@@ -84,7 +90,7 @@ def _inputs(request: EmbeddingRequest, own: dict[str, Any]) -> dict[str, Any]:
     images = [text for text in texts if _is_image(text)]
     if not images:
         return {"texts": texts}
-    if len(images) == len(texts):
+    if len(texts) == 1:
         return {"images": images}
     return {"inputs": [{"content": [_content(text)]} for text in texts]}
 
@@ -128,14 +134,19 @@ def _by_first_type(embeddings: bytes) -> tuple[list[msgspec.Raw], dict[str, Any]
 
 
 def _usage_of(meta: Any) -> TokenUsage | None:
-    """{"billed_units": {"input_tokens": 4, "image_tokens": 0}}: both are input; those of images are kept, too."""
+    """{"billed_units": {"input_tokens": 4, "image_tokens": 0}}: both are input, and those of images have a price of
+    their own. Version 3 bills `images` one by one, at a price that is not stated (cohere.com/pricing, 2026-11)."""
     billed = meta.get("billed_units") if isinstance(meta, dict) else None
     if not isinstance(billed, dict) or not billed:
         return None
     texts, images = count_of(billed.get("input_tokens")), count_of(billed.get("image_tokens"))
+    unpriced = ("images",) if images is None and billed.get("images") else ()
     return TokenUsage(
         input_tokens=None if texts is None and images is None else (texts or 0) + (images or 0),
-        provider_metadata=keep(DIALECT, {k: v for k, v in unknown(billed, ("input_tokens",)).items() if v != 0}),
+        details=UsageDetails(image_input_tokens=images or None, unpriced=unpriced) if images or unpriced else None,
+        provider_metadata=keep(
+            DIALECT, {k: v for k, v in unknown(billed, ("input_tokens", "image_tokens")).items() if v != 0}
+        ),
     )
 
 

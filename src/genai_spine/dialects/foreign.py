@@ -61,13 +61,21 @@ _THREADED = "anthropic_messages"
 
 
 def check_thread(dialect: str, request: CompletionRequest) -> None:
-    """Whether the conversation is all here. A request that goes on with a message thread of Anthropic's has its new
-    messages alone; what was said before, and the tools, only Anthropic knows. Clients must be ready to send it all:
-    "If the API can no longer continue a thread, the continue request returns a 404 error", `thread_not_found`, upon
-    which the SDKs' helpers do so unasked (platform.claude.com/docs/en/build-with-claude/message-threads, 2026-11).
+    """Whether the conversation is all here, and not kept in part where nobody who speaks this dialect can look.
 
-    Raises: InvalidRequest with that status and code.
+    OpenAI's Responses name it in members of the request (`previous_response_id`). A request that goes on with a message
+    thread of Anthropic's has its new messages alone; what was said before, and the tools, only Anthropic knows. Clients
+    must be ready to send it all: "If the API can no longer continue a thread, the continue request returns a 404
+    error", `thread_not_found`, upon which the SDKs' helpers do so unasked
+    (platform.claude.com/docs/en/build-with-claude/message-threads, 2026-11).
+
+    Raises: InvalidRequest, for a thread with that status and code.
     """
+    if dialect != _KEEPING:
+        for message in request.messages:
+            for part in message.content:
+                if type(part) is Opaque and part.dialect == _KEEPING and part.kind in _KEPT:
+                    raise cannot_be_said(part, "")
     if dialect != _THREADED and _continues_thread(request):
         raise InvalidRequest(
             "thread: the conversation is kept by Anthropic and can only be continued there; "
@@ -90,19 +98,29 @@ def dialects_wished(request: CompletionRequest) -> set[str]:
     return {known_to for known_to, _ in _members("", request)}
 
 
-_INSTEAD = {
+_KEEPING = "openai_responses"
+_KEPT = {
     "previous_response_id": "send the whole conversation as `input`",
     "conversation": "send the whole conversation as `input`",
-    "item_reference": "send the item itself (in the Vercel AI SDK: the option `store: false`)",
     "prompt": "send the prompt's own words as `instructions`",
 }
+"""What says the same as a member of the request."""
+_INSTEAD = {**_KEPT, "item_reference": "send the item itself (in the Vercel AI SDK: the option `store: false`)"}
 """What says the same as a part that stands for something which OpenAI keeps."""
 
 
 def only_there(part: Opaque) -> str:
     """Why a part cannot be said in any dialect but its own, and what to send in its place."""
-    instead = _INSTEAD.get(part.kind) if part.dialect == "openai_responses" else None
+    instead = _INSTEAD.get(part.kind) if part.dialect == _KEEPING else None
     return f"a part of type {part.kind} can only be said in {part.dialect}" + (f": {instead}" if instead else "")
+
+
+def cannot_be_said(part: Opaque, path: str) -> InvalidRequest:
+    """The refusal of such a part at this place, or of the member of the request that it stands for."""
+    if part.dialect == _KEEPING and part.kind in _KEPT:
+        why = f"{part.kind}: it can only be said in {part.dialect}: {_KEPT[part.kind]}"
+        return InvalidRequest(why, param=part.kind)
+    return InvalidRequest(f"{path}: {only_there(part)}", param=path)
 
 
 def _members(dialect: str, request: CompletionRequest) -> Iterator[tuple[str, str]]:

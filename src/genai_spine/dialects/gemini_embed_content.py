@@ -21,7 +21,7 @@ encode_error = batch.encode_error
 encode_request = batch.encode_request
 decode_response = batch.decode_response
 
-_OF_ALL = ("provider", "providerHint")
+_OF_ALL = ("provider", "providerHint", "costLimit", "fallbacks")
 
 
 def decode_request(body: bytes) -> EmbeddingRequest:
@@ -29,9 +29,9 @@ def decode_request(body: bytes) -> EmbeddingRequest:
     request = in_camel(Reader(json.decode_inbound(body, json.ANY), ""))
     request.boolean("stream")  # of `inbound.addressed`
     model = request.text("model")
-    text = batch.read_text(request)
+    texts = batch.read_texts(request)
     rest = {name: value for name, value in request.rest().items() if name not in _OF_ALL}
-    return batch.read_rest(request, (text,), model, rest)
+    return batch.read_rest(request, [texts], model, rest)
 
 
 def encode_response(response: EmbeddingResponse, request: EmbeddingRequest) -> bytes:

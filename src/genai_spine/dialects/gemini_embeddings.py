@@ -7,7 +7,12 @@
 Every vector is asked for in one batch, one text as well. A caller's single `embedContent` is read and answered by
 gemini_embed_content.py. An error is the chat's.
 
-Source: ai.google.dev/api/embeddings (2026-11).
+A content of several parts has one vector, of all of them (Google's Python client sends a list of texts so to
+gemini-embedding-2; 3.4.0, 2026-11). They are one text of as many lines here, and kept beside it in `extra` as `parts`,
+the texts of each content, so that they reach this service as they came.
+
+Sources: ai.google.dev/api/embeddings (2026-11); "at most 100 requests can be in one batch", as the service answers
+(github.com/vercel/ai/pull/16575, 2026-07).
 """
 
 from __future__ import annotations
@@ -52,6 +57,11 @@ _reply = msgspec.json.Decoder(Reply)
 # ---------------------------------------------------------------- to a provider
 
 
+def most_inputs(target: Target) -> int:
+    """How many texts one batch may hold."""
+    return 100
+
+
 def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
     """Raises: InvalidRequest for token ids."""
     notices: list[Notice] = []
@@ -61,9 +71,12 @@ def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
     if request.user is not None:
         notices.append(Notice(code="dropped", message="the service takes no user", param="user"))
     vectors.add_members(more, request, DIALECT, notices)
+    contents = more.pop("parts", None) or [[text] for text in texts_of(request)]
+    if len(contents) != len(request.input):
+        raise InvalidRequest(f"requests: at most {most_inputs(target)} whose contents have several parts")
     asked = [
-        {"model": resource_of(target.model), "content": {"parts": [{"text": text}]}, **more}
-        for text in texts_of(request)
+        {"model": resource_of(target.model), "content": {"parts": [{"text": text} for text in texts]}, **more}
+        for texts in contents
     ]
     path = method_path(target.model, "batchEmbedContents")
     return Outgoing(path=path, body=json.encode({"requests": asked}), notices=tuple(notices))
@@ -114,7 +127,7 @@ def decode_request(body: bytes) -> EmbeddingRequest:
     if not asked:
         raise request.wrong("requests", "at least one is required")
     models = {item.text("model") for item in asked} - {None}
-    texts = tuple(read_text(item) for item in asked)
+    contents = [read_texts(item) for item in asked]
     rests = [item.rest() for item in asked]
     for item, rest in zip(asked, rests, strict=True):
         if rest != rests[0]:
@@ -123,30 +136,37 @@ def decode_request(body: bytes) -> EmbeddingRequest:
     own = request.text("model")
     if own is None and len(models) > 1:
         raise request.wrong("requests", "a batch is of one model")
-    return read_rest(request, texts, own or (models.pop() if models else None), rests[0])
+    request.boolean("stream")  # of `inbound.addressed`
+    decoded = read_rest(request, contents, own or (models.pop() if models else None), rests[0])
+    request.take("fallbacks")  # ours, never forwarded: vectors of two models cannot be mixed
+    for name in request.rest():
+        raise request.wrong(name, "a batch has no such member: say it in each of its requests")
+    return decoded
 
 
-def read_text(item: Reader) -> str:
-    """The text of a content; several are one text of as many lines. Raises: InvalidRequest for anything else."""
+def read_texts(item: Reader) -> list[str]:
+    """The texts of a content. Raises: InvalidRequest for anything else."""
     content = in_camel(item.object("content", required=True))
     parts = [in_camel(part) for part in objects(content, "parts", required=True)]
     for part in parts:
         if not part.has("text"):
             raise part.wrong("text", "missing: only text can be embedded here")
-    return "\n".join(part.text("text", required=True) for part in parts)
+    return [part.text("text", required=True) for part in parts]
 
 
-def read_rest(request: Reader, texts: tuple[str, ...], model: str | None, rest: dict[str, Any]) -> EmbeddingRequest:
-    """The request of these texts; `rest` is what is asked of each. Raises: InvalidRequest."""
+def read_rest(request: Reader, contents: list[list[str]], model: str | None, rest: dict[str, Any]) -> EmbeddingRequest:
+    """The request of these contents' texts; `rest` is what is asked of each. Raises: InvalidRequest."""
     item = Reader(rest, "")
+    own = {"parts": contents} if any(len(texts) > 1 for texts in contents) else {}
     dimensions = item.integer("outputDimensionality", least=1)
     return EmbeddingRequest(
-        input=texts,
+        input=["\n".join(texts) for texts in contents],
         model=model.removeprefix("models/") if model is not None else None,
         provider=request.text("provider"),
         dimensions=dimensions,
         provider_hint=request.text("providerHint"),
-        extra=keep(DIALECT, item.rest()),
+        cost_limit=request.amount("costLimit"),
+        extra=keep(DIALECT, item.rest() | own),
     )
 
 

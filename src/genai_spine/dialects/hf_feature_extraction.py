@@ -36,7 +36,9 @@ _rows = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
-    """Raises: InvalidRequest for token ids."""
+    """Raises: InvalidRequest for token ids, and for a model's name that would lead to another path."""
+    if not {".", ".."}.isdisjoint(target.model.split("/")):  # no quoting helps: servers take dots out of paths
+        raise InvalidRequest(f'no model is called "{target.model[:200]}"', param="model")
     notices: list[Notice] = []
     for index, item in enumerate(request.input):
         if not isinstance(item, str):

@@ -97,9 +97,9 @@ def embedding_request(request: Reader, inputs: tuple[str, ...]) -> EmbeddingRequ
         provider=request.text("provider") if isinstance(request.peek("provider"), str) else None,
         dimensions=request.integer("dimensions", least=1),
         provider_hint=request.text("provider_hint"),
+        cost_limit=request.amount("cost_limit"),
     )
-    for ours in ("cost_limit", "fallbacks"):  # never forwarded; vectors of two models cannot be mixed
-        request.take(ours)
+    request.take("fallbacks")  # ours, never forwarded: vectors of two models cannot be mixed
     members = {name: value for name, value in request.rest().items() if value != {}}
     return msgspec.structs.replace(decoded, extra=keep(DIALECT, members))
 

@@ -3,7 +3,8 @@
 A provider is asked for base64 only if the caller asked for it; either is understood. Inputs are texts
 or token ids, which LangChain sends. An error is the chat's.
 
-Source: platform.openai.com/docs/api-reference/embeddings (2026-11).
+Sources: platform.openai.com/docs/api-reference/embeddings (2026-11), "any array must be 2048 dimensions or less";
+alibabacloud.com/help/en/model-studio/embedding-interfaces-compatible-with-openai (2026-11), the column of batch sizes.
 """
 
 from __future__ import annotations
@@ -44,12 +45,25 @@ class Reply(msgspec.Struct):
     error: Any = None
 
 
+FEWER_INPUTS = {
+    "text-embedding-v1": 25,
+    "text-embedding-v2": 25,
+    "text-embedding-v3": 10,
+    "text-embedding-v4": 10,
+}
+"""Alibaba's models, of which no other service has one by such a name."""
+
 _READ = (*Reply.__struct_fields__, "object")
 
 _reply = msgspec.json.Decoder(Reply)
 
 
 # ---------------------------------------------------------------- to a provider
+
+
+def most_inputs(target: Target) -> int:
+    """How many inputs one request may hold."""
+    return FEWER_INPUTS.get(target.model, 2048)
 
 
 def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
@@ -121,9 +135,9 @@ def decode_request(body: bytes) -> EmbeddingRequest:
         dimensions=request.integer("dimensions", least=1),
         user=request.text("user"),
         provider_hint=request.text("provider_hint"),
+        cost_limit=request.amount("cost_limit"),
     )
-    for ours in ("cost_limit", "fallbacks"):  # never forwarded; vectors of two models cannot be mixed
-        request.take(ours)
+    request.take("fallbacks")  # ours, never forwarded: vectors of two models cannot be mixed
     members = request.rest() | ({"encoding_format": wanted} if wanted is not None else {})
     return msgspec.structs.replace(decoded, extra=keep(DIALECT, members))
 

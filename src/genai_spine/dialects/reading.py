@@ -7,6 +7,7 @@ kept (`rest`) and what is wrong must be named as `messages[2].content[0].text`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Literal, overload
 
 from genai_spine.model.errors import InvalidRequest
@@ -99,6 +100,16 @@ class Reader:
         if (least is not None and value < least) or value > most:
             raise self.wrong(key, f"{value} is out of range, expected {least if least is not None else ''}…{most}")
         return value
+
+    def amount(self, key: str) -> Decimal | None:
+        """USD, 0 or more."""
+        value = self.number(key)
+        if value is None:
+            return None
+        amount = Decimal(str(value))
+        if not (amount.is_finite() and amount >= 0):
+            raise self.wrong(key, "expected an amount in USD, 0 or more")
+        return amount
 
     @overload
     def object(self, key: str, *, required: Literal[True]) -> Reader: ...

@@ -110,3 +110,23 @@ def rewrite(request: Peek, *, model: str, dialect: str, force_usage: bool) -> by
             options = Raw(b"{}")
         members["stream_options"] = Raw(replace_member(options, "include_usage", _TRUE))
     return encode(members)
+
+
+def with_limit(request: Peek, *, dialect: str, field: str, max_tokens: int) -> Peek:
+    """The request with no more tokens to each answer. `field` is OpenAI's name for that, where the caller gave none."""
+    said = Raw(encode(max_tokens))
+    members = dict(request.members)
+    if dialect in IN_URL:
+        holder = next((name for name in _CONFIGS if name in members), _CONFIGS[0])
+        config = members.get(holder, Raw(b"null"))
+        inner = {} if bytes(config) == b"null" else top_level(bytes(config))
+        inner |= dict.fromkeys([name for name in _CONFIGURED if name in inner] or _CONFIGURED[:1], said)
+        members[holder] = Raw(encode(inner))
+    else:
+        members |= dict.fromkeys([name for name in _LIMITS if name in members] or [field], said)
+    return msgspec.structs.replace(request, members=members)
+
+
+_LIMITS = ("max_completion_tokens", "max_tokens")
+_CONFIGS = ("generationConfig", "generation_config")
+_CONFIGURED = ("maxOutputTokens", "max_output_tokens")

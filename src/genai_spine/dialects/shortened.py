@@ -12,11 +12,15 @@ Nobody reads them, but a call and its result must agree, in every turn of a conv
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
+from genai_spine.model.content import ToolCall
 from genai_spine.model.request import ProviderTool, Tool
-from genai_spine.model.tool_names import own_names, sayable
+from genai_spine.model.tool_names import OPENAI, own_names, sayable
 
 
 def shortened(text: str, longest: int) -> str:
@@ -32,10 +36,14 @@ def shortened(text: str, longest: int) -> str:
 class Renaming:
     """What of a request's names goes out otherwise: of many there is one Notice. The way back: model/tool_names.py."""
 
-    __slots__ = ("_longest_id", "_notice", "_told")
+    __slots__ = ("_longest_id", "_notice", "_taken", "_told")
 
-    def __init__(self, longest_id: int | None, notice: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self, longest_id: int | None, notice: Callable[[str, str, str], None], taken: re.Pattern[str] = OPENAI
+    ) -> None:
+        """`taken` is what names of tools may be."""
         self._longest_id = longest_id
+        self._taken = taken
         self._notice = notice
         self._told: set[str] = set()
 
@@ -50,11 +58,16 @@ class Renaming:
 
     def tool(self, name: str) -> str:
         """The name of a tool, wherever it stands."""
-        written = sayable(name)
+        written = sayable(name, self._taken)
         if written != name and "name" not in self._told:
             self._told.add("name")
             self._notice("changed", "tools are sent under names that can be said, and called by their own", "tools")
         return written
+
+    def call(self, call: ToolCall) -> ToolCall:
+        """A call under the name that is sent; its id is not looked at."""
+        name = self.tool(call.name)
+        return call if name == call.name else msgspec.structs.replace(call, name=name)
 
 
 def choice_written(choice: Any, tools: Iterable[Tool | ProviderTool]) -> Any:

@@ -62,6 +62,8 @@ def _unpacked(text: str) -> Vector:
 def _checked(vector: Vector) -> Vector:
     if not vector:
         raise BadReply("an empty vector")
+    if math.hypot(*vector) <= _LARGEST_COMPONENT:  # so each is; and it takes a tenth of the time to look at each
+        return vector
     if not all(map(math.isfinite, vector)):
         raise BadReply("a vector with numbers that are not finite")
     if max(vector) > _LARGEST_COMPONENT or min(vector) < -_LARGEST_COMPONENT:

@@ -5,7 +5,8 @@
      "metadata": {"billableCharacterCount": 12}}
 
 `taskType`, `title` and `autoTruncate` are taken as the Gemini API calls them, from `extra["gemini_embeddings"]`.
-Sources: docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api (2026-11); recorded.
+Sources: docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api (2026-11), 250 texts a
+request; recorded.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ class Reply(msgspec.Struct):
 _reply = msgspec.json.Decoder(Reply)
 
 
+def most_inputs(target: Target) -> int:
+    """How many texts one request may hold."""
+    return 250
+
+
 def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
     """Raises: InvalidRequest for token ids."""
     notices: list[Notice] = []
@@ -63,6 +69,8 @@ def encode_request(request: EmbeddingRequest, target: Target) -> Outgoing:
     vectors.add_members(given, request, OF_GEMINI, notices)
     if request.user is not None:
         notices.append(Notice(code="dropped", message="the service takes no user", param="user"))
+    if given.pop("parts", None) is not None:
+        notices.append(Notice(code="changed", message="a content's parts are sent as lines of one text", param="parts"))
     of_each = {theirs: given.pop(ours) for ours, theirs in _OF_INSTANCES.items() if ours in given}
     if request.dimensions is not None:
         given["outputDimensionality"] = request.dimensions

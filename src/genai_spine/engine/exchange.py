@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from copy import copy
 from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -176,22 +177,36 @@ class Exchange:
         """What it asks for that costs."""
         return asks_of_exchange(self)
 
-    def _is_relayed(self, provider: LLMProvider, choice: Choice) -> bool:
-        return isinstance(provider, HttpProvider) and provider.relays(self.dialect, self.peek.members, choice.model)
+    def _relayed(self, provider: LLMProvider, choice: Choice, max_tokens: int | None) -> Exchange | None:
+        """What goes on in the caller's own bytes; None where it goes through the model. So does what must be shorter,
+        for each dialect has its own word for that; but several answers can be asked for in the caller's bytes alone."""
+        if not isinstance(provider, HttpProvider):
+            return None
+        if not provider.relays(self.dialect, self.peek.members, choice.model):
+            return None
+        if max_tokens is None:
+            return self
+        if self.asks().answers == 1:
+            return None
+        shorter = copy(self)
+        shorter.peek = relayed_request.with_limit(
+            self.peek, dialect=self.dialect, field=provider.quirks.max_tokens_field, max_tokens=max_tokens
+        )
+        return shorter
 
     def _asked_of(self, provider: LLMProvider) -> CompletionRequest:
         """The request through the model, with what the caller's headers add where they are understood."""
-        if isinstance(provider, HttpProvider) and provider.dialect == self.dialect in codecs.PARTICULAR:
+        if isinstance(provider, HttpProvider) and self.dialect in codecs.PARTICULAR and provider.speaks(self.dialect):
             return codecs.particular(self.dialect).with_headers(self.request, self.headers)
         return self.request
 
     def answer(
         self, provider: LLMProvider, choice: Choice, max_tokens: int | None = None
     ) -> Coroutine[Any, Any, Answered]:
-        """`max_tokens` where the answer must be shorter than was asked for: each dialect has its own word for that, so
-        it then goes through the model. Raises: ProviderError, InvalidRequest."""
-        if max_tokens is None and isinstance(provider, HttpProvider) and self._is_relayed(provider, choice):
-            return self._relay(provider, choice)
+        """`max_tokens` where the answer must be shorter than was asked for. Raises: ProviderError, InvalidRequest."""
+        relayed = self._relayed(provider, choice, max_tokens)
+        if relayed is not None and isinstance(provider, HttpProvider):
+            return relayed._relay(provider, choice)
         return self._translate(provider, choice, max_tokens)
 
     async def _translate(self, provider: LLMProvider, choice: Choice, max_tokens: int | None) -> Answered:
@@ -238,10 +253,9 @@ class Exchange:
         """
         if resume is not None and not can_be_continued(self.request):
             resume = None
-        is_capped = attempt.max_tokens is not None
-        is_relayed = resume is None and not is_capped and self._is_relayed(provider, choice)
-        if is_relayed and isinstance(provider, HttpProvider):
-            chunks = relaying.stream(self, provider, choice, attempt)
+        relayed = self._relayed(provider, choice, attempt.max_tokens) if resume is None else None
+        if relayed is not None and isinstance(provider, HttpProvider):
+            chunks = relaying.stream(relayed, provider, choice, attempt)
             return Streaming(
                 first=await first_of(chunks, provider, choice.model),
                 chunks=chunks,

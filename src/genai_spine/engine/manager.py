@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from genai_spine.engine import vectors
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.caching import cached_exchanges
 from genai_spine.engine.caching.response_cache import ResponseCache, record_of
@@ -156,6 +157,9 @@ class ProviderManager:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ProviderManager cannot be pickled or copied: make one of the settings in each process")
 
     async def start(self) -> None:
         """Begin what runs beside the calls: health probes, the connection to shared state, the ledger.
@@ -306,30 +310,21 @@ class ProviderManager:
         return text_of(self.stream(request, **options))
 
     async def embed(
-        self, request: Any = None, *, cache_control: str | None = None, record: CallRecord | None = None, **options: Any
+        self,
+        request: Any = None,
+        *,
+        timeout: float | None = None,
+        cache_control: str | None = None,
+        record: CallRecord | None = None,
+        **options: Any,
     ) -> EmbeddingResponse:
         """Vectors for a text, a list of texts or an `EmbeddingRequest`. Raises: SpineError."""
         wanted = as_embedding_request(request, options)
+        return await vectors.embed(self, wanted, record or record_of(timeout, cache_control))
 
-        async def send(choice: Choice, attempt: Attempt) -> EmbeddingResponse:
-            provider = self.registry.get(choice.provider)
-            model = choice.model if wanted.model is not None else None
-            return await provider.embed(msgspec.structs.replace(wanted, model=model))
-
-        record = record or record_of(None, cache_control)
-        record.asks = partial(asks.asks_of_embedding, wanted)
-        asked, slot = Wanted(model=wanted.model, provider=wanted.provider), None
-        if self.cache is not None:
-            slot = self.cache.slot_of_embedding(wanted, record, self.router.first(asked, record.caller))
-        if slot is not None and (kept := await slot.vectors()) is not None:
-            self.traffic.close(record)
-            return kept
-        response = await self.ask_first(send, asked, record)
-        if slot is not None:
-            slot.keep_vectors(response)
-        return response
-
-    async def rerank(self, request: Any = None, *, record: CallRecord | None = None, **options: Any) -> RerankResponse:
+    async def rerank(
+        self, request: Any = None, *, timeout: float | None = None, record: CallRecord | None = None, **options: Any
+    ) -> RerankResponse:
         """The documents that answer a query, the best first: `rerank("…", documents=[…], model="cohere/rerank-v3.5")`.
 
         `request` is the query or a `RerankRequest`. Raises: SpineError.
@@ -341,8 +336,9 @@ class ProviderManager:
             model = choice.model if wanted.model is not None else None
             return await provider.rerank(msgspec.structs.replace(wanted, model=model))
 
-        record = record or CallRecord()
+        record = record or record_of(timeout, None)
         record.asks = partial(asks.asks_of_rerank, wanted)
+        record.tokens = partial(asks.tokens_of_rerank, wanted)
         return await self.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
 
     async def ask_first(self, send: Send[A], wanted: Wanted, record: CallRecord | None = None) -> A:

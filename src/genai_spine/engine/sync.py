@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -74,6 +74,9 @@ class SyncManager:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SyncManager cannot be pickled or copied: make one of the settings in each process")
 
     def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         return self._running().call(function, *args)

@@ -14,13 +14,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.request import Request
 from genai_spine.ledger.content import find_content, told_content, why_none
 from genai_spine.ledger.database import said
+from genai_spine.ledger.entry import Status
 from genai_spine.ledger.forecasts import month_forecasts
 from genai_spine.ledger.opening import open_reader
 from genai_spine.ledger.reading import (
@@ -91,6 +92,8 @@ async def calls(gateway: Gateway, request: Request, record: CallRecord) -> None:
     query = _query(request, {"limit", "before", *FILTERS})
     limit = _limit(query.pop("limit", "50"))
     before = query.pop("before", None)
+    if (status := query.get("status")) is not None and status not in get_args(Status):
+        raise InvalidRequest(f"status is one of {', '.join(get_args(Status))}", param="status")
     filters: dict[str, str | None] = {**query}
     if record.caller is not None:
         filters["caller"] = record.caller

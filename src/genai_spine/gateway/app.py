@@ -135,6 +135,9 @@ class Gateway:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(self._request(scope, receive, send))
+        elif scope["type"] == "websocket":  # none is spoken here: a server answers its handshake with 403
+            await receive()
+            await send({"type": "websocket.close"})
 
     async def body_of(self, request: Request) -> bytes:
         """Raises: InvalidRequest, CallerGone."""
@@ -262,7 +265,11 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.manager.start()
+                try:
+                    await self.manager.start()
+                except Exception as error:  # of one that is only raised, uvicorn thinks that no lifespan is spoken
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    raise
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self.draining = True

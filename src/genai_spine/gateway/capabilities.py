@@ -18,6 +18,7 @@ from genai_spine.capabilities.checked import UnfitAnswer
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.chat import notices_value
+from genai_spine.gateway.idempotency import reply_once
 from genai_spine.gateway.request import HeaderList, Request, header_value, plain_amount
 
 if TYPE_CHECKING:
@@ -45,18 +46,29 @@ def path_of(name: str) -> str:
 def _handler(name: str) -> Handler:
     async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
         capability = registry.resolve(name)
-        wanted = capability.decode_request(await gateway.body_of(request))
+        body = await gateway.body_of(request)
+        wanted = capability.decode_request(body)
         request.cancel_when_gone()
-        try:
+
+        async def answer() -> tuple[bytes, HeaderList]:
             result = await capability.answer(gateway.manager, wanted, record)
+            request.notes = f"{name}: {result.provider} {result.model}"
+            result = _discreet(gateway, result)
+            return msgspec.json.encode(result), _headers_of(result, record)
+
+        try:
+            await reply_once(gateway.idempotency, request, record.caller, body, answer)
         except UnfitAnswer as error:
             await _refuse(gateway, request, error, record)
-            return
-        request.notes = f"{name}: {result.provider} {result.model}"
-        await request.reply(200, msgspec.json.encode(result), _headers_of(result, record))
 
     handler.__doc__ = f"The result of the capability `{name}`."
     return handler
+
+
+def _discreet(gateway: Gateway, result: CapabilityResult) -> CapabilityResult:
+    """The result with notices that a caller may read: what a provider said of an earlier try may stand in them."""
+    notices = tuple(msgspec.structs.replace(each, message=gateway.discretion(each.message)) for each in result.notices)
+    return msgspec.structs.replace(result, notices=notices)
 
 
 def _headers_of(result: CapabilityResult, record: CallRecord) -> HeaderList:

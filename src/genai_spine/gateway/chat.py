@@ -67,7 +67,7 @@ async def chat(
         if once.kept is None:
             await answer(gateway, request, record, exchange, once)
         else:
-            await _replay(request, once.kept)
+            await idempotency.replay(request, once.kept)
 
 
 async def _answer(
@@ -98,13 +98,6 @@ async def _stream(
         gateway.streams.closed(stream)
     if request.is_gone:
         request.status = 499
-
-
-async def _replay(request: Request, kept: idempotency.Answer) -> None:
-    """An answer that was given before, again."""
-    request.notes = "replayed"
-    headers = [*kept.headers, (b"idempotent-replayed", b"true")]
-    await request.reply(200, kept.body or b"", headers, kept.content_type)
 
 
 async def _pump(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from genai_spine.gateway.request import Request
-from genai_spine.model.errors import ConfigError, SpineError
+from genai_spine.model.errors import ConfigError, ProviderError, SpineError
 from genai_spine.providers.address import base_url_of
 from genai_spine.providers.connect import proxies_of
 from genai_spine.providers.http_provider import HttpProvider
@@ -32,7 +33,7 @@ class Discretion:
 
     def __init__(self, registry: ProviderRegistry, settings: Settings) -> None:
         secrets = {text for text in _secrets(registry, settings) if len(text) >= SHORTEST_SECRET}
-        places = set(_places(registry))
+        places = {*_places(registry), *_places_set(registry, settings)}
         self._secret = _any_of(secrets)
         self._place = _any_of(places, r"( \(proxy [^)]*\))?(: )?")
 
@@ -50,8 +51,10 @@ class Discretion:
         await request.reply(200, self(msgspec.json.encode(answer).decode()).encode())
 
     def mend(self, error: SpineError) -> None:
-        """A provider chooses message and code, so it may say in either what it was sent."""
+        """A provider chooses message, code and body, so it may say in each what it was sent."""
         error.message = self(error.message)
+        if isinstance(error, ProviderError) and isinstance(error.body, str):
+            error.body = self(error.body)  # callers of Anthropic's dialect read its `details`
         if error.code is not None:
             error.code = self(error.code)[:LONGEST_CODE]
 
@@ -65,9 +68,16 @@ def _any_of(texts: set[str], more: str = "") -> re.Pattern[str] | None:
 
 def _secrets(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:
     yield from (key.reveal() for key in settings.server.all_keys)
+    for table in _tables(registry, settings):
+        yield from _secrets_of(table)
+
+
+def _tables(registry: ProviderRegistry, settings: Settings) -> Iterator[ProviderSettings]:
+    """Of all providers, LiteLLM's and somebody else's too, which may have been made by a program."""
+    yield from settings.providers.by_id.values()
     for provider in registry:
-        if isinstance(provider, HttpProvider):
-            yield from _secrets_of(provider.settings)
+        if isinstance(own := getattr(provider, "settings", None), ProviderSettings):
+            yield own
 
 
 def _secrets_of(settings: ProviderSettings) -> Iterator[str]:
@@ -76,6 +86,13 @@ def _secrets_of(settings: ProviderSettings) -> Iterator[str]:
         value = getattr(settings, name)
         values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
         yield from (one.reveal() for one in values if isinstance(one, Secret))
+
+
+def _places_set(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:
+    for table in _tables(registry, settings):
+        with suppress(ValueError):  # a program's, which nobody has looked at
+            if table.base_url is not None:
+                yield parse_url(table.base_url).peer
 
 
 def _places(registry: ProviderRegistry) -> Iterator[str]:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 
 import msgspec
 
-from genai_spine.gateway.request import HeaderList
+from genai_spine.gateway.request import JSON, HeaderList, Request
 from genai_spine.model.errors import InvalidRequest
 
 HEADER = b"idempotency-key"
@@ -130,6 +130,37 @@ class Idempotency:
     def _forget(self, key: Key) -> None:
         answer = self._done.pop(key).answer
         self._size -= _size_of(answer) if answer is not None else 0
+
+
+async def reply_once(
+    kept: Idempotency,
+    request: Request,
+    caller: str | None,
+    body: bytes,
+    answer: Callable[[], Awaitable[tuple[bytes, HeaderList]]],
+) -> None:
+    """Replies with the body and the headers that `answer` gives; with those of the first, where the request has a key.
+
+    Raises: InvalidRequest, as `once` does, and what `answer` raises.
+    """
+    if (key := request.headers.get(HEADER)) is None:
+        await request.reply(200, *await answer())
+        return
+    async with kept.once((caller, request.path, key), body) as once:
+        if once.kept is not None:
+            await replay(request, once.kept)
+            return
+        said, headers = await answer()
+        once.add(said)
+        once.keep(JSON, headers)
+        await request.reply(200, said, headers)
+
+
+async def replay(request: Request, kept: Answer) -> None:
+    """An answer that was given before, again."""
+    request.notes = "replayed"
+    headers = [*kept.headers, (b"idempotent-replayed", b"true")]
+    await request.reply(200, kept.body or b"", headers, kept.content_type)
 
 
 def _size_of(answer: Answer) -> int:

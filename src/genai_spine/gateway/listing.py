@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,17 @@ from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.health import metrics_of
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.targets import Target
-from genai_spine.gateway.chat import cache_headers, notices_value
+from genai_spine.gateway.chat import cache_headers, limit_headers, notices_value
+from genai_spine.gateway.idempotency import reply_once
 from genai_spine.gateway.keys import is_google
-from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.gateway.request import HeaderList, Request, header_value, plain_amount
 from genai_spine.model.card import ModelCard
+from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import ProviderError, ProviderNotFound
-from genai_spine.model.response import Notice
+from genai_spine.model.response import Notice, TokenUsage
+from genai_spine.policy import tokens
 from genai_spine.policy.route import Choice, Wanted
+from genai_spine.policy.standing import RETIRED
 from genai_spine.policy.tokens import Method, TokenCount
 from genai_spine.providers import codecs
 from genai_spine.providers.http_provider import HttpProvider
@@ -48,6 +53,13 @@ _COUNTED: dict[Method, tuple[str, str]] = {
 """Code and message of the notice about a count that is not the provider's own."""
 
 
+_MANY_NUMBERS = 100_000
+"""To write more takes longer than other callers should wait."""
+_NO_FALLBACKS = Notice(
+    code="dropped", message="vectors of two models cannot be mixed: no other one is asked", param="fallbacks"
+)
+
+
 def embed(dialect: str) -> Handler:
     """The handler for one dialect of embeddings."""
 
@@ -63,18 +75,57 @@ async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dia
     codec = codecs.embeddings(dialect)
     wanted = codec.decode_request(body)
     request.cancel_when_gone()
+
+    async def answer() -> tuple[bytes, HeaderList]:
+        response = await _embedded(gateway, record, dialect, wanted, body)
+        request.notes = f"{response.provider} {response.model}"
+        headers = _embedding_headers(gateway, record, response)
+        numbers = sum(map(len, response.embeddings))
+        if numbers < _MANY_NUMBERS:
+            return codec.encode_response(response, wanted), headers
+        return await asyncio.to_thread(codec.encode_response, response, wanted), headers
+
+    await reply_once(gateway.idempotency, request, record.caller, body, answer)
+
+
+async def _embedded(
+    gateway: Gateway, record: CallRecord, dialect: str, wanted: EmbeddingRequest, body: bytes
+) -> EmbeddingResponse:
     response = await gateway.manager.embed(wanted, record=record)
-    request.notes = f"{response.provider} {response.model}"
+    if response.usage is None and dialect == "openai_embeddings":
+        response = await asyncio.to_thread(_estimated, response, wanted)  # of a long text it takes its time
+    if b'"fallbacks"' in body and top_level(body).get("fallbacks") is not None:
+        response = msgspec.structs.replace(response, notices=(*response.notices, _NO_FALLBACKS))
+    return response
+
+
+def _embedding_headers(gateway: Gateway, record: CallRecord, response: EmbeddingResponse) -> HeaderList:
     headers: HeaderList = [
         (b"x-spine-provider", header_value(response.provider or "")),
         (b"x-spine-model", header_value(response.model)),
         (b"x-spine-attempts", b"%d" % len(record.attempts)),
     ]
+    if response.cost_usd is not None:
+        headers.append((b"x-spine-cost-usd", plain_amount(response.cost_usd)))
     if record.may_be_cached:
         headers += cache_headers(record)
     if response.notices:
         headers.append((b"x-spine-notices", notices_value(response.notices)))
-    await request.reply(200, codec.encode_response(response, wanted), headers)
+    if record.caller is not None:
+        headers += limit_headers(gateway.manager.limiter, record.caller)
+    return headers
+
+
+def _estimated(response: EmbeddingResponse, request: EmbeddingRequest) -> EmbeddingResponse:
+    """With a usage, which OpenAI's clients require (openapi: CreateEmbeddingResponse, read 2026-11), where the provider
+    told none. Nothing is charged by it."""
+    counts = (tokens.estimate(each, response.model) if isinstance(each, str) else len(each) for each in request.input)
+    code, message = _COUNTED["estimate"]
+    return msgspec.structs.replace(
+        response,
+        usage=TokenUsage(input_tokens=sum(counts), estimated=True),
+        notices=(*response.notices, Notice(code=code, message=message, param="usage")),
+    )
 
 
 # ---------------------------------------------------------------- tokens
@@ -207,15 +258,24 @@ def _named_for_callers(card: ModelCard) -> ModelCard:
 
 
 async def _card(gateway: Gateway, record: CallRecord, name: str) -> ModelCard:
-    """One model by any name that a caller may use. Raises: ProviderNotFound, ModelNotAllowed."""
+    """One model by any name that a caller may use: that of the list, or one that stands for it, as `llama3.2` does for
+    `llama3.2:latest`; and what the catalog knows, since no list has the names that services take beside
+    (`claude-sonnet-4-5`). Raises: ProviderNotFound, ModelNotAllowed."""
     cards = await _all_cards(gateway, record)
     for card in cards:
         if card.id == name:
             return card
     choice = gateway.manager.router.plan(Wanted(model=name), record.caller)[0]
+    listed = f"{choice.provider}/{choice.model}"
     for card in cards:
-        if card.id == f"{choice.provider}/{choice.model}":
+        if card.id in (listed, f"{listed}:latest"):
             return msgspec.structs.replace(card, id=name)
+    provider = gateway.manager.router.provider_of(choice)
+    known = provider.card(choice.model)
+    is_local = getattr(provider, "is_local", False)  # then it costs nothing whatever its name is, and all were listed
+    is_known = not is_local and (known.price is not None or known.context_window is not None)
+    if is_known and all(notice.code != RETIRED for notice in provider.standing(choice.model).notices):
+        return msgspec.structs.replace(_named_for_callers(known), id=name)
     raise ProviderNotFound(f'no model "{name[:200]}": GET /v1/models lists them')
 
 

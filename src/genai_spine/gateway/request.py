@@ -82,7 +82,8 @@ class Request:
         self._receive = receive
         self._send = send
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        root = scope.get("root_path")
+        self.path: str = _path_under(root, scope["path"]) if root else scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.id = f"{_ID_PREFIX}{next(_numbers):08x}"
         self.begun = time.perf_counter()
@@ -318,6 +319,18 @@ class Request:
         """The lines of a head. Values are ours, or went through `header_value`."""
         own = b"content-type: %b\r\nx-request-id: %b\r\n" % (content_type, self.id.encode())
         return own + b"".join([b"%b: %b\r\n" % header for header in (*self.extra_headers, *headers)])
+
+
+def _path_under(root: str, path: str) -> str:
+    """The path as it is here, where another application has mounted this one at `root`, or a proxy's prefix is told so.
+
+    By ASGI a path begins with its root, as Starlette and uvicorn have it (github.com/encode/starlette/issues/1774);
+    others leave it out, as Django-Bolt's mounts (bolt.farhana.li/topics/asgi-mounts; both read 2026-11).
+    """
+    root = root.rstrip("/")
+    if path != root and not path.startswith(f"{root}/"):
+        return path
+    return "/" + path.removeprefix(root).lstrip("/")
 
 
 @lru_cache(1000)

@@ -352,7 +352,7 @@ def inputs_of(value: Any) -> tuple[str | tuple[int, ...], ...]:
     """What vectors are wanted of: a text, or a list of texts and of lists of token ids."""
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, Mapping | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, Mapping | bytes | bytearray | memoryview) or not isinstance(value, Iterable):
         raise InvalidRequest(f"input: expected a text or a list of texts, got {kind_of(value)}", param="input")
     return tuple(_input_of(item, f"input[{index}]") for index, item in enumerate(value))
 
@@ -360,8 +360,10 @@ def inputs_of(value: Any) -> tuple[str | tuple[int, ...], ...]:
 def _input_of(value: Any, path: str) -> str | tuple[int, ...]:
     if isinstance(value, str):
         return value
-    tokens = tuple(value) if isinstance(value, Iterable) and not isinstance(value, Mapping) else ()
-    if not tokens or not all(isinstance(token, int) for token in tokens):
+    # Bytes give whole numbers too, and they are no ids of tokens.
+    is_list = isinstance(value, Iterable) and not isinstance(value, Mapping | bytes | bytearray | memoryview)
+    tokens = tuple(value) if is_list else ()
+    if not tokens or not all(isinstance(token, int) and not isinstance(token, bool) for token in tokens):
         raise InvalidRequest(f"{path}: expected a text or a list of token ids, got {kind_of(value)}", param=path)
     return tokens
 

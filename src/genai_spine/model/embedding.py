@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,11 @@ from genai_spine.model.scalars import Scalars
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`input` holds one entry a vector: a text, or token ids where the provider takes them."""
+    """`input` holds one entry a vector: a text, or token ids where the provider takes them.
+
+    `cost_limit` is what all attempts together may cost, in USD. `provider_hint` is not heeded, and a Notice says so:
+    vectors of two models cannot be mixed.
+    """
 
     input: tuple[str | tuple[int, ...], ...]
     model: str | None = None
@@ -22,6 +27,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     dimensions: int | None = None
     user: str | None = None
     provider_hint: str | None = None
+    cost_limit: Decimal | None = None
     extra: Metadata | None = None
 
     if TYPE_CHECKING:  # what it takes, which is more than what it holds
@@ -35,6 +41,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
             dimensions: int | None = None,
             user: str | None = None,
             provider_hint: str | None = None,
+            cost_limit: Decimal | float | None = None,
             extra: Mapping[str, Any] | None = None,
         ) -> None: ...
 
@@ -42,6 +49,8 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         _SCALARS.check(self)
         if not isinstance(self.input, tuple):  # one text and lists are taken too
             msgspec.structs.force_setattr(self, "input", accept.inputs_of(self.input))
+        if self.cost_limit is not None and not accept.is_amount(self.cost_limit):
+            msgspec.structs.force_setattr(self, "cost_limit", accept.amount_of(self.cost_limit, "cost_limit"))
         if self.extra is not None:
             msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
 
@@ -50,12 +59,13 @@ _SCALARS = Scalars(strings=("model", "provider", "user", "provider_hint"), count
 
 
 class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`embeddings[i]` is the vector of `input[i]`."""
+    """`embeddings[i]` is the vector of `input[i]`. `cost_usd` is None where a price is unknown."""
 
     model: str
     embeddings: tuple[tuple[float, ...], ...] = ()
     usage: TokenUsage | None = None
     provider: str | None = None
+    cost_usd: Decimal | None = None
     id: str | None = None
     notices: tuple[Notice, ...] = ()
     extra: Metadata | None = None

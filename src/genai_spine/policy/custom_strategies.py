@@ -11,32 +11,22 @@ each option's cost is estimated for it, with `needs_rank` its place in the ranki
 from __future__ import annotations
 
 import inspect
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, cast
 
+from genai_spine.catalog.entry_points import loaded, points, told
 from genai_spine.model.errors import ConfigError
 from genai_spine.policy.strategy import STRATEGIES, Order, Strategy
 
 GROUP = "genai_spine.strategies"
 
 
-@cache
 def _found() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return points(GROUP, taken=tuple(STRATEGIES))
 
 
 def names() -> tuple[str, ...]:
     return tuple(_found())
-
-
-def loaded(point: EntryPoint) -> Any:
-    """What an entry point names. Raises: ConfigError where another package is broken, naming it."""
-    try:
-        return point.load()
-    except Exception as error:  # whatever a stranger's import raises
-        where = f"{point.name} = {point.value}" + (f", of the package {point.dist.name}," if point.dist else "")
-        raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def load_strategy(name: str) -> Strategy:
@@ -47,7 +37,10 @@ def load_strategy(name: str) -> Strategy:
     if point is None:
         raise ConfigError(f'no strategy "{name}": known are {", ".join((*STRATEGIES, *names()))}')
     named = loaded(point)
-    made: Any = named() if inspect.isclass(named) else named
+    try:
+        made: Any = named() if inspect.isclass(named) else named
+    except Exception as error:  # a stranger's constructor
+        raise ConfigError(f"{told(point)} cannot be made: {type(error).__name__}: {error}") from error
     if not callable(made):
         raise ConfigError(f"{point.value} is no strategy: it is not a function of options and moment")
     return Strategy(

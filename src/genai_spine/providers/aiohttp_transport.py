@@ -41,7 +41,7 @@ from genai_spine.model.errors import (
 from genai_spine.providers.connection import MAX_HEAD_BYTES, MAX_HEADERS, STALE_WINDOW_S, describe
 from genai_spine.providers.pool import PoolLimits, closed_error
 from genai_spine.providers.proxies import NO_PROXIES, Proxies, Proxy
-from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts
+from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, total_timeout
 from genai_spine.wire.http import encode_head, encode_headers
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -283,6 +283,8 @@ class AiohttpTransport:
             "first_byte_timeout": timeouts.first_byte_s,
         }[code]
         what = "no connection" if progress.step == "connect" else "no answer"
+        if progress.is_total:
+            return total_timeout(f"{peer}: {what} within {limit} s", timeouts, sent=progress.is_sent)
         return ProviderTimeout(f"{peer}: {what} within {limit} s", code=code, sent=progress.is_sent)
 
 
@@ -309,10 +311,10 @@ class _Body:
         except TimeoutError as error:
             self.close()
             if deadline == self._deadline:
-                text, code = f"not done within {self._timeouts.total_s:g} s", "total_timeout"
-            else:
-                text, code = f"silent for {idle_s} s inside the answer", "idle_timeout"
-            raise ProviderTimeout(f"{self._peer}: {text}", code=code) from error
+                said = f"{self._peer}: not done within {self._timeouts.total_s:g} s"
+                raise total_timeout(said, self._timeouts) from error
+            said = f"{self._peer}: silent for {idle_s} s inside the answer"
+            raise ProviderTimeout(said, code="idle_timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             self.close()
             raise _error_after_head(self._peer, error) from error

@@ -40,6 +40,7 @@ RELAYED = {"ollama_generate": "genai_spine.dialects.ollama_chat.relay_generate"}
 PARTICULAR = {
     "anthropic_messages": "genai_spine.dialects.anthropic_messages.particular",
     "openai_chat": "genai_spine.dialects.openai_chat.particular",
+    "openai_responses": "genai_spine.dialects.openai_responses.particular",
 }
 """Dialects whose models differ in what they take."""
 TAPS = {
@@ -72,7 +73,9 @@ MODEL_LISTS = {
     "cohere_chat": "genai_spine.dialects.cohere_models",
     "bedrock_converse": "genai_spine.dialects.bedrock_models",
 }
-SPLITTING = frozenset({"bedrock_embeddings"})
+SPLITTING = frozenset(
+    ("openai_embeddings", "gemini_embeddings", "vertex_embeddings", "cohere_embed", "bedrock_embeddings")
+)
 """Dialects of embeddings that have the function of `Splitting`."""
 RERANKING = {
     "cohere_rerank": "genai_spine.dialects.cohere_rerank",

@@ -29,7 +29,7 @@ from genai_spine.model.errors import (
     StreamBroken,
 )
 from genai_spine.providers.outbox import Outbox
-from genai_spine.providers.transport import Timeouts
+from genai_spine.providers.transport import Timeouts, total_timeout
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
@@ -199,8 +199,9 @@ class Exchange:
     def expire(self, now: float) -> None:
         """The deadline has passed."""
         if now >= self._total_deadline:
-            code, what = "total_timeout", f"not done within {self._timeouts.total_s:g} s"
-        elif self.phase == "first_byte_timeout":
+            self.fail(total_timeout(f"{self.peer}: not done within {self._timeouts.total_s:g} s", self._timeouts))
+            return
+        if self.phase == "first_byte_timeout":
             code, what = self.phase, f"no answer within {self._timeouts.first_byte_s:g} s"
         elif self.is_sent:
             code, what = self.phase, f"silent for {self._timeouts.idle_s:g} s inside the answer"

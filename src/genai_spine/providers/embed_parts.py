@@ -6,12 +6,15 @@ Must not know: which service it is, HTTP.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from functools import reduce
 
 import msgspec
 
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
+from genai_spine.model.errors import InvalidRequest, ProviderError
+from genai_spine.model.response import Notice
 from genai_spine.model.usage import together
 
 AT_ONCE = 8
@@ -23,26 +26,55 @@ async def embed_in_parts(
     most: int,
     embed: Callable[[EmbeddingRequest], Awaitable[EmbeddingResponse]],
 ) -> EmbeddingResponse:
-    """The vectors in the order of the inputs, `most` inputs a request. The first failure ends all, and is raised."""
+    """The vectors in the order of the inputs, `most` inputs a request. The first failure ends all, and is raised: since
+    others were sent that are charged, nobody knows what all that cost."""
     inputs = request.input
-    parts = [
-        msgspec.structs.replace(request, input=inputs[start : start + most]) for start in range(0, len(inputs), most)
-    ]
-    if len(parts) <= 1:
+    if len(inputs) <= most:
         return await embed(request)
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(part: EmbeddingRequest) -> EmbeddingResponse:
+    async def one(start: int) -> EmbeddingResponse:
         async with gate:
-            return await embed(part)
+            try:
+                response = await embed(msgspec.structs.replace(request, input=inputs[start : start + most]))
+            except InvalidRequest as error:
+                error.message, error.param = _moved(error.message, start), _moved(error.param or "", start) or None
+                raise
+        return msgspec.structs.replace(response, notices=tuple(_moved_notice(each, start) for each in response.notices))
 
-    tasks = [asyncio.create_task(one(part)) for part in parts]
+    tasks = [asyncio.create_task(one(start)) for start in range(0, len(inputs), most)]
     try:
-        return _joined([await task for task in tasks])
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        return _joined([task.result() for task in _over(tasks)])
+    except ProviderError as error:
+        answered = [task for task in tasks if task.done() and task.exception() is None]
+        if answered or (error.fault != "operator" and not all(task.done() for task in tasks)):
+            error.sent = error.is_uncertain = True
+        raise
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _over(tasks: list[asyncio.Task[EmbeddingResponse]]) -> list[asyncio.Task[EmbeddingResponse]]:
+    """All of them; where one has failed, it alone."""
+    failed = [task for task in tasks if task.done() and task.exception() is not None]
+    return failed[:1] or tasks
+
+
+_PLACE = re.compile(r"\binput\[(\d+)\]")
+
+
+def _moved(said: str, start: int) -> str:
+    """The same of the whole request, where an input of the part that begins at `start` is named."""
+    return _PLACE.sub(lambda place: f"input[{int(place[1]) + start}]", said)
+
+
+def _moved_notice(notice: Notice, start: int) -> Notice:
+    if notice.param is None:
+        return notice
+    return msgspec.structs.replace(notice, message=_moved(notice.message, start), param=_moved(notice.param, start))
 
 
 def _joined(responses: list[EmbeddingResponse]) -> EmbeddingResponse:

@@ -51,6 +51,11 @@ from genai_spine.wire.http import Headers, Url
 _NOT_THERE = frozenset({404, 405, 501})
 STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream", eventstream.CONTENT_TYPE)
 
+_LONG_BYTES = 1_000_000
+"""Of vectors: to read more takes longer than other calls should wait, so it is done in a thread."""
+_CALLERS_ACCOUNT = object()
+"""The mark of a refused response to a request whose caller had said whose account is asked."""
+
 
 class HttpProvider(LLMProvider):
     """One configured row. `transport` is made when it is first needed, and anew for another event loop."""
@@ -228,7 +233,11 @@ class HttpProvider(LLMProvider):
 
         async def asked(part: EmbeddingRequest) -> EmbeddingResponse:
             outgoing = codec.encode_request(part, target)
-            response = codec.decode_response(await self._answer(dialect, outgoing, target), target)
+            body = await self._answer(dialect, outgoing, target)
+            if len(body) < _LONG_BYTES:
+                response = codec.decode_response(body, target)
+            else:
+                response = await asyncio.to_thread(codec.decode_response, body, target)
             return msgspec.structs.replace(response, notices=(*outgoing.notices, *response.notices))
 
         most = codecs.most_inputs(dialect, target) or len(request.input) or 1
@@ -355,7 +364,9 @@ class HttpProvider(LLMProvider):
         if self._is_signed:
             request = await self._authorized(request)
         response = await transport.send(request)
-        if keys is None or key is None:
+        if headers and response.status in (401, 403) and own.chooses_account(headers):
+            response.mark = _CALLERS_ACCOUNT
+        elif keys is None or key is None:
             self.told = response.headers
             if model and self.on_head is not None:
                 self.on_head(model, response.headers)
@@ -433,6 +444,9 @@ class HttpProvider(LLMProvider):
         error = codecs.relayed(dialect).decode_error(response.status, headers, body)
         if error.body is None:
             error.body = redact(body.decode("utf-8", "replace"))
+        if response.mark is _CALLERS_ACCOUNT:  # says nothing of key and provider, which others may use
+            error.fault, error.retryable = "caller", False
+            return error
         if self._authorizer is not None and response.status in (401, 403):
             self._authorizer.refused(error)
         if self.keys is not None and isinstance(response.mark, KeyUse):

@@ -40,6 +40,7 @@ class overriding:  # it reads as a verb: with overriding(…)
     def over(self, base: Timeouts) -> Timeouts:
         """`base` with these on top."""
         connect_s, first_byte_s, idle_s, total_s = base.connect_s, base.first_byte_s, base.idle_s, base.total_s
+        is_of_call = False
         if (given := self._overrides) is not None:
             connect_s = connect_s if given.connect is None else given.connect
             first_byte_s = first_byte_s if given.first_token is None else given.first_token
@@ -47,9 +48,15 @@ class overriding:  # it reads as a verb: with overriding(…)
             total_s = total_s if given.total is None else given.total
         if self._until_s is not None:
             left_s = max(_LEAST_S, self._until_s - time.monotonic())
-            total_s = left_s if total_s is None else min(total_s, left_s)
+            is_of_call = total_s is None or left_s < total_s
+            total_s = left_s if is_of_call else total_s
         return msgspec.structs.replace(
-            base, connect_s=connect_s, first_byte_s=first_byte_s, idle_s=idle_s, total_s=total_s
+            base,
+            connect_s=connect_s,
+            first_byte_s=first_byte_s,
+            idle_s=idle_s,
+            total_s=total_s,
+            is_of_call=is_of_call,
         )
 
 

@@ -12,6 +12,9 @@ from genai_spine.wire.http import Headers
 
 JSON_HEADERS: Headers = (("content-type", "application/json"), ("user-agent", "genai-spine"))
 _MOST_MERGED = 256
+_ACCOUNTS = frozenset({"openai-organization", "openai-project"})
+"""Say whose account is asked. One that is not the key's is answered with 401 and `mismatched_organization`
+(github.com/openai/codex/issues/1000, read 2026-11)."""
 _JOINED = "anthropic-beta"
 """The one header of which several words are wanted: the settings', the row's and the caller's."""
 
@@ -41,6 +44,11 @@ class OwnHeaders:
             if len(self._merged) < _MOST_MERGED:
                 self._merged[given] = merged
         return merged
+
+    def chooses_account(self, given: Headers) -> bool:
+        """Whether a caller says whose account is asked, and is heard: a refusal may be of that, and not of the key."""
+        names = {_text(name).lower() for name, _ in given}
+        return not _ACCOUNTS.isdisjoint(names - self._operators)
 
     def _merge(self, headers: Headers) -> Headers:
         given = {_text(name).lower(): _text(value) for name, value in headers}

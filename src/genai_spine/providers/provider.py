@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -37,15 +38,19 @@ from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage, UsageTotals
-from genai_spine.model.tool_names import own_names, told_back, told_back_in
+from genai_spine.model.told_back import teller_of, told_back
 from genai_spine.policy import tokens
 from genai_spine.policy.cost import Priced, cost_of, priced, reported_cost
 from genai_spine.policy.standing import Standing, standing_of
+from genai_spine.providers.answer_check import fault_of_answer, fault_of_event, fault_of_models
+from genai_spine.providers.foreign_failure import CODE as FAILED
+from genai_spine.providers.foreign_failure import failure_of, provider_failed
 from genai_spine.providers.spellings import Spellings
 from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
 
+logger = logging.getLogger(__name__)
+
 R = TypeVar("R", CompletionRequest, EmbeddingRequest, RerankRequest)
-_EVENTS = get_args(StreamEvent)
 
 
 class LLMProvider(Spellings, ABC):
@@ -200,7 +205,7 @@ class LLMProvider(Spellings, ABC):
         """Count one call that went out to this provider; its cost in USD, None where unknown."""
         if error is not None:
             self.counts.failed(duration_s)
-            is_shut_out = error.status_code == 401
+            is_shut_out = error.status_code == 401 and error.fault != "caller"
             if not error.has_another_key and (is_shut_out or error.fault in ("network", "provider")):
                 self._status = ProviderStatus.now(self.name, error=error.message, latency_s=duration_s)
             return None
@@ -251,6 +256,16 @@ def _definer(kind: type, method: str) -> type:
     return next(base for base in kind.__mro__ if method in base.__dict__)
 
 
+def _told(provider: LLMProvider, error: Exception, model: str | None, begun: float, method: str) -> SpineError:
+    """What a caller hears of an exception of `method`: an error of the tree, counted; the log has what was none."""
+    if isinstance(error, UnicodeEncodeError):
+        return accept.unsayable(error)
+    failure = failure_of(error, method)
+    if failure.code == FAILED:
+        logger.error("%s.%s failed", provider.name, method, exc_info=error)
+    return provider.failed(failure, model, begun) if isinstance(failure, ProviderError) else failure
+
+
 def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionResponse]]) -> Any:
     @functools.wraps(complete)
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> CompletionResponse:
@@ -260,17 +275,15 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
         begun = time.perf_counter()
         try:
             response = await complete(self, request)
-        except ProviderError as error:
-            raise self.failed(error, request.model, begun) from error.__cause__
-        except UnicodeEncodeError as error:
-            raise accept.unsayable(error) from None
-        if not isinstance(response, CompletionResponse):
-            what = f"{type(self).__name__}.complete gave {type(response).__name__}, which is no CompletionResponse"
-            raise TypeError(what)
+        except Exception as error:
+            told = _told(self, error, request.model, begun, "complete")
+            raise told from told.__cause__
+        if (fault := fault_of_answer(response)) is not None:
+            raise self.failed(provider_failed(f"{type(self).__name__}.complete {fault}"), request.model, begun)
         duration_s = time.perf_counter() - begun
         cost = self.observe(response.model, response.usage, duration_s)
-        if request.tools and (names := own_names(request.tools)):
-            response = told_back(response, names)
+        if request.tools:
+            response = told_back(response, request.tools)
         notices = (*self.standing(request.model).notices, *response.notices)
         return msgspec.structs.replace(
             response, provider=self.name, cost_usd=cost, duration_s=duration_s, notices=notices
@@ -280,12 +293,12 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
 
 
 def _closing(provider: LLMProvider, events: Any) -> AbstractAsyncContextManager[Any]:
-    """What a provider's `stream` gave, closed at the end where it can be. Raises: TypeError."""
+    """What a provider's `stream` gave, closed at the end where it can be. Raises: ProviderError."""
     if isinstance(events, AsyncIterable):
         return aclosing(events) if hasattr(events, "aclose") else nullcontext(events)
     if isinstance(events, Coroutine):
         events.close()  # it will not be awaited
-    raise TypeError(
+    raise provider_failed(
         f"{type(provider).__name__}.stream gave {type(events).__name__}, which is no async iterator of events: "
         "write `async def stream` with `yield` in it"
     )
@@ -296,10 +309,8 @@ def _front_stream(owner: type, stream: Callable[..., AsyncGenerator[StreamEvent,
     async def batches(self: LLMProvider, request: CompletionRequest) -> AsyncGenerator[list[StreamEvent], None]:
         async with _closing(self, stream(self, request)) as events:
             async for event in events:
-                if not isinstance(event, _EVENTS):
-                    raise TypeError(
-                        f"{type(self).__name__}.stream gave {type(event).__name__}, which is no StreamEvent"
-                    )
+                if (fault := fault_of_event(event)) is not None:
+                    raise provider_failed(f"{type(self).__name__}.stream {fault}")
                 yield [event]
 
     fronted = _front_batches(owner, batches, "stream")
@@ -322,7 +333,7 @@ def _front_batches(
         request = as_request(request, options)
         is_outermost = _is_outermost(self, owner, method)
         notices = self.standing(request.model).notices if is_outermost else ()
-        names = own_names(request.tools) if request.tools else None
+        teller = teller_of(request.tools) if request.tools else None
         begun = time.perf_counter()
         try:
             async with aclosing(batches(self, request)) as groups:
@@ -331,17 +342,16 @@ def _front_batches(
                         continue
                     if notices:
                         events, notices = with_notices(events, notices), ()
-                    if names:
-                        events = told_back_in(events, names)
+                    if teller is not None and not (events := teller(events)):
+                        continue
                     if is_outermost and type(end := events[-1]) is MessageEnd:
                         self.observe(request.model or "", end.usage, time.perf_counter() - begun)
                     yield events
-        except ProviderError as error:
+        except Exception as error:
             if not is_outermost:
                 raise
-            raise self.failed(error, request.model, begun) from error.__cause__
-        except UnicodeEncodeError as error:
-            raise accept.unsayable(error) from None
+            told = _told(self, error, request.model, begun, method)
+            raise told from told.__cause__
 
     return front
 
@@ -355,12 +365,20 @@ def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]
         begun = time.perf_counter()
         try:
             response = await embed(self, request)
-        except ProviderError as error:
-            raise self.failed(error, request.model, begun) from error.__cause__
-        except UnicodeEncodeError as error:
-            raise accept.unsayable(error) from None
+            if not isinstance(response, EmbeddingResponse):
+                what = f"{type(self).__name__}.embed gave {type(response).__name__}, which is no EmbeddingResponse"
+                raise provider_failed(what)
+        except Exception as error:
+            told = _told(self, error, request.model, begun, "embed")
+            raise told from told.__cause__
         self.observe(response.model, response.usage, time.perf_counter() - begun)
-        return msgspec.structs.replace(response, provider=self.name)
+        model = request.model or response.model
+        return msgspec.structs.replace(
+            response,
+            provider=self.name,
+            cost_usd=self.priced(model, response.usage).cost_usd,
+            notices=(*self.standing(model).notices, *response.notices),
+        )
 
     return front
 
@@ -374,12 +392,15 @@ def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]])
         begun = time.perf_counter()
         try:
             response = await rerank(self, request)
-        except ProviderError as error:
-            raise self.failed(error, request.model, begun) from error.__cause__
-        except UnicodeEncodeError as error:
-            raise accept.unsayable(error) from None
+            if not isinstance(response, RerankResponse):
+                what = f"{type(self).__name__}.rerank gave {type(response).__name__}, which is no RerankResponse"
+                raise provider_failed(what)
+        except Exception as error:
+            told = _told(self, error, request.model, begun, "rerank")
+            raise told from told.__cause__
         self.observe(response.model, response.usage, time.perf_counter() - begun)
-        return msgspec.structs.replace(response, provider=self.name)
+        notices = (*self.standing(request.model or response.model).notices, *response.notices)
+        return msgspec.structs.replace(response, provider=self.name, notices=notices)
 
     return front
 
@@ -391,12 +412,47 @@ def with_notices(events: list[StreamEvent], notices: tuple[Notice, ...]) -> list
     return events
 
 
+def _front_list_models(owner: type, list_models: Callable[..., Awaitable[list[ModelCard]]]) -> Any:
+    @functools.wraps(list_models)
+    async def front(self: LLMProvider) -> list[ModelCard]:
+        is_outermost = _is_outermost(self, owner, "list_models")
+        try:
+            cards = await list_models(self)
+            if is_outermost and (fault := fault_of_models(cards)) is not None:
+                raise provider_failed(f"{type(self).__name__}.list_models {fault}")
+        except Exception as error:
+            if not is_outermost or isinstance(error, SpineError):
+                raise
+            failure = failure_of(error, "list_models", tells=True)
+            raise failure from failure.__cause__
+        return cards
+
+    return front
+
+
+def _front_count_tokens(owner: type, count_tokens: Callable[..., Awaitable[tokens.TokenCount]]) -> Any:
+    @functools.wraps(count_tokens)
+    async def front(self: LLMProvider, *args: Any, **options: Any) -> tokens.TokenCount:
+        try:
+            return await count_tokens(self, *args, **options)
+        except Exception as error:
+            if isinstance(error, SpineError) or not _is_outermost(self, owner, "count_tokens"):
+                raise
+            failure = failure_of(error, "count_tokens")
+            logger.error("%s.count_tokens failed", self.name, exc_info=error)
+            raise failure from failure.__cause__
+
+    return front
+
+
 _FRONTS: dict[str, Callable[[type, Any], Any]] = {
     "complete": _front_complete,
     "stream": _front_stream,
     "batches": _front_batches,
     "embed": _front_embed,
     "rerank": _front_rerank,
+    "list_models": _front_list_models,
+    "count_tokens": _front_count_tokens,
 }
 
 

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import msgspec
 
-from genai_spine.model.errors import BadReply, SpineError
+from genai_spine.model.errors import BadReply, ProviderTimeout, SpineError
 from genai_spine.wire.codings import BodyDecoder, decoder_for
 from genai_spine.wire.http import Headers, Url
 
@@ -44,9 +44,20 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float | None = 60.0
     total_s: float | None = 600.0
     pool_s: float | None = 10.0
+    is_of_call: bool = False
+    """Whether `total_s` is what was left of a call's own time, which may be anything: that it was not enough says
+    nothing of the peer."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()
+
+
+def total_timeout(message: str, timeouts: Timeouts, *, sent: bool = True) -> ProviderTimeout:
+    """The error for an exchange that was not done within `total_s`."""
+    error = ProviderTimeout(message, code="total_timeout", sent=sent)
+    if timeouts.is_of_call:
+        error.fault = "caller"
+    return error
 
 
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,6 +40,8 @@ def idle_keys(settings: Settings) -> Iterator[str]:
         alone = f"each of the {count} counts limits alone, so that {count} times as much goes through"
         yield f"server.workers: {alone}: set state.url"
     yield from _unmet_budgets(settings)
+    for key in _patterns(settings):
+        yield f"{key}: has no effect: `*` is no pattern here, so name each model"
 
 
 def _has_limits(settings: Settings) -> bool:
@@ -107,6 +109,15 @@ def _foreign(provider: ProviderSettings, row: ProviderRow) -> Iterator[tuple[str
         yield "auto_cache", "Anthropic or Bedrock"
     if row.organization_header is None:
         yield "org_id", "OpenAI"
+
+
+def _patterns(settings: Settings) -> Iterator[str]:
+    """Names of models with a `*` where names are compared as they are; keys, prices and budgets take patterns."""
+    for id, provider in settings.providers.by_id.items():
+        for table in ("custom_models", "deployments", "limits"):
+            yield from (f"providers.{id}.{table}.{name}" for name in getattr(provider, table) if "*" in name)
+        yield from (f"providers.{id}.models[{at}]" for at, name in enumerate(provider.models) if "*" in name)
+    yield from (f"routes.{name}" for name in settings.routes if "*" in name)
 
 
 def _unmet_budgets(settings: Settings) -> Iterator[str]:

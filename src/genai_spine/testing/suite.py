@@ -41,6 +41,7 @@ from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEn
 from genai_spine.model.fold import collect
 from genai_spine.model.request import CompletionRequest, Message, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse, TokenUsage, UsageTotals
+from genai_spine.providers.foreign_failure import CODE as FAILED
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.status import ProviderStatus
 from genai_spine.testing.laws import assert_well_formed
@@ -125,7 +126,8 @@ class ProviderTestSuite:
             except SkipTest as reason:
                 skipped[name] = str(reason)
             except Exception as failure:
-                failed[name] = f"{type(failure).__name__}: {failure}"
+                cause = f" ({failure.__cause__!r})" if failure.__cause__ is not None else ""
+                failed[name] = f"{type(failure).__name__}: {failure}{cause}"
             else:
                 passed.append(name)
         return Report(passed=tuple(passed), failed=failed, skipped=skipped)
@@ -320,12 +322,14 @@ class ProviderTestSuite:
         """What goes wrong is an error of the tree that names the provider, or an answer that says so."""
         asked = msgspec.structs.replace(self.request("Hello"), model="no-such-model-of-this-provider")
         said_by: str | None = provider.name
+        foreign = ""
         try:
             _assert_response(await provider.complete(asked), provider)
         except ProviderError as error:
-            said_by = error.provider
+            said_by, foreign = error.provider, error.message if error.code == FAILED else ""
         except SpineError:
             pass
+        assert not foreign, f"no error of the tree: {foreign}"
         assert said_by == provider.name, "the error does not name the provider"
         safe = await provider.complete_safe(asked)
         assert safe.success == (safe.error is None), f"success is {safe.success}, the error {safe.error!r}"

@@ -28,9 +28,10 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     tool_use_block,
 )
 from genai_spine.dialects.anthropic_messages.white_space import trim
-from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.dialects.text_documents import text_of
 from genai_spine.model.content import (
@@ -46,6 +47,7 @@ from genai_spine.model.content import (
 )
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import Message
+from genai_spine.model.tool_names import CLAUDE
 
 DIALECT = wire.DIALECT
 
@@ -56,6 +58,7 @@ class HistoryWriter:
     def __init__(self, model: str, notice: Callable[[str, str, str | None], None]) -> None:
         self.takes_system_anywhere = wire.takes_system_anywhere(model)
         self.notice = notice
+        self.names = Renaming(None, notice, CLAUDE)  # ids: blocks.py
         self.has_files = False
         """Whether something known only by its file id was written."""
 
@@ -178,7 +181,7 @@ class HistoryWriter:
             )
         if call.kind == "custom":
             self.notice("changed", f"the text for {call.name} is sent as its argument `input`", path)
-        return tool_use_block(call, arguments)
+        return tool_use_block(self.names.call(call), arguments)
 
     # ------------------------------------------------------------ user
 
@@ -286,7 +289,7 @@ def _shortest(blocks: list[Block]) -> str | list[Block]:
 def _opaque(part: Opaque, path: str) -> Block:
     if part.dialect == DIALECT:
         return part.raw
-    raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
+    raise cannot_be_said(part, path)
 
 
 def _as_text(document: Document) -> Document:

@@ -25,11 +25,14 @@ from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.dialects.signatures import may_be_named
 from genai_spine.model.content import Part
 from genai_spine.model.errors import BadReply, InvalidRequest, ProviderError
+from genai_spine.model.free_text import as_functions
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
+from genai_spine.model.tool_names import CLAUDE
 from genai_spine.wire import json
 
 DIALECT = wire.DIALECT
@@ -88,6 +91,7 @@ class _Writer:
         self.target = target
         self.notices: list[Notice] = []
         self.betas: list[str] = []
+        self.names = Renaming(None, self.notice, CLAUDE)
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
         self.notices.append(Notice(code=code, message=message, param=param))
@@ -99,7 +103,9 @@ class _Writer:
     def body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
+        request = as_functions(request, self.notice)
         history = HistoryWriter(self.target.model, self.notice)
+        self.names = history.names
         system, messages = history.written(request.messages)
         if history.has_files:
             self.betas.append(_FILES_BETA)
@@ -204,11 +210,11 @@ class _Writer:
             choice = ToolChoice(mode="auto")
         if choice is None:
             return False
-        kept_names = {tool.name for tool in request.tools if self.is_sayable(tool)}
+        left_out = {tool.name for tool in request.tools if isinstance(tool, ProviderTool) and tool.dialect != DIALECT}
         if not tools and not kept(request.extra, DIALECT).get("mcp_servers"):
             self.notice("dropped", "there is no tool to choose", "tool_choice")
             return False
-        if choice.mode == "tool" and choice.name in {tool.name for tool in request.tools} - kept_names:
+        if choice.mode == "tool" and choice.name in left_out:
             self.notice("dropped", f"the tool {choice.name} was left out", "tool_choice")
             return False
         if choice.mode in ("required", "tool") and self.target.card.capabilities.forced_tools is False:
@@ -216,24 +222,19 @@ class _Writer:
             choice = ToolChoice(mode="auto")
         said: dict[str, Any] = {"type": {"required": "any"}.get(choice.mode, choice.mode)}
         if choice.mode == "tool":
-            said["name"] = choice.name
+            said["name"] = choice.name and self.names.tool(choice.name)
         if request.parallel_tool_calls is False and choice.mode != "none":
             said["disable_parallel_tool_use"] = True
         body["tool_choice"] = said
         return choice.mode in ("required", "tool")
 
-    def is_sayable(self, tool: Tool | ProviderTool) -> bool:
-        return tool.dialect == DIALECT if isinstance(tool, ProviderTool) else tool.kind == "function"
-
     def tool(self, tool: Tool | ProviderTool) -> dict[str, Any] | msgspec.Raw | None:
-        if not self.is_sayable(tool):
-            # A free-text tool, said as a function, would be called as one, which its caller does not expect.
-            kind = f"known to {tool.dialect} only" if isinstance(tool, ProviderTool) else "a free-text tool"
-            self.notice("dropped", f"the tool {tool.name} is {kind}", "tools")
-            return None
         if isinstance(tool, ProviderTool):
-            return tool.raw
-        written: dict[str, Any] = {"name": tool.name}
+            if tool.dialect == DIALECT:
+                return tool.raw
+            self.notice("dropped", f"the tool {tool.name} is known to {tool.dialect} only", "tools")
+            return None
+        written: dict[str, Any] = {"name": self.names.tool(tool.name)}
         if tool.description is not None:
             written["description"] = tool.description
         card = self.target.card.capabilities

@@ -32,9 +32,10 @@ from genai_spine.dialects.bedrock_converse.blocks import (
     thinking_block,
     tool_use_block,
 )
-from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.model.content import (
     Audio,
@@ -59,10 +60,13 @@ _ELLIPSIS = {"text": "…"}
 
 
 class HistoryWriter:
-    def __init__(self, model: str, notice: Callable[[str, str, str | None], None], *, marks: bool) -> None:
+    def __init__(
+        self, model: str, notice: Callable[[str, str, str | None], None], names: Renaming, *, marks: bool
+    ) -> None:
         """`marks` says whether cache marks are written."""
         self.takes_system_anywhere = takes_system_anywhere(model)
         self.notice = notice
+        self.names = names
         self.marks = marks
         self.called: dict[str, None] = {}
         """The names of the tools whose calls were written."""
@@ -205,8 +209,7 @@ class HistoryWriter:
                 f"{path}: the arguments of the call {call.id} of {call.name} are not a JSON object",
                 param=path,
             )
-        if call.kind == "custom":
-            self.notice("changed", f"the text for {call.name} is sent as its argument `input`", path)
+        call = self.names.call(call)
         self.called[call.name] = None
         self.has_tool_blocks = True
         return tool_use_block(call, arguments)
@@ -283,7 +286,7 @@ def _is_empty(part: Part) -> bool:
 def _opaque(part: Opaque, path: str) -> Block:
     if part.dialect == DIALECT:
         return part.raw
-    raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
+    raise cannot_be_said(part, path)
 
 
 def _name(part: Part) -> str:

@@ -24,7 +24,9 @@ from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.model.errors import BadReply, InvalidRequest
+from genai_spine.model.free_text import as_functions
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
 from genai_spine.wire import json
@@ -78,6 +80,7 @@ class _Writer:
         self.target = target
         self.card = target.card.capabilities
         self.notices: list[Notice] = []
+        self.names = Renaming(None, self.notice)  # ids: blocks.py
         self.additional: dict[str, Any] = {}
         self.marks = self.card.cache_marks is not False and maker_of(target.model) in _CACHING_MAKERS
 
@@ -87,7 +90,8 @@ class _Writer:
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
-        history = HistoryWriter(self.target.model, self.notice, marks=self.marks)
+        request = as_functions(request, self.notice)
+        history = HistoryWriter(self.target.model, self.notice, self.names, marks=self.marks)
         system, messages = history.written(request.messages)
         request = self.within_limit(request)
         body: dict[str, Any] = {"messages": messages}
@@ -220,21 +224,19 @@ class _Writer:
             return {"auto": {}}
         if choice.mode != "tool":
             return {"any" if choice.mode == "required" else "auto": {}}
-        if choice.name in {tool.name for tool in request.tools if not _is_sayable(tool)}:
+        if choice.name in {tool.name for tool in request.tools if _is_anothers(tool)}:
             self.notice("dropped", f"the tool {choice.name} was left out", "tool_choice")
             return {}
-        return {"tool": {"name": choice.name}}
+        return {"tool": {"name": choice.name and self.names.tool(choice.name)}}
 
     def tool(self, tool: Tool | ProviderTool) -> list[dict[str, Any] | msgspec.Raw]:
         """The tool, and a cache point where it has a mark; nothing where it cannot be said."""
-        if not _is_sayable(tool):
-            # A free-text tool, said as a function, would be called as one, which its caller does not expect.
-            kind = f"known to {tool.dialect} only" if isinstance(tool, ProviderTool) else "a free-text tool"
-            self.notice("dropped", f"the tool {tool.name} is {kind}", "tools")
-            return []
         if isinstance(tool, ProviderTool):
-            return [tool.raw]
-        written: dict[str, Any] = {"name": tool.name}
+            if tool.dialect == DIALECT:
+                return [tool.raw]
+            self.notice("dropped", f"the tool {tool.name} is known to {tool.dialect} only", "tools")
+            return []
+        written: dict[str, Any] = {"name": self.names.tool(tool.name)}
         if tool.description:  # an empty one is refused
             written["description"] = tool.description
         schema, strict = schema_of_tool(tool, self.card, self.notice)
@@ -250,8 +252,8 @@ class _Writer:
         return blocks
 
 
-def _is_sayable(tool: Tool | ProviderTool) -> bool:
-    return tool.dialect == DIALECT if isinstance(tool, ProviderTool) else tool.kind == "function"
+def _is_anothers(tool: Tool | ProviderTool) -> bool:
+    return isinstance(tool, ProviderTool) and tool.dialect != DIALECT
 
 
 def _declared(name: str) -> dict[str, Any]:

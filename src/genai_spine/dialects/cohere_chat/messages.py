@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.cohere_chat.schema import DIALECT, PLAN
-from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.text_documents import text_of
 from genai_spine.model.content import (
@@ -104,7 +104,7 @@ class MessageWriter:
             citations.extend(own.get("citations") or ())
             match part:
                 case ToolCall():
-                    calls.append(self.tool_call(part, f"{path}.content[{index}]"))
+                    calls.append(self.tool_call(part))
                 case Thinking(redacted=str()):
                     self.notice("omitted_thinking", "redacted thoughts cannot be sent here", path)
                 case Thinking() if own.get(PLAN):
@@ -122,13 +122,10 @@ class MessageWriter:
             written["citations"] = citations
         return extend(written, message.provider_metadata, DIALECT)
 
-    def tool_call(self, call: ToolCall, path: str) -> dict[str, Any]:
+    def tool_call(self, call: ToolCall) -> dict[str, Any]:
         self.cache_mark(call)
-        arguments = call.arguments or "{}"
-        if call.kind == "custom":
-            self.notice("changed", "what a custom tool was given is sent as an object with `input`", path)
-            arguments = msgspec.json.encode({"input": call.arguments}).decode()
-        written = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+        function = {"name": call.name, "arguments": call.arguments or "{}"}
+        written = {"id": call.id, "type": "function", "function": function}
         return extend(written, call.provider_metadata, DIALECT)
 
     # ------------------------------------------------------------ parts
@@ -151,7 +148,7 @@ class MessageWriter:
         if isinstance(part, Opaque):
             if part.dialect == DIALECT:
                 return part.raw
-            raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
+            raise cannot_be_said(part, path)
         self.cache_mark(part)
         own = kept(part.provider_metadata, DIALECT)
         own.pop("citations", None)  # they are the message's

@@ -28,6 +28,7 @@ from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.free_text import as_functions
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
 from genai_spine.model.response import Notice
 from genai_spine.wire import json
@@ -69,9 +70,9 @@ class _Writer:
     """Writes one request; collects the notices on the way, each once."""
 
     def __init__(self, request: CompletionRequest, target: Target) -> None:
-        self.request = request
         self.target = target
         self.notices: list[Notice] = []
+        self.request = as_functions(request, self.notice)
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
         notice = Notice(code=code, message=message, param=param)
@@ -218,9 +219,7 @@ class _Writer:
                 return True
             self.notice("dropped", f"the tool {tool.name} runs at a provider that speaks {tool.dialect}", "tools")
             return False
-        if tool.kind == "custom":
-            self.notice("dropped", f"the tool {tool.name} takes free text, Cohere's tools take JSON", "tools")
-        return tool.kind == "function"
+        return True
 
     def tool(self, tool: Tool) -> dict[str, Any]:
         if tool.cache is not None:

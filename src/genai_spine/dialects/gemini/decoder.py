@@ -162,6 +162,9 @@ class GeminiStreamDecoder(FrameDecoder):
                 return
             members, arguments = whole, None
         part = answer_part(members, self._id, self._calls, arguments)
+        if isinstance(part, Thinking) and (part.signature or part.redacted):  # another gateway of ours is there
+            self._proven(part, events)
+            return
         if isinstance(part, Text | Thinking) and part.provider_metadata is None:
             self._text(part, events)
             return
@@ -178,9 +181,17 @@ class GeminiStreamDecoder(FrameDecoder):
             events.append(PartStart(index=self._next, part=msgspec.structs.replace(part, text="")))
         events.append(PartDelta(self._next, part.text))
 
-    def _close_text(self, events: list[StreamEvent]) -> None:
+    def _proven(self, part: Thinking, events: list[StreamEvent]) -> None:
+        """A thought of another service's: its proof comes behind its words, or stands with them."""
+        if type(self._open) is Thinking and part.signature and not part.text:
+            self._close_text(events, signature=part.signature)
+            return
+        self._close_text(events)
+        self._whole(part, events)
+
+    def _close_text(self, events: list[StreamEvent], *, signature: str | None = None) -> None:
         if self._open is not None:
-            events.append(PartEnd(index=self._next))
+            events.append(PartEnd(index=self._next, signature=signature))
             self._next += 1
             self._open = None
 

@@ -13,7 +13,7 @@ from genai_spine.dialects import rfc3339
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini import schema as wire
-from genai_spine.dialects.gemini.parts import call_part, media_part, text_part, thought_part, whole_args
+from genai_spine.dialects.gemini.parts import call_part, media_part, proof_written, text_part, thought_part, whole_args
 from genai_spine.dialects.metadata import kept
 from genai_spine.model.content import Audio, Document, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
@@ -28,8 +28,8 @@ def written_part(part: Part) -> dict[str, Any] | msgspec.Raw | None:
     match part:
         case Text() | Refusal():
             return text_part(part.text, part)
-        case Thinking(redacted=None):
-            return thought_part(part)
+        case Thinking():
+            return {**proof_written(part), **thought_part(part)}
         case ToolCall():
             return call_part(part, whole_args(part))
         case Opaque(dialect=wire.DIALECT):
@@ -51,6 +51,7 @@ class GeminiStreamEncoder:
         self._members: dict[str, Any] = {}
         self._heads: dict[int, tuple[bytes, bytes]] = {}
         self._whole: dict[int, Collector] = {}
+        self._thoughts: dict[int, Thinking] = {}
 
     def encode(self, event: StreamEvent) -> bytes:
         match event:
@@ -78,7 +79,9 @@ class GeminiStreamEncoder:
     def _start(self, event: PartStart) -> bytes:
         part = event.part
         if isinstance(part, Text | Thinking | Refusal) and _is_plain(part):
-            more = b',"thought":true' if isinstance(part, Thinking) else b""
+            more = b""
+            if isinstance(part, Thinking):
+                more, self._thoughts[event.index] = b',"thought":true', part
             head = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":'
             self._heads[event.index] = head, more + b'}]},"index":0}]' + self._tail
             return self.encode(PartDelta(event.index, part.text)) if part.text else b""
@@ -88,13 +91,22 @@ class GeminiStreamEncoder:
 
     def _stop(self, event: PartEnd) -> bytes:
         if self._heads.pop(event.index, None) is not None:
-            return b""
+            thought = self._thoughts.pop(event.index, None)
+            return self._proof(thought, event) if thought is not None else b""
         collector = self._whole.pop(event.index, None)
         if collector is None:
             return b""
         collector.add(event)
         written = written_part(collector.parts()[0])
-        return self._chunk({"content": {"role": "model", "parts": [written]}, "index": 0}, {}) if written else b""
+        return self._part(written) if written else b""
+
+    def _proof(self, thought: Thinking, end: PartEnd) -> bytes:
+        """Behind the words that it proves."""
+        proven = Thinking(signature=end.signature or thought.signature)
+        return self._part({"text": "", "thought": True, **proof}) if (proof := proof_written(proven)) else b""
+
+    def _part(self, written: dict[str, Any] | msgspec.Raw) -> bytes:
+        return self._chunk({"content": {"role": "model", "parts": [written]}, "index": 0}, {})
 
     # ------------------------------------------------------------ the message
 

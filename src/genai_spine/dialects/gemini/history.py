@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.gemini.parts import (
     args_of,
     call_part,
@@ -31,6 +31,7 @@ from genai_spine.dialects.gemini.parts import (
 )
 from genai_spine.dialects.gemini.schema import CACHED, DIALECT, is_minted, is_since_3
 from genai_spine.dialects.metadata import extend, kept
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -54,9 +55,10 @@ _SYSTEM_ROLES = ("system", "developer")
 
 
 class HistoryWriter:
-    def __init__(self, model: str, notice: Callable[[str, str, str | None], None]) -> None:
+    def __init__(self, model: str, notice: Callable[[str, str, str | None], None], names: Renaming) -> None:
         self.model = model
         self.notice = notice
+        self.names = names
         self.is_since_3 = is_since_3(model)
         self.call_names: dict[str, str] = {}
         self.media_of_results: list[Written] = []
@@ -185,8 +187,7 @@ class HistoryWriter:
             raise InvalidRequest(
                 f"{path}: the arguments of the call {call.id} of {call.name} are not a JSON object", param=path
             )
-        if call.kind == "custom":
-            self.notice("changed", f"the text for {call.name} is sent as its argument `input`", path)
+        call = self.names.call(call)
         self.call_names[call.id] = call.name
         written = call_part(call, arguments)
         # Of parallel calls only the first is signed.
@@ -197,7 +198,7 @@ class HistoryWriter:
     # ------------------------------------------------------------ user
 
     def result(self, result: ToolResult, path: str) -> Written:
-        name = result.name or self.call_names.get(result.call_id)
+        name = self.names.tool(result.name) if result.name else self.call_names.get(result.call_id)
         if name is None:
             raise InvalidRequest(
                 f"{path}: no call {result.call_id} before this result tells which function it is of", param=path
@@ -276,7 +277,7 @@ def _is_empty(part: Part) -> bool:
 def _opaque(part: Opaque, path: str) -> Written:
     if part.dialect == DIALECT:
         return part.raw
-    raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
+    raise cannot_be_said(part, path)
 
 
 def _name(part: Part) -> str:

@@ -24,7 +24,7 @@ from genai_spine.dialects.gemini.schema import in_camel, objects
 from genai_spine.dialects.gemini.thinking import read_thinking
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
-from genai_spine.model.content import Opaque, Part, ToolCall, ToolResult
+from genai_spine.model.content import Opaque, Part, Thinking, ToolCall, ToolResult
 from genai_spine.model.errors import SpineError
 from genai_spine.model.request import (
     CompletionRequest,
@@ -151,7 +151,43 @@ def _messages(request: Reader) -> tuple[Message, ...]:
     if not contents:
         raise request.wrong("contents", "at least one content is required")
     ids = _CallIds()
-    return tuple(_message(item, place, ids) for place, item in enumerate(contents))
+    messages = [_message(item, place, ids) for place, item in enumerate(contents)]
+    return tuple(_rejoined(messages) if any(map(_has_proof, messages)) else messages)
+
+
+def _has_proof(message: Message) -> bool:
+    return any(type(part) is Thinking and part.signature is not None for part in message.content)
+
+
+def _rejoined(messages: list[Message]) -> list[Message]:
+    """Thoughts whole again whose proof has come behind their words, in as many parts as they were streamed in; clients
+    keep each chunk of a stream as a content of its own. What another service has signed it takes back as it was."""
+    contents: list[list[Part]] = []
+    pieces: list[
+        list[Part]
+    ] = []  # for each piece of the thought that is being told, the content at whose end it stands
+    texts: list[str] = []
+    for message in messages:
+        content: list[Part] = []
+        contents.append(content)
+        for part in message.content:
+            is_proof = type(part) is Thinking and part.signature is not None and not part.text
+            if type(part) is Thinking and is_proof:
+                for holder in pieces:
+                    holder.pop()
+                part = msgspec.structs.replace(part, text="".join(texts))
+            is_piece = type(part) is Thinking and part.signature is None and part.redacted is None
+            if type(part) is Thinking and is_piece and message.role == "assistant":
+                pieces.append(content)
+                texts.append(part.text)
+            else:
+                pieces, texts = [], []
+            content.append(part)
+    return [
+        msgspec.structs.replace(message, content=tuple(content))
+        for message, content in zip(messages, contents, strict=True)
+        if content or not message.content
+    ]
 
 
 def _message(content: Reader, place: int, ids: _CallIds) -> Message:

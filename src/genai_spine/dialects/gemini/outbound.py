@@ -18,16 +18,20 @@ from genai_spine.dialects.gemini.answer import extra_of, parts_of_chunk, read_an
 from genai_spine.dialects.gemini.decoder import GeminiStreamDecoder
 from genai_spine.dialects.gemini.history import HistoryWriter
 from genai_spine.dialects.gemini.json_schema import fitted
+from genai_spine.dialects.gemini.parts import ANOTHERS_PROOF
 from genai_spine.dialects.gemini.thinking import thinking_of
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.shortened import Renaming
 from genai_spine.model.content import ToolCall
 from genai_spine.model.errors import BadReply, InvalidRequest, ProviderError
 from genai_spine.model.events import StreamEvent
 from genai_spine.model.fold import collect
+from genai_spine.model.free_text import as_functions
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
+from genai_spine.model.tool_names import GEMINI
 from genai_spine.wire import json
 
 DIALECT = wire.DIALECT
@@ -79,6 +83,7 @@ class Writer:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.notices: list[Notice] = []
+        self.names = Renaming(None, self.notice, GEMINI)
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
         self.notices.append(Notice(code=code, message=message, param=param))
@@ -86,7 +91,8 @@ class Writer:
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
-        history = HistoryWriter(self.target.model, self.notice)
+        request = as_functions(request, self.notice)
+        history = HistoryWriter(self.target.model, self.notice, self.names)
         system, contents = history.written(request.messages)
         own = kept(request.extra, DIALECT)
         body: dict[str, Any] = {}
@@ -192,12 +198,13 @@ class Writer:
         if "tools" not in body:
             self.notice("dropped", "there is no tool to choose", "tool_choice")
             return
-        if choice.mode == "tool" and choice.name not in names:
+        name = choice.name and self.names.tool(choice.name)
+        if choice.mode == "tool" and name not in names:
             self.notice("dropped", f"there is no function {choice.name}", "tool_choice")
             return
         calling: dict[str, Any] = {"mode": _MODES[choice.mode]}
         if choice.mode == "tool":
-            calling["allowedFunctionNames"] = [choice.name]
+            calling["allowedFunctionNames"] = [name]
         body["toolConfig"] = {"functionCallingConfig": calling}
 
     def is_sayable(self, tool: Tool | ProviderTool) -> bool:
@@ -205,13 +212,10 @@ class Writer:
             if tool.dialect != DIALECT:
                 self.notice("dropped", f"the tool {tool.name} is known to {tool.dialect} only", "tools")
             return tool.dialect == DIALECT
-        if tool.kind != "function":
-            # Said as a function it would be called as one, which its caller does not expect.
-            self.notice("dropped", f"the tool {tool.name} is a free-text tool", "tools")
-        return tool.kind == "function"
+        return True
 
     def function(self, tool: Tool) -> dict[str, Any]:
-        written: dict[str, Any] = {"name": tool.name}
+        written: dict[str, Any] = {"name": self.names.tool(tool.name)}
         if tool.description is not None:
             written["description"] = tool.description
         own = kept(tool.provider_metadata, DIALECT)
@@ -327,5 +331,9 @@ def decode_usage(raw: msgspec.Raw) -> TokenUsage | None:
 
 
 def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
-    """No quirk is about this dialect. But our own fields in its spelling are for us: the service refuses them."""
-    return "costLimit" in members or "providerHint" in members
+    """No quirk is about this dialect. But our own fields in its spelling are for us: the service refuses them, and so
+    it does another service's proof of a thought, which we showed to a caller as a signature."""
+    return "costLimit" in members or "providerHint" in members or _ANOTHERS_PROOF in bytes(members.get("contents", b""))
+
+
+_ANOTHERS_PROOF = ANOTHERS_PROOF.encode()

@@ -5,11 +5,15 @@ it came (ai.google.dev/gemini-api/docs/thought-signatures, 2026-11). On a functi
 place that Google's OpenAI compatibility gives it, `extra_content.google.thought_signature`, so that callers of
 OpenAI's format bring it back.
 
+The proof of another service's thought stands there, too, for callers of this dialect (`proof_written`): bytes in
+base64, as their clients read it. In a stream it comes behind the words of its thought, in a part of its own.
+
 A part that the middle has no word for is `Opaque`: executableCode, codeExecutionResult, toolCall, and all to come.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +24,7 @@ from genai_spine.dialects.gemini.schema import DIALECT, in_camel, is_minted
 from genai_spine.dialects.media_types import sniffed, spelled
 from genai_spine.dialects.metadata import extend, keep, kept
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.signatures import ANTHROPIC, OTHERS, named, split
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -60,10 +65,34 @@ def part_of(reader: Reader, call_id: Callable[[], str], arguments: str | None = 
         text, is_thought = reader.text("text") or "", reader.boolean("thought")
         metadata = keep(DIALECT, reader.rest())
         if is_thought:
-            return Thinking(text=text, provider_metadata=metadata)
+            return _thought_of(Thinking(text=text, provider_metadata=metadata), kept(metadata, DIALECT))
         return Text(text=text, provider_metadata=metadata)
     kind = next((name for name in reader.members if name not in _BESIDE_DATA), "part")
     return Opaque(dialect=DIALECT, kind=kind, raw=msgspec.Raw(json.encode(reader.members)))
+
+
+def _thought_of(thought: Thinking, own: dict[str, Any]) -> Thinking:
+    """With the proof of another service's, where it is one that `proof_written` wrote."""
+    signature = own.get("thoughtSignature")
+    if not isinstance(signature, str) or (found := _proof_of(signature)) is None:
+        return thought
+    kind, proof = found
+    del own["thoughtSignature"]
+    metadata = keep(DIALECT, own)
+    if kind == "redacted":
+        return Thinking(redacted=proof, provider_metadata=metadata)
+    return Thinking(text=thought.text, signature=proof, provider_metadata=metadata)
+
+
+def _proof_of(signature: str) -> tuple[str, str] | None:
+    if not signature.startswith(ANOTHERS_PROOF):
+        return None
+    try:
+        said = base64.b64decode(_standard(signature.rstrip("=")) + "=" * (-len(signature.rstrip("=")) % 4)).decode()
+    except ValueError:
+        return None  # by nobody that we know
+    _, kind, maker, bare = (*said.split(":", 3), "", "", "")[:4]
+    return (kind, named(maker, bare)) if maker in (ANTHROPIC, *OTHERS) and bare else None
 
 
 def _call_of(reader: Reader, call_id: Callable[[], str], arguments: str | None) -> ToolCall:
@@ -191,6 +220,21 @@ def text_part(text: str, part: Part) -> dict[str, Any]:
 
 def thought_part(part: Thinking) -> dict[str, Any]:
     return finished({"text": part.text, "thought": True}, part)
+
+
+ANOTHERS_PROOF = "Z2VuYWktc3BpbmU6"
+"""Begins a `thoughtSignature` that is none of Google's: `genai-spine:` in base64."""
+
+
+def proof_written(thought: Thinking) -> dict[str, Any]:
+    """{"thoughtSignature": "Z2VuYWktc3BpbmU6…"}, in base64 `genai-spine:signature:anthropic:EqQBCg…`; nothing of a
+    thought without a proof, nor of Google's, whose own stands in its metadata."""
+    proof = thought.redacted if thought.redacted is not None else thought.signature
+    if proof is None:
+        return {}
+    kind, (maker, bare) = "signature" if thought.redacted is None else "redacted", split(proof)
+    said = f"genai-spine:{kind}:{maker}:{bare}".encode("utf-8", "replace")
+    return {"thoughtSignature": base64.b64encode(said).decode()}
 
 
 def call_part(call: ToolCall, arguments: msgspec.Raw) -> dict[str, Any]:

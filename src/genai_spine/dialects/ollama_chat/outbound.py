@@ -35,6 +35,7 @@ from genai_spine.model.content import (
     ToolResult,
 )
 from genai_spine.model.errors import BadReply, InvalidRequest, ModelNotFound, ProviderError
+from genai_spine.model.free_text import as_functions
 from genai_spine.model.request import CompletionRequest, Message, OutputSchema, ProviderTool, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage
 from genai_spine.wire import json
@@ -72,6 +73,7 @@ class _Writer:
     def body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
+        request = as_functions(request, self.notice)
         # `stream` is always said: where it is left out, Ollama streams.
         body: dict[str, Any] = {
             "model": self.target.model,
@@ -164,9 +166,6 @@ class _Writer:
     def tool(self, tool: Tool | ProviderTool) -> dict[str, Any] | None:
         if isinstance(tool, ProviderTool):
             self.notice("dropped", f"the tool {tool.name} runs at a provider that speaks {tool.dialect}", "tools")
-            return None
-        if tool.kind == "custom":
-            self.notice("dropped", f"the tool {tool.name} takes free text, Ollama's tools take JSON", "tools")
             return None
         if tool.strict:
             self.notice("dropped", "Ollama does not enforce the schemas of tools", "tools.strict")
@@ -263,12 +262,7 @@ class _Writer:
 
     def tool_call(self, call: ToolCall, path: str) -> dict[str, Any]:
         self.call_names[call.id] = call.name
-        if call.kind == "custom":
-            self.notice("changed", "what a custom tool was given is sent as an object with `input`", path)
-            arguments = wire.wrapped(call.arguments)
-        elif (found := wire.object_of(call.arguments)) is not None:
-            arguments = found
-        else:
+        if (arguments := wire.object_of(call.arguments)) is None:
             raise InvalidRequest(
                 f"{path}.arguments: Ollama takes the arguments of a tool call as a JSON object, "
                 "and these are none; mend or leave out the call",

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.media_types import sniffed
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat import mistral
@@ -205,7 +205,7 @@ class MessageWriter:
         if isinstance(part, Opaque):
             if part.dialect == DIALECT:
                 return part.raw
-            raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
+            raise cannot_be_said(part, path)
         if isinstance(part, Thinking) and self.quirks.reasoning_field == "thinking_chunks":
             return chunk_of_thinking(part)
         written = extend(self.bare_part(part, path), part.provider_metadata, DIALECT)

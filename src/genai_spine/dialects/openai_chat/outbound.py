@@ -42,6 +42,7 @@ from genai_spine.dialects.openai_chat.usage import decode_usage
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.shortened import choice_written
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.free_text import as_functions
 from genai_spine.model.request import CompletionRequest, ProviderTool, ThinkingConfig, Tool
 from genai_spine.model.response import Notice
 from genai_spine.model.tool_names import sayable
@@ -82,10 +83,11 @@ class _Writer:
     """Writes one request; collects the notices on the way."""
 
     def __init__(self, request: CompletionRequest, target: Target) -> None:
-        self.request = request
         self.target = target
         self.quirks = target.quirks
         self.notices: list[Notice] = []
+        # Of tools that take free text it has none (`ToolTypes` in its openapi.yaml, 2026-11).
+        self.request = as_functions(request, self.notice) if self.quirks.message_form == "mistral" else request
         self.headers: tuple[tuple[str, str], ...] = ()
         self.messages = MessageWriter(target.quirks, self.notices)
         self.names = self.messages.names
@@ -329,6 +331,7 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
             and b"required" in bytes(members["tool_choice"])
         )
         or (quirks.message_form == "openai_strict" and not _NAMED.isdisjoint(members) and _has_unsayable_names(members))
+        or (quirks.message_form == "mistral" and b'"custom"' in bytes(members.get("tools", b"")))
         or _concerns_messages(bytes(members.get("messages", b"")), quirks)
     )
 

@@ -95,33 +95,34 @@ def _is_one_refused(members: Mapping[str, msgspec.Raw], target: Target, looked_a
             return able.thinking is False or effort.nearest(str(value), efforts_taken(able)) != value
         return value not in ([], "")
 
-    said = [(name, value) for name in looked_at.intersection(members) if (value := _value(members, name)) is not None]
+    said = [(name, value) for name in looked_at.intersection(members) if (value := value_of(members, name)) is not None]
     if any(is_refused(name, value) for name, value in said):
         return _can_be_written_anew(members)
     return most is not None and _asks_for_more(members, most)
 
 
 def _asks_for_more(members: Mapping[str, msgspec.Raw], most: int) -> bool:
-    """Whether it asks for more tokens than the model writes. A number of fewer digits is not read."""
-    digits = len(str(most))
-    for name in _LIMITS:
-        if len(members.get(name, b"")) >= digits and type(asked := _value(members, name)) is int and asked > most:
-            return _can_be_written_anew(members)
-    return False
+    return any(is_over(members, name, most) for name in _LIMITS) and _can_be_written_anew(members)
+
+
+def is_over(members: Mapping[str, msgspec.Raw], name: str, most: int) -> bool:
+    """Whether this member asks for more tokens than the model writes. A number of fewer digits is not read."""
+    said = members.get(name, b"")
+    return len(said) >= len(str(most)) and type(asked := value_of(members, name)) is int and asked > most
 
 
 def _can_be_written_anew(members: Mapping[str, msgspec.Raw]) -> bool:
-    return _value(members, "n") in (None, 1) and all(_value(members, name) is None for name in _OLD_CALLS)
+    return value_of(members, "n") in (None, 1) and all(value_of(members, name) is None for name in _OLD_CALLS)
 
 
 def _effort_in(members: Mapping[str, msgspec.Raw]) -> str | None:
-    said = _value(members, "reasoning_effort")
-    if said is None and isinstance(reasoning := _value(members, "reasoning"), dict):
+    said = value_of(members, "reasoning_effort")
+    if said is None and isinstance(reasoning := value_of(members, "reasoning"), dict):
         said = reasoning.get("effort")
     return said if isinstance(said, str) else None
 
 
-def _value(members: Mapping[str, msgspec.Raw], name: str) -> Any:
+def value_of(members: Mapping[str, msgspec.Raw], name: str) -> Any:
     """A member; None where it is not there, or null, or holds what cannot be read: the service will say so."""
     if name not in members:
         return None
@@ -134,14 +135,22 @@ def _value(members: Mapping[str, msgspec.Raw], name: str) -> Any:
 def with_headers(request: CompletionRequest, headers: Headers) -> CompletionRequest:
     """The request with the caller's own headers of OpenAI's, who pays and for which project, as outbound.py takes them:
     in the member that OpenAI's SDKs call them by."""
-    said = {
+    said = own_headers(headers)
+    return with_members(request, DIALECT, {EXTRA_HEADERS: said}) if said else request
+
+
+def own_headers(headers: Headers) -> dict[str, str]:
+    """The headers of OpenAI's among a caller's."""
+    return {
         name: value if isinstance(value, str) else value.decode("latin-1")
         for key, value in headers
         if (name := key if isinstance(key, str) else key.decode("latin-1")) in OF_EXTRA_HEADERS
     }
-    if not said:
-        return request
+
+
+def with_members(request: CompletionRequest, dialect: str, said: Mapping[str, Any]) -> CompletionRequest:
+    """The request with these members among those that its caller's dialect alone knows; there they win."""
     extra = request.extra or {}
-    own = json.OBJECT.decode(extra[DIALECT]) if DIALECT in extra else {}
-    own[EXTRA_HEADERS] = msgspec.Raw(json.encode(said))
-    return msgspec.structs.replace(request, extra={**extra, DIALECT: msgspec.Raw(json.join_object(own))})
+    own = json.OBJECT.decode(extra[dialect]) if dialect in extra else {}
+    own.update({name: msgspec.Raw(json.encode(value)) for name, value in said.items()})
+    return msgspec.structs.replace(request, extra={**extra, dialect: msgspec.Raw(json.join_object(own))})

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from genai_spine.dialects.foreign import only_there
+from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.media_types import sniffed
 from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat.schema import has_empty_arguments
@@ -173,7 +173,7 @@ class HistoryWriter:
         if isinstance(part, Opaque):
             if part.dialect == DIALECT:
                 return part.raw
-            raise InvalidRequest(f"{path}: {only_there(part)}", param=path)
+            raise cannot_be_said(part, path)
         written = {**bare(kept(part.provider_metadata, DIALECT)), **self.bare_part(part, path)}
         if part.cache is not None and "prompt_cache_breakpoint" not in written:
             if self.quirks.cache_marks == "prompt_cache_breakpoint":

@@ -13,7 +13,7 @@ from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat.json_schema import fitted
 from genai_spine.dialects.openai_chat.schema import is_forced, take_headers, user_written
 from genai_spine.dialects.openai_responses.namespaces import grouped_tools
-from genai_spine.dialects.openai_responses.schema import DIALECT
+from genai_spine.dialects.openai_responses.schema import DIALECT, LOGPROBS
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.shortened import choice_written
 from genai_spine.model.card import Capabilities, ModelCard
@@ -55,6 +55,8 @@ class OptionsWriter:
         self.sampling(body)
         self.tools(body)
         self.text(body)
+        if self.own.get("store", False) is None:  # as the service does by itself (particular.py)
+            del self.own["store"]
         if self.own.get("store") is False:
             include = self.own.get("include")
             names = include if isinstance(include, list) else []
@@ -82,6 +84,8 @@ class OptionsWriter:
                 body[name] = value
             elif value != effort.ONLY_SAMPLING:
                 self.notice("dropped", f"the model takes no {name}", name)
+        if not takes_sampling:
+            self.leave_out_logprobs()
         if request.user is not None:
             body["user"] = request.user if self.card is None else user_written(request.user, self.notice)
         # "Unknown parameter": none of them is a member of the service's schema (2026-11).
@@ -96,6 +100,15 @@ class OptionsWriter:
         ):
             if unsaid is not None:
                 self.notice("dropped", f"the service takes no {name}", name)
+
+    def leave_out_logprobs(self) -> None:
+        """Models that take no temperature refuse to tell them, too (particular.py)."""
+        included = self.own.get("include")
+        is_asked = isinstance(included, list) and LOGPROBS in included
+        if isinstance(included, list) and is_asked:
+            self.own["include"] = [name for name in included if name != LOGPROBS]
+        if self.own.pop("top_logprobs", None) or is_asked:
+            self.notice("dropped", "the model takes no logprobs", "logprobs")
 
     def max_tokens(self, asked: int) -> int:
         """No more than the model writes, nor less than the service takes; a 400 otherwise. Of a model that no catalog

@@ -48,6 +48,9 @@ REDACTED, SIGNED = "redacted:", f"{signatures.ANTHROPIC}:"
 FOREIGN = (REDACTED, *(f"{maker}:" for maker in (signatures.ANTHROPIC, *signatures.OTHERS)))
 """Begins what a service that speaks this dialect has not encrypted, and would refuse."""
 
+LOGPROBS = "message.output_text.logprobs"
+"""What is to be included in an answer with log probabilities."""
+
 STATE = frozenset({"previous_response_id", "conversation", "prompt"})
 """Members of a request that stand for a conversation which the service keeps: content, which is never dropped."""
 

@@ -110,7 +110,7 @@ class ResponseCache:
         return self._slot(record, decision, _PROGRAM, accept.encoded(plain))
 
     def slot_of_embedding(self, request: EmbeddingRequest, record: CallRecord, decision: Decision) -> Slot | None:
-        plain = msgspec.structs.replace(request, provider=None, provider_hint=None)
+        plain = msgspec.structs.replace(request, provider=None, provider_hint=None, cost_limit=None)
         return self._slot(record, decision, _VECTORS, accept.encoded(plain))
 
     def _slot(
@@ -276,7 +276,7 @@ class Slot:
         if found is None:
             return None
         entry, kept = found
-        return msgspec.structs.replace(kept, notices=(*kept.notices, _notice(entry)))
+        return msgspec.structs.replace(kept, cost_usd=Decimal(0), notices=(*kept.notices, _notice(entry)))
 
     async def _read(self, decoder: msgspec.json.Decoder[A]) -> tuple[Entry, A] | None:
         entry = await self.find()

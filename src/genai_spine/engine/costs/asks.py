@@ -151,6 +151,16 @@ def asks_of_embedding(request: EmbeddingRequest) -> Asks:
     return Asks(input_tokens=_estimated(request.input), most_input=length + 8 * len(request.input), max_tokens=0)
 
 
+def tokens_of_embedding(request: EmbeddingRequest) -> int:
+    """What it will use, estimated: for limits of tokens."""
+    return _estimated(request.input)
+
+
+def tokens_of_rerank(request: RerankRequest) -> int:
+    """The same of a ranking, which reads the query with each document."""
+    return asks_of_rerank(request).input_tokens
+
+
 def _estimated(inputs: tuple[Any, ...]) -> int:
     return sum(len(each) // USUAL_BYTES_PER_TOKEN if isinstance(each, str) else len(each) for each in inputs)
 

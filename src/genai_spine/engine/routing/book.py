@@ -14,7 +14,7 @@ from genai_spine.providers.connect import proxies_of
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import ProviderRegistry
-from genai_spine.settings import Settings
+from genai_spine.settings import ProviderSettings, Settings
 from genai_spine.wire.http import parse_url
 
 
@@ -42,7 +42,9 @@ def book_of(registry: ProviderRegistry, settings: Settings, fallbacks: Sequence[
 
 
 def candidate_of(provider: LLMProvider) -> Candidate:
-    settings = provider.settings if isinstance(provider, HttpProvider) else None
+    settings = getattr(provider, "settings", None)  # LiteLLM's, the simulated one and a stranger's have names, too
+    if not isinstance(settings, ProviderSettings):
+        settings = None
     return Candidate(
         id=provider.name,
         row=provider.provider_type,

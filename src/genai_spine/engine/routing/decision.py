@@ -77,7 +77,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     on_content_filter: Literal["error", "fallback"] = "error"
     timeouts: TimeoutOverrides | None = None
     """The route's own."""
-    session: tuple[str | None, str] | None = None
+    session: tuple[str | None, str, str | None] | None = None
     """Under which the target that answers is remembered; see `Router.keep`."""
     is_kept: bool = False
     """Whether the first one is first because it answered this session before."""

@@ -156,7 +156,7 @@ class Router:
         filters = may_filter and known.may_leave_out(facts)
         if steady is not None and not filters:
             return steady
-        return self._decide(wanted, known, facts, filters, within)
+        return self._decide(wanted, known, facts, filters, within, caller)
 
     def keep(self, decision: Decision, choice: Choice) -> None:
         """This target has answered: the session's next request goes there first."""
@@ -177,7 +177,7 @@ class Router:
         within = self._within(wanted, known, caller, members)
         facts = RequestFacts(ask, about=about)
         filters = known.filters and known.may_leave_out(facts)
-        decision = self._decide(wanted, known, facts, filters, within, is_dry=True)
+        decision = self._decide(wanted, known, facts, filters, within, caller, is_dry=True)
         candidates = decision.considered(lambda model: (facts.tokens(model), facts.answer_tokens))
         if self.objections:
             candidates = passing_over(candidates, lambda choice: self._objection(choice, caller, facts.about.tags))
@@ -202,11 +202,12 @@ class Router:
         facts: RequestFacts,
         filters: bool,
         within: Within | None = None,
+        caller: str | None = None,
         *,
         is_dry: bool = False,
     ) -> Decision:
         now_s = self._clock()
-        session = self._session_of(wanted, known, facts)
+        session = self._session_of(wanted, known, facts, caller)
         kept = self._sticky.find(session, now_s) if self._sticky is not None and session is not None else None
         # Who keeps to its target takes nobody's turn.
         is_dry_order = is_dry or kept is not None
@@ -238,12 +239,13 @@ class Router:
             left_out=tuple(asking.left_out),
         )
 
-    def _session_of(self, wanted: Wanted, known: Known, facts: RequestFacts) -> Key | None:
-        """Under which its target is remembered; None where nothing is kept, or nothing is to choose."""
+    def _session_of(self, wanted: Wanted, known: Known, facts: RequestFacts, caller: str | None) -> Key | None:
+        """Under which its target is remembered; None where nothing is kept, or nothing is to choose. Each key has
+        sessions of its own: no caller decides by a session's name who is asked for another."""
         if self._sticky is None or len(known.nodes[0].choices) < 2:
             return None
         session = facts.about.session or (prefix_of(facts.request) if self._keeps_prefixes else None)
-        return (wanted.model, session) if session is not None else None
+        return (wanted.model, session, caller) if session is not None else None
 
     def _order(self, node: Node, asking: Asking) -> list[Choice]:
         """The node's targets in the strategy's order; those that the breaker leaves alone behind all others."""

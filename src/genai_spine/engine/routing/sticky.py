@@ -17,8 +17,8 @@ _MOST = 10_000
 _VARIES = "x-anthropic-billing-header"
 """Claude Code's first system block begins so and differs each time (recorded, 2026-11)."""
 
-Key = tuple[str | None, str]
-"""What was asked for, a model as a rule, and whose request it was."""
+Key = tuple[str | None, str, str | None]
+"""What was asked for, a model as a rule; the session; and the caller's key."""
 
 
 class Sticky:
