@@ -39,15 +39,13 @@ def names_of(tools: Iterable[Tool | ProviderTool]) -> frozenset[str]:
 def as_functions(request: CompletionRequest, notice: Notify) -> CompletionRequest:
     """The request with its free-text tools as functions, and their earlier calls with their text as an argument."""
     names = names_of(request.tools)
+    if not names and not any(map(_has_free_call, request.messages)):
+        return request
     for name in sorted(names):
         notice("changed", f"the free-text tool {name} is sent as a function that takes its text as `input`", "tools")
     messages = [_said(message, f"messages[{index}]", names, notice) for index, message in enumerate(request.messages)]
-    changes: dict[str, Any] = {}
-    if any(after is not before for after, before in zip(messages, request.messages, strict=True)):
-        changes["messages"] = tuple(messages)
-    if names:
-        changes["tools"] = tuple([_function(tool) if _is_free(tool) else tool for tool in request.tools])
-    return msgspec.structs.replace(request, **changes) if changes else request
+    tools = [_function(tool) if _is_free(tool) else tool for tool in request.tools]
+    return msgspec.structs.replace(request, messages=tuple(messages), tools=tuple(tools))
 
 
 def _is_free(tool: Tool | ProviderTool) -> bool:
@@ -90,7 +88,7 @@ def _in_words(form: dict[str, Any]) -> str | None:
 
 
 def _said(message: Message, path: str, told: frozenset[str], notice: Notify) -> Message:
-    if message.role != "assistant" or not any(_is_free_call(part) for part in message.content):
+    if not _has_free_call(message):
         return message
     parts: list[Part] = []
     for index, part in enumerate(message.content):
@@ -104,8 +102,10 @@ def _said(message: Message, path: str, told: frozenset[str], notice: Notify) -> 
     return msgspec.structs.replace(message, content=tuple(parts))
 
 
-def _is_free_call(part: Part) -> bool:
-    return type(part) is ToolCall and part.kind == "custom"
+def _has_free_call(message: Message) -> bool:
+    if message.role != "assistant":
+        return False
+    return any(type(part) is ToolCall and part.kind == "custom" for part in message.content)
 
 
 # ---------------------------------------------------------------- and back

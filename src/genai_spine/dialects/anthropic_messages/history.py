@@ -47,7 +47,6 @@ from genai_spine.model.content import (
 )
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import Message
-from genai_spine.model.tool_names import CLAUDE
 
 DIALECT = wire.DIALECT
 
@@ -55,10 +54,10 @@ _SYSTEM_ROLES = ("system", "developer")
 
 
 class HistoryWriter:
-    def __init__(self, model: str, notice: Callable[[str, str, str | None], None]) -> None:
+    def __init__(self, model: str, notice: Callable[[str, str, str | None], None], names: Renaming) -> None:
         self.takes_system_anywhere = wire.takes_system_anywhere(model)
         self.notice = notice
-        self.names = Renaming(None, notice, CLAUDE)  # ids: blocks.py
+        self.names = names
         self.has_files = False
         """Whether something known only by its file id was written."""
 

@@ -91,7 +91,7 @@ class _Writer:
         self.target = target
         self.notices: list[Notice] = []
         self.betas: list[str] = []
-        self.names = Renaming(None, self.notice, CLAUDE)
+        self.names = Renaming(None, self.notice, CLAUDE)  # ids: blocks.py
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
         self.notices.append(Notice(code=code, message=message, param=param))
@@ -104,8 +104,7 @@ class _Writer:
         if request.n is not None and request.n > 1:
             raise InvalidRequest("n: one answer a call; ask several times for several", param="n")
         request = as_functions(request, self.notice)
-        history = HistoryWriter(self.target.model, self.notice)
-        self.names = history.names
+        history = HistoryWriter(self.target.model, self.notice, self.names)
         system, messages = history.written(request.messages)
         if history.has_files:
             self.betas.append(_FILES_BETA)

@@ -102,13 +102,17 @@ def _is_one_refused(members: Mapping[str, msgspec.Raw], target: Target, looked_a
 
 
 def _asks_for_more(members: Mapping[str, msgspec.Raw], most: int) -> bool:
-    return any(is_over(members, name, most) for name in _LIMITS) and _can_be_written_anew(members)
+    for name in _LIMITS:
+        if name in members and is_over(members, name, most):
+            return _can_be_written_anew(members)
+    return False
 
 
 def is_over(members: Mapping[str, msgspec.Raw], name: str, most: int) -> bool:
     """Whether this member asks for more tokens than the model writes. A number of fewer digits is not read."""
-    said = members.get(name, b"")
-    return len(said) >= len(str(most)) and type(asked := value_of(members, name)) is int and asked > most
+    return (
+        len(members.get(name, b"")) >= len(str(most)) and type(asked := value_of(members, name)) is int and asked > most
+    )
 
 
 def _can_be_written_anew(members: Mapping[str, msgspec.Raw]) -> bool:
