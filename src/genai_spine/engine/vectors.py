@@ -19,7 +19,6 @@ from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import SpineError
 from genai_spine.model.response import Notice
 from genai_spine.policy.route import Choice, Wanted
-from genai_spine.providers.embed_model import embed_model_of
 
 if TYPE_CHECKING:
     from genai_spine.engine.manager import ProviderManager
@@ -73,7 +72,7 @@ def _aimed(wanted: EmbeddingRequest, router: Router) -> Wanted:
         unnamed = msgspec.structs.replace(asked, model=None, provider=named.id)
     try:
         (choice,) = router.first(unnamed).choices
-        model = embed_model_of(router.provider_of(choice))
+        model = router.provider_of(choice).default_embed_model
     except SpineError:  # it is asked for once more, and a caller's key decides what he is told of it
         return asked
     return asked if model is None else Wanted(model=model, provider=choice.provider, hint=wanted.provider_hint)

@@ -111,6 +111,10 @@ class HttpProvider(LLMProvider):
         return self.settings.model or self.row.default_model
 
     @property
+    def default_embed_model(self) -> str | None:
+        return self.settings.embed_model or self.row.embed_model
+
+    @property
     def is_local(self) -> bool:
         return self.row.local
 
@@ -223,7 +227,7 @@ class HttpProvider(LLMProvider):
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         if self.row.embeddings is None:
             raise InvalidRequest(f"{self.name} makes no embeddings", param="model")
-        model = request.model or self.settings.embed_model or self.row.embed_model
+        model = request.model or self.default_embed_model
         if model is None:
             raise InvalidRequest(
                 f'no model named, and "{self.name}" has no embed_model: name one, or set it', param="model"

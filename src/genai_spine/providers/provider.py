@@ -47,6 +47,7 @@ from genai_spine.providers.foreign_failure import CODE as FAILED
 from genai_spine.providers.foreign_failure import failure_of, provider_failed
 from genai_spine.providers.spellings import Spellings
 from genai_spine.providers.status import Counts, ProviderMetrics, ProviderStatus
+from genai_spine.settings import ProviderSettings
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,12 @@ class LLMProvider(Spellings, ABC):
     @property
     def default_model(self) -> str | None:
         return None
+
+    @property
+    def default_embed_model(self) -> str | None:
+        """What `embed` asks where no model is named; None where that is not known."""
+        settings = getattr(self, "settings", None)
+        return settings.embed_model if isinstance(settings, ProviderSettings) else None
 
     @property
     def provider_type(self) -> str:
@@ -358,6 +365,13 @@ def _front_batches(
     return front
 
 
+def _require(provider: LLMProvider, method: str, answer: object, kind: type) -> None:
+    """Raises: ProviderError where a method gave something else."""
+    if not isinstance(answer, kind):
+        what = f"{type(provider).__name__}.{method} gave {type(answer).__name__}, which is no {kind.__name__}"
+        raise provider_failed(what)
+
+
 def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]) -> Any:
     @functools.wraps(embed)
     async def front(self: LLMProvider, request: Any = None, **options: Any) -> EmbeddingResponse:
@@ -367,9 +381,7 @@ def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]
         begun = time.perf_counter()
         try:
             response = await embed(self, request)
-            if not isinstance(response, EmbeddingResponse):
-                what = f"{type(self).__name__}.embed gave {type(response).__name__}, which is no EmbeddingResponse"
-                raise provider_failed(what)
+            _require(self, "embed", response, EmbeddingResponse)
         except Exception as error:
             told = _told(self, error, request.model, begun, "embed")
             raise told from told.__cause__
@@ -394,9 +406,7 @@ def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]])
         begun = time.perf_counter()
         try:
             response = await rerank(self, request)
-            if not isinstance(response, RerankResponse):
-                what = f"{type(self).__name__}.rerank gave {type(response).__name__}, which is no RerankResponse"
-                raise provider_failed(what)
+            _require(self, "rerank", response, RerankResponse)
         except Exception as error:
             told = _told(self, error, request.model, begun, "rerank")
             raise told from told.__cause__

@@ -163,9 +163,7 @@ def _rejoined(messages: list[Message]) -> list[Message]:
     """Thoughts whole again whose proof has come behind their words, in as many parts as they were streamed in; clients
     keep each chunk of a stream as a content of its own. What another service has signed it takes back as it was."""
     contents: list[list[Part]] = []
-    pieces: list[
-        list[Part]
-    ] = []  # for each piece of the thought that is being told, the content at whose end it stands
+    pieces: list[list[Part]] = []  # of the thought that is being told, for each the content at whose end it stands
     texts: list[str] = []
     for message in messages:
         content: list[Part] = []

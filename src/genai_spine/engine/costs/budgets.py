@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from genai_spine.engine.costs import budget_words
 from genai_spine.engine.costs.budget_words import BudgetStatus as BudgetStatus
+from genai_spine.engine.costs.own_sums import NOTHING
 from genai_spine.engine.tasks import wake
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel, Fitting, Span, Subject, Tally, Unfitting, fit, span_of
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _MOST_SUBJECTS = 10_000
 _MOST_TALLIES = 50_000
-_NOTHING = Amount(0, 0)
 _FOREVER = Span(0.0, float("inf"))
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Reservation:
         self.output = fitting.output
         self.id = ""
         """By which a server that counts too knows it."""
-        self.untold = _NOTHING
+        self.untold = NOTHING
         """How much of it that server was not told of."""
         self.is_settled = False
 
