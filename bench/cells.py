@@ -198,7 +198,7 @@ class Client:
         try:
             outcome = json.loads(line)
         except ValueError:
-            raise WrongResult(self.error(line)) from None
+            raise WrongResult(f"the load generator's last line is cut: {line[:200] or '(nothing)'}") from None
         if "error" in outcome:
             raise WrongResult(outcome["error"])
         return dict(outcome)
@@ -256,9 +256,9 @@ def measure_cpu(bench: Bench, cell: Cell, running: Running) -> Figures:
     return figures
 
 
-def _latencies(bench: Bench, cell: Cell, ask: Ask, count: int) -> list[float]:
+def _one_at_a_time(bench: Bench, cell: Cell, ask: Ask, count: int) -> dict[str, Any]:
     with client(replace(load_for(cell, ask, count, max(20, count // 10)), concurrency=1)) as one:
-        return sorted(one.go()["latencies_us"])
+        return one.go()
 
 
 def measure_latency(bench: Bench, cell: Cell, running: Running) -> Figures:
@@ -266,13 +266,13 @@ def measure_latency(bench: Bench, cell: Cell, running: Running) -> Figures:
     count = bench.count(cell, running.peer, 50)
     direct = Nginx().ask(cell.call, bench.ports.plain, bench.ports)
     direct = replace(direct, path="/v1/chat/completions")
-    straight = _latencies(bench, cell, direct, max(count, 500))
+    straight = _one_at_a_time(bench, cell, direct, max(count, 500))
     drain(running.pid)
-    through = _latencies(bench, cell, running.peer.ask(cell.call, running.port, bench.ports), count)
+    through = _one_at_a_time(bench, cell, running.peer.ask(cell.call, running.port, bench.ports), count)
     figures = {}
-    for name, share in (("p50", 0.50), ("p95", 0.95)):
-        figures[f"direct_{name}_us"] = straight[int(len(straight) * share)]
-        figures[f"added_{name}_us"] = through[int(len(through) * share)] - figures[f"direct_{name}_us"]
+    for name in ("p50_us", "p95_us"):
+        figures[f"direct_{name}"] = straight[name]
+        figures[f"added_{name}"] = through[name] - straight[name]
     return figures
 
 

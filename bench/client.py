@@ -52,12 +52,13 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run gave. Latencies are in microseconds, in order of arrival, from write to the last byte."""
+    """What a run gave; latencies are from write to the last byte."""
 
     count: int
     seconds: float
     bytes: int
-    latencies_us: list[float]
+    p50_us: float
+    p95_us: float
 
 
 class WrongAnswer(Exception):
@@ -238,8 +239,9 @@ class Run:
             caller.send()
         await self.finished
         seconds = time.perf_counter() - started
-        latencies = [one for caller in self.callers for one in caller.latencies_us]
-        return Outcome(count=count, seconds=seconds, bytes=self.bytes, latencies_us=latencies)
+        latencies = sorted(one for caller in self.callers for one in caller.latencies_us)
+        p50_us, p95_us = (latencies[int(len(latencies) * share)] for share in (0.50, 0.95))
+        return Outcome(count=count, seconds=seconds, bytes=self.bytes, p50_us=p50_us, p95_us=p95_us)
 
     async def requests(self) -> dict[str, Any]:
         for _ in range(self.load.concurrency):

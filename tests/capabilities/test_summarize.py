@@ -267,6 +267,33 @@ async def test_a_refusal_and_an_empty_answer_are_errors(simulator: Simulator) ->
             await summarize(manager, content="words", model="oa/sim-empty")
 
 
+async def test_a_model_that_says_nothing_is_asked_once_more() -> None:
+    """Of a part too; both answers are paid for."""
+    silent = iter([True])
+
+    def reply(model: ReadingModel, body: dict[str, Any]) -> str:
+        is_second_part = "is part 2 of" in body["messages"][-1]["content"]
+        return " \n" if is_second_part and next(silent, False) else marks_of(model, body)
+
+    with reading_model(reply=reply) as model:
+        async with manager_of(oa=model.url) as manager:
+            summary = await summarize(manager, content=marked(1500), model="oa/gpt-4")
+    assert summary.summary.split()[2:] == [f"#{number}" for number in range(1, 1501)]
+    assert summary.calls == len(model.received)
+    (notice,) = [notice for notice in summary.notices if notice.code == "asked_again"]
+    assert "oa/gpt-4" in notice.message
+
+
+async def test_a_limit_that_leaves_no_word_is_told_and_not_tried_again() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "length"}
+    answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4", "choices": [choice]}
+    with reading_model(reply=lambda _model, _body: (200, answer)) as model:
+        async with manager_of(oa=model.url) as manager:
+            with pytest.raises(BadReply, match="answered nothing within its limit of output tokens"):
+                await summarize(manager, content="words", model="oa/gpt-4")
+    assert len(model.received) == 1
+
+
 async def test_a_summary_that_was_cut_says_so(simulator: Simulator) -> None:
     settings = {
         "providers": {

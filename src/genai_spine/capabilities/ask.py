@@ -67,19 +67,26 @@ class Ask:
     async def __call__(
         self, messages: str | Sequence[Message], *, output_schema: OutputSchema | None = None
     ) -> CompletionResponse:
-        """One answer, with something in it.
+        """One answer, with something in it: a model that says nothing is asked once more.
 
-        Raises: SpineError; ContentFiltered where the model refuses, BadReply where it says nothing.
+        Raises: SpineError; ContentFiltered where the model refuses, BadReply where it says nothing again.
         """
         request = msgspec.structs.replace(
             self._base,
             messages=messages,
             output_schema=output_schema,
         )
+        answer = await self._answer(request)
+        if _says_nothing(answer) and answer.finish_reason is FinishReason.STOP:
+            self.notice("asked_again", f"{_name(answer)} answered nothing, and was asked once more")
+            answer = await self._answer(request)
+        _check(answer)
+        return answer
+
+    async def _answer(self, request: CompletionRequest) -> CompletionResponse:
         with self._recorded() as record:
             answer = await self.manager.complete(request, record=record)
         self._answers.append(answer)
-        _check(answer)
         return answer
 
     async def each(self, work: Callable[[X], Awaitable[T]], items: Iterable[X]) -> list[T]:
@@ -181,6 +188,10 @@ def _name(answer: CompletionResponse) -> str:
     return f"{answer.provider}/{answer.model}"
 
 
+def _says_nothing(answer: CompletionResponse) -> bool:
+    return answer.refusal is None and not answer.content.strip()
+
+
 def _check(answer: CompletionResponse) -> None:
     """Raises: ContentFiltered, BadReply."""
     said = {"provider": answer.provider, "model": answer.model}
@@ -188,8 +199,9 @@ def _check(answer: CompletionResponse) -> None:
         raise ContentFiltered(f"{_name(answer)} refused: {answer.refusal[:300]}", **said)  # type: ignore[arg-type]  # names
     if answer.finish_reason is FinishReason.CONTENT_FILTER:
         raise ContentFiltered(f"{_name(answer)}: its content filter stopped the answer", **said)  # type: ignore[arg-type]
-    if not answer.content.strip():
-        raise BadReply(f"{_name(answer)} answered nothing", retryable=False, **said)  # type: ignore[arg-type]
+    if _says_nothing(answer):
+        within = " within its limit of output tokens" if answer.finish_reason is FinishReason.LENGTH else ""
+        raise BadReply(f"{_name(answer)} answered nothing{within}", retryable=False, **said)  # type: ignore[arg-type]
 
 
 def _sum(usages: Sequence[TokenUsage | None]) -> TokenUsage | None:
