@@ -171,10 +171,17 @@ def explain(error: Exception, data: bytes) -> tuple[str, str]:
         return "not valid JSON: a byte order mark at byte 0", ""
     if not data.strip():
         return "empty, expected JSON", ""
+    if any(word in reason for word in _AFTER_HALF) and (half := _HALF_A_PAIR(data)):
+        return f"not valid JSON: half a surrogate pair at byte {half.start(1)}; was a text cut within a character?", ""
     if reason == "Input data was truncated":
         return f"not valid JSON: it ends too early, at byte {len(data)}", ""
     reason = reason.removeprefix("JSON is malformed: ").replace("(byte ", "at byte ").removesuffix(")")
     return f"not valid JSON: {reason}", ""
+
+
+_HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])").search
+_AFTER_HALF = ("truncated", "surrogate", "hex escape")
+"""What msgspec says of half a pair: it looks for the other half in the bytes that follow, whatever they are."""
 
 
 def depth(data: bytes) -> int:
