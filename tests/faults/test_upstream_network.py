@@ -336,10 +336,21 @@ def test_fault_15_an_error_with_status_200_is_an_error(
 def test_fault_16_nothing_and_pages_with_status_200_are_errors(
     gateway: RunningGateway, dialect: Dialect, provider: str, stream: bool
 ) -> None:
-    for fault in ("body=empty", "body=html,status=200", "body=text,status=200"):
+    for fault in ("body=empty", "body=html,status=200", "body=text,status=200", "body=empty,status=204"):
         answer = ask(gateway, dialect.path, dialect.request(f"{provider}/sim-x+{fault}", stream=stream))
         error = failed_upstream(dialect, answer, 502)
         assert "<" not in error["message"]
+
+
+@both
+@each_pair
+def test_an_answer_with_another_status_of_success_is_one(
+    gateway: RunningGateway, dialect: Dialect, provider: str, stream: bool
+) -> None:
+    """Frameworks answer a POST with 201 where nobody says otherwise."""
+    answer = ask(gateway, dialect.path, dialect.request(f"{provider}/sim-x+body=plain,status=201", stream=stream))
+    assert answer.status == 200
+    assert "hello there" in (dialect.text(answer.body) if stream else dialect.answer_text(answer.json()))
 
 
 @each_pair

@@ -226,7 +226,7 @@ class Exchange:
         model = provider.target(choice.model).model
         try:
             response = await relaying.post(self, provider, model)
-            if response.status != 200:
+            if response.status >= 300:
                 raise await provider.error_of(response, self.dialect)
             body = await provider.json_body(response)
             said = codecs.tapping(self.dialect).tap_answer(body)

@@ -201,7 +201,7 @@ class HttpProvider(LLMProvider):
         body = self.marked(dialect, outgoing.body, target)
         response = await self.send(dialect, outgoing.path, body, outgoing.headers, model=target.model)
         try:
-            if response.status != 200:
+            if response.status >= 300:
                 raise await self.error_of(response, dialect)
             if not is_stream(response):
                 # Some servers answer a stream's request at once, and proxies with a page of their own.
@@ -283,7 +283,7 @@ class HttpProvider(LLMProvider):
         if self.row.counts is not None and response.status in _NOT_THERE:
             await response.aclose()
             return None
-        if response.status != 200:
+        if response.status >= 300:
             raise await self.error_of(response, dialect)
         return await self.json_body(response)
 
@@ -299,7 +299,7 @@ class HttpProvider(LLMProvider):
         self._check_key()
         url = self.url(self.row.lists_at, self.row.models_path)
         response = await self._exchange("GET", url)
-        if response.status != 200:
+        if response.status >= 300:
             raise await self.error_of(response, self.dialect)
         listed = codecs.model_list(self.row.chat[0]).decode_models(await self.json_body(response))
         return [joined(card, self.card(card.id)) for card in listed]
@@ -314,7 +314,7 @@ class HttpProvider(LLMProvider):
         self._check_key()
         url = self.url(self.row.lists_at, path) if path else self.url(self.dialect, "/")
         response = await self._exchange("GET", url, key=None if key is None else KeyUse(key, ""))
-        if path and response.status == 200:
+        if path and response.status < 300:
             await self.json_body(response)
         elif response.status in _NOT_THERE or (not path and response.status < 500):
             await response.aclose()
@@ -414,7 +414,7 @@ class HttpProvider(LLMProvider):
     async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
         body = self.marked(dialect, outgoing.body, target)
         response = await self.send(dialect, outgoing.path, body, outgoing.headers, model=target.model)
-        if response.status != 200:
+        if response.status >= 300:
             raise await self.error_of(response, dialect if dialect in self.row.chat else self.dialect)
         return await self.json_body(response)
 

@@ -87,7 +87,7 @@ class OllamaProvider(HttpProvider, ModelStore):
         decoder = store.PullDecoder(model)
         response = await self._ask("POST", store.PULL_PATH, store.encode_pull_request(model), is_long=True)
         try:
-            if response.status != 200:
+            if response.status >= 300:
                 raise await self.error_of(response, DIALECT)
             async for data in response.chunks():
                 for progress in decoder.feed(data):
@@ -138,7 +138,7 @@ class OllamaProvider(HttpProvider, ModelStore):
 
     async def _body_of(self, method: str, path: str, body: bytes = b"") -> bytes:
         response = await self._ask(method, path, body)
-        if response.status != 200:
+        if response.status >= 300:
             raise await self.error_of(response, DIALECT)
         return await response.read()
 

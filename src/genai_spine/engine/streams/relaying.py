@@ -76,7 +76,7 @@ async def stream(
     held = b""
     try:
         response = await post(exchange, provider, model)
-        if response.status != 200:
+        if response.status >= 300:
             raise await provider.error_of(response, dialect)
         try:
             if is_stream(response):
