@@ -136,17 +136,12 @@ def _field_docs(struct: type) -> dict[str, str]:
 
 @block
 def dialects() -> str:
-    chat = sorted({*codecs.OUTBOUND, *inbounds.INBOUND, *codecs.EMBEDDINGS}, key=_order)
     rows = []
-    for dialect in chat:
+    for dialect in dict.fromkeys([*codecs.OUTBOUND, *inbounds.INBOUND, *codecs.EMBEDDINGS, *codecs.RERANKING]):
         paths = [route.path for route in ROUTES if _dialect_behind(route) == dialect] + _methods_behind(dialect)
         users = [row.id for row in load_rows().values() if dialect in row.dialects]
         rows.append([f"`{dialect}`", code(paths), code(users)])
     return table(["dialect", "a caller speaks it at", "providers that speak it"], rows)
-
-
-def _order(dialect: str) -> int:
-    return [*codecs.OUTBOUND, *inbounds.INBOUND, *codecs.EMBEDDINGS].index(dialect)
 
 
 def _methods_behind(dialect: str) -> list[str]:

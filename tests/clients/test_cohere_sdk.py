@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from genai_spine.dialects.cohere_chat.schema import plan_of
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.model.rerank import RerankRequest
 from genai_spine.settings import Secret
-from genai_spine.testing.fixtures import running_simulator
+from genai_spine.testing.fixtures import running_gateway, running_simulator
 from genai_spine.testing.simulator import Simulator
 
 pytestmark = pytest.mark.clients
@@ -54,10 +55,10 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture(scope="module")
-def sdk(simulator: Simulator) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+@contextmanager
+def sdk_at(url: str) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
     python = python_of("cohere", ORACLES["cohere"])
-    command = [str(python), str(HERE / "cohere_calls.py"), simulator.urls.root]
+    command = [str(python), str(HERE / "cohere_calls.py"), url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
 
@@ -69,6 +70,12 @@ def sdk(simulator: Simulator) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
 
         yield call
         process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def sdk(simulator: Simulator) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    with sdk_at(simulator.urls.root) as call:
+        yield call
 
 
 @pytest.fixture
@@ -312,6 +319,22 @@ async def test_a_ranking_is_asked_for_as_the_sdk_asks(
     first, second = simulator.received
     assert (second.path, body(second)) == (first.path, body(first))
     assert [result["index"] for result in said["results"]] == [result.index for result in response.results] == [1]
+
+
+def test_the_sdk_ranks_at_the_gateway(simulator: Simulator) -> None:
+    simulator.run()
+    simulator.received.clear()
+    providers = {
+        "cohere": {"base_url": simulator.urls.root, "api_key": "k"},
+        "llamacpp": {"base_url": simulator.urls.openai, "api_key": "k"},
+    }
+    options = {"query": "hot tea", "documents": ["a cold lake", "hot tea"], "top_n": 1}
+    with running_gateway({"providers": providers}) as gateway, sdk_at(gateway.url) as sdk:
+        for model in ("cohere/rerank-v3.5", "llamacpp/bge-reranker-v2-m3"):
+            (result,) = sdk("rerank", {"model": model, **options})["answer"]["results"]
+            assert (result["index"], result["relevance_score"]) == (1, 1.0)
+        refused = sdk("rerank", {"model": "cohere/rerank-v3.5", **options, "documents": []})
+    assert (refused["error"], refused["status"]) == ("BadRequestError", 400) and "documents" in refused["body"]
 
 
 async def test_an_error_is_one_to_the_sdk_too(sdk: Callable[[str, dict[str, Any]], Any], simulator: Simulator) -> None:

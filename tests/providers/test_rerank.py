@@ -50,6 +50,16 @@ async def test_the_best_document_is_the_first(row: str, simulator: Simulator) ->
     assert received.json() == {"model": "rerank-v3.5", "query": QUERY, "documents": DOCUMENTS, "top_n": 2}
 
 
+async def test_without_a_key_words_that_are_shared_decide() -> None:
+    response = await SimulatedProvider().rerank(QUERY, documents=DOCUMENTS, top_n=2)
+    assert [(result.relevance_score, result.document) for result in response.results] == [
+        (1.0, DOCUMENTS[1]),
+        (0.5, DOCUMENTS[2]),
+    ]
+    assert (response.model, response.cost_usd, response.provider) == ("sim-rerank", 0, "simulated")
+    assert response.usage is not None and response.usage.input_tokens
+
+
 def test_it_waits_for_code_that_waits(simulator: Simulator) -> None:
     with SyncManager.from_settings({"providers": rows(simulator)}) as manager:
         response = manager.rerank(QUERY, documents=DOCUMENTS, model="cohere/rerank-v3.5")
@@ -73,8 +83,6 @@ async def test_a_provider_that_does_not_rerank_says_so(simulator: Simulator) -> 
     async with ProviderManager.from_settings({"providers": rows(simulator)}) as manager:
         with pytest.raises(InvalidRequest, match="anthropic does not rerank documents"):
             await manager.rerank(QUERY, documents=DOCUMENTS, model="anthropic/claude")
-    with pytest.raises(InvalidRequest, match="simulated does not rerank documents"):
-        await SimulatedProvider().rerank(QUERY, documents=DOCUMENTS)
     with pytest.raises(InvalidRequest, match="no model named"):
         await HttpProvider("llamacpp").rerank(QUERY, documents=DOCUMENTS)
 

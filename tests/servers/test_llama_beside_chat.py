@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 from llama_server import KEY, LlamaServer
@@ -17,6 +19,7 @@ from genai_spine.model.request import CompletionRequest, Message
 from genai_spine.model.rerank import RerankRequest
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.settings import ProviderSettings, Secret
+from genai_spine.testing.fixtures import running_gateway
 
 pytestmark = pytest.mark.servers
 
@@ -131,6 +134,19 @@ async def test_ranking(ranker: HttpProvider) -> None:
     assert ranked.usage is not None and ranked.usage.input_tokens
     best = await ranker.rerank(RerankRequest(model="tiny", query="hello world", documents=texts, top_n=1))
     assert [result.index for result in best.results] == [ranked.results[0].index]
+
+
+async def test_ranking_at_the_gateway(rank_server: LlamaServer) -> None:
+    texts = ["a world", "hello", "nothing of the kind"]
+    tables = {"llama": {"type": "llamacpp", "base_url": f"{rank_server.url}/v1", "api_key": KEY}}
+    with running_gateway({"providers": tables}) as gateway:
+        body = {"model": "llama/tiny", "query": "hello world", "documents": texts}
+        there = await asyncio.to_thread(rank_server.post, "/v1/rerank", {**body, "model": "tiny"})
+        here = await asyncio.to_thread(httpx2.post, f"{gateway.url}/v1/rerank", json=body)
+    assert here.status_code == 200, here.text
+    scores = {result["index"]: pytest.approx(result["relevance_score"], abs=1e-4) for result in there["results"]}
+    assert {result["index"]: result["relevance_score"] for result in here.json()["results"]} == scores
+    assert here.json()["usage"] == there["usage"]
 
 
 async def test_nothing_to_rank_and_a_server_that_does_not(ranker: HttpProvider, tool_server: LlamaServer) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -329,17 +328,7 @@ class ProviderManager:
 
         `request` is the query or a `RerankRequest`. Raises: SpineError.
         """
-        wanted = as_rerank_request(request, options)
-
-        async def send(choice: Choice, attempt: Attempt) -> RerankResponse:
-            provider = self.registry.get(choice.provider)
-            model = choice.model if wanted.model is not None else None
-            return await provider.rerank(msgspec.structs.replace(wanted, model=model))
-
-        record = record or record_of(timeout, None)
-        record.asks = partial(asks.asks_of_rerank, wanted)
-        record.tokens = partial(asks.tokens_of_rerank, wanted)
-        return await self.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
+        return await vectors.rerank(self, as_rerank_request(request, options), record or record_of(timeout, None))
 
     async def ask_first(self, send: Send[A], wanted: Wanted, record: CallRecord | None = None) -> A:
         """The answer of the first target or none: vectors, scores and counts of two models cannot be exchanged.

@@ -1,5 +1,5 @@
-"""A call for vectors: whom it goes to, and what becomes of it. One target, or none: vectors of two models cannot be
-mixed.
+"""A call for vectors, or for scores: whom it goes to, and what becomes of it. One target, or none: vectors of two
+models cannot be mixed, nor their scores compared.
 
 Where no model is named it is the provider's own for vectors that is asked, and so it is that one which the caller's key
 must be allowed, which limits and budgets are asked about and whose price is charged; never the provider's chat model.
@@ -17,6 +17,7 @@ from genai_spine.engine.costs import asks
 from genai_spine.engine.record import CallRecord
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import SpineError
+from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import Notice
 from genai_spine.policy.route import Choice, Wanted
 
@@ -53,6 +54,21 @@ async def embed(manager: ProviderManager, wanted: EmbeddingRequest, record: Call
     if slot is not None:
         slot.keep_vectors(response)
     return _noticed(response, wanted, record.billing_notices())
+
+
+async def rerank(manager: ProviderManager, wanted: RerankRequest, record: CallRecord) -> RerankResponse:
+    """Raises: SpineError."""
+
+    async def send(choice: Choice, attempt: Attempt) -> RerankResponse:
+        provider = manager.registry.get(choice.provider)
+        model = choice.model if wanted.model is not None else None
+        return await provider.rerank(msgspec.structs.replace(wanted, model=model))
+
+    record.asks = partial(asks.asks_of_rerank, wanted)
+    record.tokens = partial(asks.tokens_of_rerank, wanted)
+    record.cost_limit = wanted.cost_limit
+    response = await manager.ask_first(send, Wanted(model=wanted.model, provider=wanted.provider), record)
+    return msgspec.structs.replace(response, notices=(*response.notices, *record.billing_notices()))
 
 
 def _noticed(response: EmbeddingResponse, wanted: EmbeddingRequest, more: tuple[Notice, ...]) -> EmbeddingResponse:

@@ -76,6 +76,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/embeddings", "openai_chat", listing.embed("openai_embeddings")),
     Route("POST", "/api/embed", "ollama_chat", listing.embed("ollama_embed")),
     Route("POST", "/api/embeddings", "ollama_chat", listing.embed("ollama_embeddings")),
+    Route("POST", "/v1/rerank", "openai_chat", listing.rerank("jina_rerank")),
+    Route("POST", "/rerank", "openai_chat", listing.rerank("jina_rerank")),
+    Route("POST", "/v2/rerank", "openai_chat", listing.rerank("cohere_rerank")),
     Route("POST", "/v1beta/models/", "gemini", google.method),
     # The Vercel AI SDK writes `models/` only before names without a slash.
     Route("POST", "/v1beta/", "gemini", google.method, sign=":"),

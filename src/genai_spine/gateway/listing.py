@@ -1,4 +1,4 @@
-"""What the gateway serves beside chat: embeddings, models, providers, health."""
+"""What the gateway serves beside chat: embeddings, rankings, models, providers, health."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from genai_spine.dialects import anthropic_models, gemini_models, relayed_request
+from genai_spine.dialects import anthropic_models, gemini_models, relayed_request, rerank_inbound
 from genai_spine.dialects.anthropic_messages import inbound as anthropic
 from genai_spine.dialects.anthropic_messages.schema import COUNT_PATH
 from genai_spine.dialects.ollama_chat import models as ollama_models
@@ -25,6 +25,7 @@ from genai_spine.gateway.request import HeaderList, Request, header_value, plain
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import ProviderError, ProviderNotFound
+from genai_spine.model.rerank import RerankResponse
 from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.policy import tokens
 from genai_spine.policy.route import Choice, Wanted
@@ -79,7 +80,7 @@ async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dia
     async def answer() -> tuple[bytes, HeaderList]:
         response = await _embedded(gateway, record, dialect, wanted, body)
         request.notes = f"{response.provider} {response.model}"
-        headers = _embedding_headers(gateway, record, response)
+        headers = _headers_of(gateway, record, response)
         numbers = sum(map(len, response.embeddings))
         if numbers < _MANY_NUMBERS:
             return codec.encode_response(response, wanted), headers
@@ -99,7 +100,27 @@ async def _embedded(
     return response
 
 
-def _embedding_headers(gateway: Gateway, record: CallRecord, response: EmbeddingResponse) -> HeaderList:
+def rerank(dialect: str) -> Handler:
+    """The handler for one dialect of rankings."""
+
+    async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
+        body = await gateway.body_of(request)
+        top_level(body)  # refuses members given twice
+        asked = rerank_inbound.decode_request(body, dialect)
+        request.cancel_when_gone()
+
+        async def answer() -> tuple[bytes, HeaderList]:
+            response = await gateway.manager.rerank(asked.request, record=record)
+            response = msgspec.structs.replace(response, notices=(*response.notices, *asked.notices))
+            request.notes = f"{response.provider} {response.model}"
+            return rerank_inbound.encode_response(response, asked.documents), _headers_of(gateway, record, response)
+
+        await reply_once(gateway.idempotency, request, record.caller, body, answer)
+
+    return handler
+
+
+def _headers_of(gateway: Gateway, record: CallRecord, response: EmbeddingResponse | RerankResponse) -> HeaderList:
     headers: HeaderList = [
         (b"x-spine-provider", header_value(response.provider or "")),
         (b"x-spine-model", header_value(response.model)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,8 @@ from genai_spine.model.scalars import Scalars
 class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which of `documents` answer `query`, the best first; no more than `top_n` of them.
 
-    `extra` holds, by dialect, members the model has no name for, such as Cohere's `max_tokens_per_doc`.
+    `cost_limit` is what all attempts together may cost, in USD. `extra` holds, by dialect, members the model has no
+    name for, such as Cohere's `max_tokens_per_doc`.
     """
 
     query: str
@@ -24,6 +26,7 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     model: str | None = None
     provider: str | None = None
     top_n: int | None = None
+    cost_limit: Decimal | None = None
     extra: Metadata | None = None
 
     if TYPE_CHECKING:  # what it takes, which is more than what it holds
@@ -36,6 +39,7 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             model: str | None = None,
             provider: str | None = None,
             top_n: int | None = None,
+            cost_limit: Decimal | float | None = None,
             extra: Mapping[str, Any] | None = None,
         ) -> None: ...
 
@@ -43,6 +47,8 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         _SCALARS.check(self)
         if not isinstance(self.documents, tuple):  # a list is taken too
             msgspec.structs.force_setattr(self, "documents", accept.strings_of(self.documents, "documents"))
+        if self.cost_limit is not None and not accept.is_amount(self.cost_limit):
+            msgspec.structs.force_setattr(self, "cost_limit", accept.amount_of(self.cost_limit, "cost_limit"))
         if self.extra is not None:
             msgspec.structs.force_setattr(self, "extra", accept.raw_by_dialect(self.extra))
 
@@ -61,12 +67,13 @@ class RerankResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class RerankResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`results` are ordered by their score, the highest first."""
+    """`results` are ordered by their score, the highest first. `cost_usd` is None where a price is unknown."""
 
     model: str
     results: tuple[RerankResult, ...] = ()
     usage: TokenUsage | None = None
     provider: str | None = None
+    cost_usd: Decimal | None = None
     id: str | None = None
     notices: tuple[Notice, ...] = ()
     extra: Metadata | None = None

@@ -411,8 +411,13 @@ def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]])
             told = _told(self, error, request.model, begun, "rerank")
             raise told from told.__cause__
         self.observe(response.model, response.usage, time.perf_counter() - begun)
-        notices = (*self.standing(request.model or response.model).notices, *response.notices)
-        return msgspec.structs.replace(response, provider=self.name, notices=notices)
+        model = request.model or response.model
+        return msgspec.structs.replace(
+            response,
+            provider=self.name,
+            cost_usd=self.priced(model, response.usage).cost_usd,
+            notices=(*self.standing(model).notices, *response.notices),
+        )
 
     return front
 

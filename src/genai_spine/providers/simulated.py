@@ -52,6 +52,7 @@ from genai_spine.model.errors import BadRequest
 from genai_spine.model.events import MessageStart, PartDelta, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest, Message, ThinkingConfig, Tool
+from genai_spine.model.rerank import RerankRequest, RerankResponse, RerankResult
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 from genai_spine.providers.instances import instance_of
 from genai_spine.providers.own_prices import with_own_price
@@ -384,6 +385,17 @@ def embedding_to(request: EmbeddingRequest) -> EmbeddingResponse:
     )
 
 
+# ---------------------------------------------------------------- rankings
+
+
+def ranking_of(query: str, documents: Sequence[str], top_n: int | None = None) -> tuple[RerankResult, ...]:
+    """The best first. The score, from 0 to 1, is how many of the query's words stand in the document."""
+    wanted = set(query.lower().split())
+    scores = [len(wanted & set(document.lower().split())) / max(1, len(wanted)) for document in documents]
+    best_first = sorted(range(len(scores)), key=lambda index: -scores[index])[:top_n]
+    return tuple(RerankResult(index=index, relevance_score=scores[index]) for index in best_first)
+
+
 # ---------------------------------------------------------------- the provider
 
 
@@ -441,6 +453,15 @@ class SimulatedProvider(LLMProvider):
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         model = request.model or self.settings.embed_model
         return embedding_to(msgspec.structs.replace(request, model=self._own_name(model) if model else None))
+
+    async def rerank(self, request: RerankRequest) -> RerankResponse:
+        results = [
+            msgspec.structs.replace(result, document=request.documents[result.index])
+            for result in ranking_of(request.query, request.documents, request.top_n)
+        ]
+        count = sum(len(tokens_of(text)) for text in (request.query, *request.documents))
+        model = self._own_name(request.model or "sim-rerank")
+        return RerankResponse(model=model, results=tuple(results), usage=TokenUsage(input_tokens=count))
 
     async def list_models(self) -> list[ModelCard]:
         return [self.card(model) for model in self.settings.models or MODELS]

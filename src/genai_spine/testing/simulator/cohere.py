@@ -30,6 +30,7 @@ from genai_spine.model.request import (
     ToolChoice,
 )
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
+from genai_spine.providers.simulated import ranking_of
 from genai_spine.testing.simulator.answers import Answer, Received
 from genai_spine.testing.simulator.faults import Fault
 from genai_spine.testing.simulator.routes import Asked, Row
@@ -333,9 +334,8 @@ def _rerank(received: Received) -> Asked:
         raise request.wrong("documents", "list of documents must not be empty")
 
     def answer(model: str | None, fault: Fault, words: str | None) -> Answer:
-        scores = [(_overlap(query, document), index) for index, document in enumerate(documents)]
-        best = sorted(scores, key=lambda scored: (-scored[0], scored[1]))[:top_n]
-        results = [{"index": index, "relevance_score": score} for score, index in best]
+        best = ranking_of(query, documents, top_n)
+        results = [{"index": each.index, "relevance_score": each.relevance_score} for each in best]
         if received.path.startswith("/v2/"):
             meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}
             return Answer(pieces=(json.encode({"id": received.request_id, "results": results, "meta": meta}),))
@@ -344,12 +344,6 @@ def _rerank(received: Received) -> Asked:
         return Answer(pieces=(json.encode({"model": model, "object": "list", "results": results, "usage": usage}),))
 
     return Asked(model=name, answer=answer)
-
-
-def _overlap(query: str, document: str) -> float:
-    """How many of the query's words stand in the document: from 0 to 1."""
-    wanted, found = set(query.lower().split()), set(document.lower().split())
-    return len(wanted & found) / len(wanted) if wanted else 0.0
 
 
 def _jina_error(error: SpineError, request_id: str) -> tuple[int, bytes]:
