@@ -52,6 +52,7 @@ from genai_spine.settings import ProviderSettings
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R", CompletionRequest, EmbeddingRequest, RerankRequest)
+V = TypeVar("V", EmbeddingResponse, RerankResponse)
 
 
 class LLMProvider(Spellings, ABC):
@@ -373,45 +374,34 @@ def _require(provider: LLMProvider, method: str, answer: object, kind: type) -> 
 
 
 def _front_embed(owner: type, embed: Callable[..., Awaitable[EmbeddingResponse]]) -> Any:
-    @functools.wraps(embed)
-    async def front(self: LLMProvider, request: Any = None, **options: Any) -> EmbeddingResponse:
-        request = as_embedding_request(request, options)
-        if not _is_outermost(self, owner, "embed"):
-            return await embed(self, request)
-        begun = time.perf_counter()
-        try:
-            response = await embed(self, request)
-            _require(self, "embed", response, EmbeddingResponse)
-        except Exception as error:
-            told = _told(self, error, request.model, begun, "embed")
-            raise told from told.__cause__
-        self.observe(response.model, response.usage, time.perf_counter() - begun)
-        model = request.model or response.model
-        return msgspec.structs.replace(
-            response,
-            provider=self.name,
-            cost_usd=self.priced(model, response.usage).cost_usd,
-            notices=(*self.standing(model).notices, *response.notices),
-        )
-
-    return front
+    return _front_of_values(owner, "embed", embed, as_embedding_request, EmbeddingResponse)
 
 
 def _front_rerank(owner: type, rerank: Callable[..., Awaitable[RerankResponse]]) -> Any:
-    @functools.wraps(rerank)
-    async def front(self: LLMProvider, request: Any = None, **options: Any) -> RerankResponse:
-        request = as_rerank_request(request, options)
-        if not _is_outermost(self, owner, "rerank"):
-            return await rerank(self, request)
+    return _front_of_values(owner, "rerank", rerank, as_rerank_request, RerankResponse)
+
+
+def _front_of_values(
+    owner: type,
+    name: str,
+    method: Callable[..., Awaitable[V]],
+    made: Callable[[Any, dict[str, Any]], Any],
+    kind: type[V],
+) -> Any:
+    @functools.wraps(method)
+    async def front(self: LLMProvider, request: Any = None, **options: Any) -> V:
+        request = made(request, options)
+        if not _is_outermost(self, owner, name):
+            return await method(self, request)
         begun = time.perf_counter()
         try:
-            response = await rerank(self, request)
-            _require(self, "rerank", response, RerankResponse)
+            response: V = await method(self, request)
+            _require(self, name, response, kind)
         except Exception as error:
-            told = _told(self, error, request.model, begun, "rerank")
+            told = _told(self, error, request.model, begun, name)
             raise told from told.__cause__
         self.observe(response.model, response.usage, time.perf_counter() - begun)
-        model = request.model or response.model
+        model: str = request.model or response.model
         return msgspec.structs.replace(
             response,
             provider=self.name,
