@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 CACHE := $(if $(GENAI_CACHE),$(GENAI_CACHE),$(HOME)/.cache/genai-spine)
 export GENAI_CACHE := $(CACHE)
+# The tests start hundreds of processes, which would each compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help all serve check test test-clients test-servers test-slow soak resilience bench docs catalog cards reference format clean
@@ -28,7 +30,7 @@ check: $(VENV)/.developer ## ruff, mypy, pyright, import-linter, the house's rul
 	$(BIN)/python scripts/generate_docs.py --check
 
 test: $(VENV)/.developer ## the everyday suite
-	$(PYTEST) -n 2 --dist worksteal --ignore=tests/test_house.py -m "not servers and not clients and not slow and not soak"
+	$(PYTEST) -n 2 --dist worksteal --ignore=tests/test_house.py --ignore=tests/servers -m "not servers and not clients and not slow and not soak"
 
 test-clients: $(VENV)/.developer ## real client SDKs against the gateway
 	$(PYTEST) -m clients

@@ -25,7 +25,7 @@ def words_of(text: str) -> int:
 
 
 @given(TEXTS, st.integers(1, 60))
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_the_pieces_joined_are_the_text(text: str, most: int) -> None:
     cut = pieces(text, most, words_of)
     assert "".join(cut) == text
@@ -34,7 +34,7 @@ def test_the_pieces_joined_are_the_text(text: str, most: int) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_so_they_are_by_the_estimate_that_is_used(text: str) -> None:
     cut = pieces(text, 10, lambda piece: int(estimate(piece, "claude-sonnet-4-5")))
     assert "".join(cut) == text

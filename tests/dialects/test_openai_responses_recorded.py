@@ -376,6 +376,7 @@ def _schema_of_events() -> dict[str, str]:
     return {schemas[name]["properties"]["type"]["enum"][0]: name for name in names}
 
 
+@pytest.mark.slow
 @each("chat", "azure-openai", "deepseek")
 def test_what_we_write_for_a_caller_fits_the_services_schema(exchange: Exchange) -> None:
     """Answers of another dialect, so that all of it is ours."""

@@ -53,6 +53,7 @@ def test_threads_are_refused() -> None:
         VirtualClock().run(asyncio.to_thread(print))
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_figures() -> None:
     once, again, other = (simulate("limited", callers=50, seed=seed) for seed in (7, 7, 8))
     assert once == again
@@ -97,6 +98,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", ["ordered", *(pytest.param(name, marks=SLOW) for name in ("least_busy", "latency"))]
 )
+@pytest.mark.slow
 def test_callers_hardly_notice_when_one_of_five_fails(strategy: str) -> None:
     _comes_through(weather(strategy))
 
@@ -114,6 +116,7 @@ def test_it_is_not_luck(strategy: str, seed: int) -> None:
     _comes_through(weather(strategy, callers=500, seed=seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["errors", *(pytest.param(kind, marks=SLOW) for kind in ("refused", "silent"))])
 def test_when_all_are_down_they_are_not_stormed(kind: str) -> None:
     figures = simulate("blackout", callers=300, kind=kind, lasts_s=150.0)
@@ -125,6 +128,7 @@ def test_when_all_are_down_they_are_not_stormed(kind: str) -> None:
     assert figures.failed_share(210 + 100, 390) <= 0.01
 
 
+@pytest.mark.slow
 def test_a_long_absence_costs_the_others_callers_nothing() -> None:
     figures = simulate("absence", callers=200, lasts_s=600.0)
     _holds_always(figures)
@@ -135,6 +139,7 @@ def test_a_long_absence_costs_the_others_callers_nothing() -> None:
     assert recovery.back_s is not None and recovery.back_s <= 75, "twice open_for, and what the probe takes"
 
 
+@pytest.mark.slow
 def test_who_comes_back_weak_is_not_knocked_down_again() -> None:
     figures = simulate("absence", callers=200, lasts_s=60.0, weak=True)
     _holds_always(figures)
@@ -195,6 +200,7 @@ def test_a_callers_own_limit_keeps_the_greedy_from_the_others_share() -> None:
     assert limited.answered_share["0"] > free.answered_share["0"] - 0.05
 
 
+@pytest.mark.slow
 def test_priority_is_let_in_first_and_starves_nobody() -> None:
     figures = simulate("scarce", callers=400, own_limits=False)
     assert figures.answered_share["1"] >= 0.98
