@@ -257,6 +257,59 @@ def test_after_a_fork_the_shortcuts_make_their_own(tmp_path: Path) -> None:
     assert output_of(SHORTCUT + SHORTCUT_FORKED, tmp_path) == "You said: Hi\n" * 3
 
 
+PREFORKED = """
+    import os
+    from genai_spine import SyncManager
+    first = os.fork()
+    second = os.fork()
+    settings = {"providers": {"simulated": {}}, "ledger": {"url": "sqlite:///spine.db"}}
+    with SyncManager.from_settings(settings) as manager:
+        for _ in range(3):
+            manager.complete("Hi")
+    if second != 0:
+        assert os.waitpid(second, 0)[1] == 0
+        assert first == 0 or os.waitpid(first, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_the_calls_of_every_forked_process_are_in_the_ledger(tmp_path: Path) -> None:
+    """As of a web server's or a task queue's workers, whose parent has imported the application."""
+    output_of(PREFORKED, tmp_path)
+    assert calls_in(tmp_path) == 4 * 3
+
+
+STARTED_AND_FORKED = """
+    import asyncio
+    import logging
+    import os
+    import sys
+    import warnings
+    from genai_spine import ProviderManager
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    warnings.simplefilter("ignore")
+    manager = ProviderManager.from_settings({"providers": {"simulated": {}}, "ledger": {"url": "sqlite:///spine.db"}})
+    asyncio.run(manager.start())
+    child = os.fork()
+
+    async def work():
+        for _ in range(3):
+            await manager.complete("Hi")
+        await manager.close()
+
+    if child != 0:
+        assert os.waitpid(child, 0)[1] == 0
+    asyncio.run(work())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_manager_that_was_started_before_a_fork_says_that_the_ledger_does_not_hear_of_it(tmp_path: Path) -> None:
+    [told] = output_of(STARTED_AND_FORKED, tmp_path).splitlines()
+    assert told.startswith("calls of this process do not come into the ledger, since their manager was started before")
+    assert calls_in(tmp_path) == 3
+
+
 INTERRUPTED = """
     import signal
     import socket

@@ -9,13 +9,11 @@ of callers.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from copy import copy
 from decimal import Decimal
-from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -24,6 +22,7 @@ from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.dialects.plain_request import is_plain
 from genai_spine.engine.costs.asks import USUAL_BYTES_PER_TOKEN, asks_of_exchange
+from genai_spine.engine.ids import Ids
 from genai_spine.engine.joint import can_be_continued
 from genai_spine.engine.routing.request_facts import expected
 from genai_spine.engine.streams import event_stream, relaying
@@ -47,8 +46,7 @@ from genai_spine.wire.sse import encode_comment
 if TYPE_CHECKING:
     from genai_spine.engine.record import CallRecord
 
-_ID_PREFIX = f"gen-{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
-_numbers = count()
+_ids = Ids("gen-")
 _Said = TypeVar("_Said", CompletionResponse, MessageStart)
 _ORDINARY_BYTES = 20_000
 _SHOWN = (Text, Refusal, ToolCall)
@@ -317,7 +315,7 @@ def _identified(said: _Said) -> _Said:
     """With an id and a time, which not every provider gives: clients tell answers apart by them."""
     if said.id and said.created_s:
         return said
-    id = said.id or f"{_ID_PREFIX}{next(_numbers):08x}"
+    id = said.id or _ids.new()
     return msgspec.structs.replace(said, id=id, created_s=said.created_s or int(time.time()))
 
 

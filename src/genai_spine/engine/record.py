@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from decimal import Decimal
-from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.costs.spending import notice_of
+from genai_spine.engine.ids import Ids
 from genai_spine.model.errors import ErrorType, ProviderError, SpineError
 from genai_spine.model.response import Notice
 from genai_spine.policy.budget_need import Asks, nothing
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from genai_spine.settings.ledger import ContentLevel
 
 MOST_KEPT = 200
-_ID_PREFIX = f"call_{os.urandom(8).hex()}"  # of this process
-_numbers = count()
+_ids = Ids("call_")
 
 
 class PassedOver(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +167,7 @@ class CallRecord:
     def call_id(self) -> str:
         """Names the call in the ledger: the request's id, or one made for a program's own call."""
         if self.request_id is None:
-            self.request_id = f"{_ID_PREFIX}{next(_numbers):08x}"
+            self.request_id = _ids.new()
         return self.request_id
 
     @property

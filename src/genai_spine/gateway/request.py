@@ -8,15 +8,14 @@ not know: dialects, the engine.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Set
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
-from itertools import count
 from typing import Any, Protocol
 
+from genai_spine.engine.ids import Ids
 from genai_spine.gateway.exchange import LINGER_S, HttpExchange
 from genai_spine.gateway.known_head import KnownHead
 from genai_spine.model.errors import InvalidRequest, SpineError
@@ -30,8 +29,7 @@ JSON = b"application/json"
 CLOSING = frozenset({408, 413, 415})
 """Statuses after which the connection closes: what is left of the request's body is not worth reading."""
 
-_ID_PREFIX = f"req_{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
-_numbers = count()
+_ids = Ids("req_")
 
 
 class CallerGone(Exception):
@@ -85,7 +83,7 @@ class Request:
         root = scope.get("root_path")
         self.path: str = _path_under(root, scope["path"]) if root else scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.id = f"{_ID_PREFIX}{next(_numbers):08x}"
+        self.id = _ids.new()
         self.begun = time.perf_counter()
         self.status = 0
         self.bytes_out = 0

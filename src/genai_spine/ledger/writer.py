@@ -8,6 +8,7 @@ ledger.close()               what is left is entered, or stays in the journal fo
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -63,6 +64,8 @@ class Ledger:
             content_days=content_days,
             after_entering=after_entering,
         )
+        self._process = os.getpid()
+        self._is_told_of_fork = False
         self._every_s = every_s
         self._is_closing = threading.Event()
         self._is_closed = False
@@ -73,7 +76,15 @@ class Ledger:
 
     def write(self, *entries: Entry) -> bool:
         """Whether the entries are in the journal, by one write: they are kept in memory where the disk is full, and
-        may be lost."""
+        may be lost. In a process that was forked meanwhile, which has no copy of the thread, they are."""
+        if os.getpid() != self._process:
+            if not self._is_told_of_fork:
+                self._is_told_of_fork = True
+                logger.error(
+                    "calls of this process do not come into the ledger, since their manager was started before a fork: "
+                    "make and start one in each process"
+                )
+            return False
         with self._lock:
             if self._held or self._is_closed:
                 return self._hold(entries) and self._catch_up(_MOST_CAUGHT_UP)
@@ -152,6 +163,8 @@ class Ledger:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Enter what is there; what cannot be entered in time stays in the journal. Takes no entry any more."""
+        if os.getpid() != self._process:  # what is there is the parent's
+            return
         with self._lock:
             if self._is_closed:
                 return

@@ -11,16 +11,15 @@ HTTP, dialects.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from itertools import count
 from typing import Any
 
 import msgspec
 
+from genai_spine.engine.ids import Ids
 from genai_spine.model.errors import ProviderError, ProviderTimeout, SpineError
 from genai_spine.model.events import StreamEvent
 from genai_spine.model.request import CompletionRequest
@@ -28,8 +27,7 @@ from genai_spine.providers.provider import LLMProvider, as_request
 
 BUFFERED_EVENTS = 100
 TIMEOUT_S = 30.0
-_ID_PREFIX = f"stream-{os.urandom(8).hex()}"  # of this process: ids are unique, not secret
-_numbers = count()
+_ids = Ids("stream-")
 
 
 class StreamCancelled(ProviderError):
@@ -144,7 +142,7 @@ class StreamContext(ActiveStream):
         timeout_s: float | None,
         closed: Callable[[ActiveStream], None],
     ) -> None:
-        super().__init__(f"{_ID_PREFIX}{next(_numbers):08x}", provider.name, provider.card(request.model).id)
+        super().__init__(_ids.new(), provider.name, provider.card(request.model).id)
         self.request = request
         self.done = asyncio.Event()
         self.error: SpineError | None = None
