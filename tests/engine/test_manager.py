@@ -354,6 +354,23 @@ async def test_a_cancelled_call_closes_the_upstream(first: Simulator, second: Si
         assert not second.received
 
 
+def test_a_stream_left_unread_at_the_end_of_its_loop_ends_without_an_error(first: Simulator, second: Simulator) -> None:
+    """Whatever still holds it, such as the traceback of an exception: the loop closes all generators at once."""
+    told: list[dict[str, Any]] = []
+    held: list[Any] = []
+
+    async def leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        first.run("rate=20")
+        stream = two(first, second).stream("Hi", model="a/sim-long-500")
+        held.append(stream)
+        await anext(stream)
+
+    for _ in range(5):  # in whichever order the loop finds them
+        asyncio.run(leave())
+    assert told == []
+
+
 async def test_every_spelling_of_a_stream() -> None:
     manager = ProviderManager([SimulatedProvider()])
     assert collect([event async for event in manager.chat_stream("Hi")]).content == "You said: Hi"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -304,7 +304,7 @@ class ProviderManager:
             if self.content is not None:
                 self.content.keep_asked(record, wanted, said)
 
-    def text_stream(self, request: Any = None, **options: Any) -> AsyncIterator[str]:
+    def text_stream(self, request: Any = None, **options: Any) -> AsyncGenerator[str, None]:
         """The answer's text as it comes."""
         return text_of(self.stream(request, **options))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from genai_spine.engine.sync import SyncManager
@@ -30,12 +30,12 @@ def complete(request: Any = None, **options: Any) -> CompletionResponse:
     return _manager().complete(request, **options)
 
 
-def stream(request: Any = None, **options: Any) -> Iterator[StreamEvent]:
+def stream(request: Any = None, **options: Any) -> Generator[StreamEvent, None, None]:
     """The answer as events."""
     return _manager().stream(request, **options)
 
 
-def text_stream(request: Any = None, **options: Any) -> Iterator[str]:
+def text_stream(request: Any = None, **options: Any) -> Generator[str, None, None]:
     """The answer's text as it comes."""
     return _manager().text_stream(request, **options)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -97,11 +97,11 @@ class SyncManager:
         """As `ProviderManager.complete`."""
         return self._run(partial(self.manager.complete, request, **options))
 
-    def stream(self, request: Any = None, **options: Any) -> Iterator[StreamEvent]:
+    def stream(self, request: Any = None, **options: Any) -> Generator[StreamEvent, None, None]:
         """As `ProviderManager.stream`; leaving the loop early closes the provider's stream."""
         return self._iterate(self.manager.stream(request, **options))
 
-    def text_stream(self, request: Any = None, **options: Any) -> Iterator[str]:
+    def text_stream(self, request: Any = None, **options: Any) -> Generator[str, None, None]:
         """As `ProviderManager.text_stream`."""
         return self._iterate(self.manager.text_stream(request, **options))
 
@@ -144,7 +144,7 @@ class SyncManager:
         """As `ProviderManager.local`."""
         return SyncLocalModels(self, self.manager.local)
 
-    def _iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def _iterate(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         async def following() -> T | None:
             return await anext(items, None)
 
@@ -261,11 +261,11 @@ class SyncLocalModels:
         self._facade = facade
         self._models = models
 
-    def pull(self, model: str) -> Iterator[PullProgress]:
+    def pull(self, model: str) -> Generator[PullProgress, None, None]:
         """As `LocalModels.pull`; leaving the loop early stops the pull."""
         return self._facade._iterate(self._models.pull(model))
 
-    def update(self, model: str | None = None) -> Iterator[PullProgress]:
+    def update(self, model: str | None = None) -> Generator[PullProgress, None, None]:
         return self._facade._iterate(self._models.update(model))
 
     def show(self, model: str) -> ModelCard:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from genai_spine.engine.attempt import Attempt
@@ -37,6 +37,31 @@ T = TypeVar("T")
 LEAST_S = 0.02
 """With less left of a call's time nobody is asked any more: none would answer, and some would charge. The timer that
 ends an attempt at the deadline may well be a millisecond early."""
+
+
+class Reading:
+    """`Traffic.reading`. Not of `asynccontextmanager`, which makes an async generator: a loop that ends closes all of
+    those at once, this one while the stream that it belongs to leaves it."""
+
+    __slots__ = ("_events", "_open", "_record")
+
+    def __init__(
+        self, open_: dict[CallRecord, AsyncGenerator[Any, None]], record: CallRecord, events: AsyncGenerator[Any, None]
+    ) -> None:
+        self._open = open_
+        self._record = record
+        self._events = events
+
+    async def __aenter__(self) -> None:
+        self._open[self._record] = self._events
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            await self._events.aclose()
+        finally:
+            is_cut = self._open.pop(self._record, None) is None
+        if is_cut and kind is None:
+            raise StreamBroken("the stream was closed with its manager")
 
 
 class Traffic:
@@ -181,18 +206,10 @@ class Traffic:
             record.is_closed = True
             accounts.close(record, self.write)
 
-    @asynccontextmanager
-    async def reading(self, record: CallRecord, events: AsyncGenerator[Any, None]) -> AsyncIterator[None]:
+    def reading(self, record: CallRecord, events: AsyncGenerator[Any, None]) -> Reading:
         """A program reads the stream of this call; it is closed at the end, or by `close_streams`. Raises: StreamBroken
         where a program reads on after that."""
-        self._read[record] = events
-        try:
-            async with aclosing(events):
-                yield
-        finally:
-            is_cut = self._read.pop(record, None) is None
-        if is_cut:
-            raise StreamBroken("the stream was closed with its manager")
+        return Reading(self._read, record, events)
 
     async def close_streams(self) -> None:
         """Ends what programs have left unread, so that the ledger still hears of it."""

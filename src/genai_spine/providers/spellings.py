@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genai_spine.providers.status import ProviderStatus
 
 
-async def text_of(events: AsyncIterator[StreamEvent]) -> AsyncIterator[str]:
+async def text_of(events: AsyncIterator[StreamEvent]) -> AsyncGenerator[str, None]:
     """The answer's text as it comes, without thoughts, calls and refusals."""
     texts: set[int] = set()
     async with aclosing(cast("AsyncGenerator[StreamEvent, None]", events)):
@@ -47,10 +47,10 @@ class Spellings:
     def chat_stream(self, request: Any = None, **options: Any) -> AsyncIterator[StreamEvent]:
         return self._provider.stream(request, **options)
 
-    def text_stream(self, request: Any = None, **options: Any) -> AsyncIterator[str]:
+    def text_stream(self, request: Any = None, **options: Any) -> AsyncGenerator[str, None]:
         return text_of(self._provider.stream(request, **options))
 
-    def stream_complete(self, request: Any = None, **options: Any) -> AsyncIterator[str]:
+    def stream_complete(self, request: Any = None, **options: Any) -> AsyncGenerator[str, None]:
         return self.text_stream(request, **options)
 
     async def complete_safe(self, request: Any = None, **options: Any) -> CompletionResponse:
