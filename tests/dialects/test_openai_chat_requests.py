@@ -470,6 +470,25 @@ def test_what_a_tools_schema_leaves_out_and_openai_requires_is_said(dialect: Any
     assert outgoing.notices == ()
 
 
+@pytest.mark.parametrize("dialect", [outbound, responses_outbound])
+def test_a_schema_that_refers_to_its_own_definition_has_it_at_its_root(dialect: Any) -> None:
+    """As a class of msgspec's writes it, or a tree of Pydantic's: OpenAI refuses a root without "type"."""
+    tree = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Tree"}}}
+    schema = {"$ref": "#/$defs/Tree", "$defs": {"Tree": tree}}
+    leaf = {"type": "object", "properties": {"name": {"type": "string"}}}
+    once = {"$ref": "#/$defs/Leaf", "$defs": {"Leaf": leaf}, "description": "d"}
+    strange = {"$ref": "#/definitions/Tree", "$defs": {"Tree": tree}}
+    wants = ((schema, {**tree, "$defs": {"Tree": tree}}), (once, {**leaf, "description": "d"}), (strange, strange))
+    for asked, wanted in wants:
+        tools = (Tool(name="f", parameters=asked),)
+        output_schema = OutputSchema(schema=asked)
+        request = CompletionRequest(messages="?", tools=tools, output_schema=output_schema)
+        body = json.loads(dialect.encode_request(request, Target(card=ModelCard(id="m")), stream=False).body)
+        answer = body["response_format"]["json_schema"] if "response_format" in body else body["text"]["format"]
+        assert answer["schema"] == wanted
+        assert body["tools"][0].get("function", body["tools"][0])["parameters"] == wanted
+
+
 def test_no_tool_is_left_to_choose_from() -> None:
     """`tool_choice` and `parallel_tool_calls` without tools are an error at OpenAI."""
     theirs = ProviderTool(dialect="anthropic_messages", name="web_search", raw=msgspec.Raw(b"{}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +20,8 @@ from genai_spine import (
     Opaque,
     OutputSchema,
     Text,
+    ThinkingConfig,
+    Tool,
     ToolCall,
     ToolResult,
 )
@@ -55,6 +59,36 @@ def test_the_message_of_a_client_library_keeps_its_calls() -> None:
     call = SimpleNamespace(id="c1", type="function", function=function)
     said = SimpleNamespace(role="assistant", content=None, refusal=None, tool_calls=[call])
     assert only_message(said).tool_calls == (ToolCall(id="c1", name="weather", arguments='{"city":"Oslo"}'),)
+
+
+def test_what_only_openai_knows_of_a_call_is_kept_for_it() -> None:
+    more = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    function = {"name": "weather", "arguments": "{}"}
+    kept = {"openai_chat": msgspec.Raw(msgspec.json.encode(more))}
+    wanted = (ToolCall(id="c1", name="weather", arguments="{}", provider_metadata=kept),)
+    call = {"id": "c1", "type": "function", "index": 0, "function": function, **more}
+    assert only_message({"role": "assistant", "tool_calls": [call]}).tool_calls == wanted
+    of_client = SimpleNamespace(id="c1", function=SimpleNamespace(**function), **more)
+    assert only_message({"role": "assistant", "tool_calls": [of_client]}).tool_calls == wanted
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"type": "image_url", "image_url": {"url": "https://a.test/b.png", "detial": "low"}}, "image_url"),
+        ({"type": "image", "source": {"type": "base64", "data": "AAAA", "mime": "image/png"}}, "source"),
+        ({"type": "file", "file": {"file_data": "AAAA", "name": "a.pdf"}}, "file"),
+        ({"type": "input_audio", "input_audio": {"data": "AAAA", "fromat": "wav"}}, "input_audio"),
+    ],
+)
+def test_a_member_that_no_part_has_is_named(part: Any, place: str) -> None:
+    assert f"messages[0].content[0].{place}: unknown member " in refusal_of(
+        messages=[{"role": "user", "content": [part]}]
+    )
+
+
+def test_bytes_are_no_messages() -> None:
+    assert refusal_of(messages=b"Hi") == "messages: expected a list of messages, got bytes"
 
 
 def test_parts_are_taken_as_they_came_whatever_holds_them() -> None:
@@ -158,6 +192,47 @@ def test_a_format_of_any_dialect_is_its_schema() -> None:
     for inner in ({"json_schema": {"name": "city", "schema": schema}}, {"name": "city", "schema": schema}):
         asked = CompletionRequest(messages="Hi", output_schema={"type": "json_schema", **inner}).output_schema
         assert asked == OutputSchema(schema=schema, name="city")
+
+
+def test_no_tokens_to_think_with_is_no_thinking() -> None:
+    assert CompletionRequest(messages="Hi", thinking=0).thinking == ThinkingConfig(enabled=False)
+    assert CompletionRequest(messages="Hi", thinking=1024).thinking == ThinkingConfig(enabled=True, budget_tokens=1024)
+    assert refusal_of(thinking={"budget_tokens": "8000"}) == "budget_tokens: expected a whole number, got str"
+
+
+# ---------------------------------------------------------------- values made by hand
+
+
+def test_a_role_is_one_that_there_is() -> None:
+    with pytest.raises(InvalidRequest, match=r"^role: expected one of assistant, developer, .*, got 'bot'$"):
+        Message(role="bot", content="Hi")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("text", "kind"), [(None, "null"), (4.5, "float"), ({"city": "Oslo"}, "dict")])
+def test_a_text_is_a_string(text: Any, kind: str) -> None:
+    part = Text(text=text)  # that of a provider's answer is the provider's to answer for
+    parts = (Text(text="Hi"), part)
+    for made in (partial(Message, role="user"), partial(ToolResult, call_id="c1")):
+        with pytest.raises(InvalidRequest, match=rf"^content\[1\].text: expected a string, got {kind}$"):
+            made(content=parts)
+
+
+def test_a_tool_has_a_name_and_a_schema() -> None:
+    given: Any = {"name": 5}
+    with pytest.raises(InvalidRequest, match=r"^name: expected a string, got int$"):
+        Tool(**given)
+    given = {"name": "weather", "parameters": Tool}
+    with pytest.raises(InvalidRequest, match=r"^parameters: expected a JSON Schema as a dict, got "):
+        Tool(**given)
+    given = {"schema": Tool}
+    with pytest.raises(InvalidRequest, match=r"^schema: expected a JSON Schema as a dict, got "):
+        OutputSchema(**given)
+
+
+@pytest.mark.parametrize("kind", [Image, Document])
+def test_a_url_is_a_string(kind: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"^url: expected a string, got \w*Path; the bytes of a file go into data"):
+        kind(url=Path("cat.png"))
 
 
 # ---------------------------------------------------------------- members of one dialect

@@ -34,13 +34,13 @@ from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.scalars import kind_of
 
 S = TypeVar("S")
-_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 
 def messages_of(value: Any, message: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         return (message(role="user", content=value),)
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+    if isinstance(value, Mapping | bytes | bytearray) or not isinstance(value, Iterable):
         raise InvalidRequest(f"messages: expected a list of messages, got {kind_of(value)}", param="messages")
     return tuple(
         [
@@ -59,9 +59,9 @@ def _message_of(value: Any, message: Any, path: str) -> Any:
         value = _members_of(value, _MESSAGE, path)
     _check_known({name: member for name, member in value.items() if member}, _MESSAGE, path)  # dumps hold empty ones
     role = value.get("role")
-    if role not in _ROLES:
+    if role not in ROLES:
         raise InvalidRequest(
-            f"{path}.role: expected one of {', '.join(sorted(_ROLES))}, got {role!r}", param=f"{path}.role"
+            f"{path}.role: expected one of {', '.join(sorted(ROLES))}, got {role!r}", param=f"{path}.role"
         )
     parts = parts_of(value.get("content"), f"{path}.content")
     if thought := value.get("reasoning_content"):
@@ -103,12 +103,15 @@ def _part_of(value: Any, path: str) -> Part:
     part: Part = read(value, path)
     if cache := _cache_of(value, path):
         part = msgspec.structs.replace(part, cache=cache)
-    names = _ANTHROPICS.get(str(kind))
-    rest = {name: member for name, member in value.items() if member and name not in names} if names else None
-    if rest:
-        kept = {_ANTHROPIC: msgspec.Raw(encoded(rest, path))}
-        part = msgspec.structs.replace(part, provider_metadata=kept)
+    dialect, names = _MEMBERS[str(kind)]
+    if rest := _others(value, ("type", "cache_control", *names)):
+        part = msgspec.structs.replace(part, provider_metadata={dialect: msgspec.Raw(encoded(rest, path))})
     return part
+
+
+def _others(members: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """What an object says beside these names; other libraries' dumps hold empty members, which say nothing."""
+    return {name: member for name, member in members.items() if member and name not in names}
 
 
 def _cache_of(value: Mapping[str, Any], path: str) -> CacheMark | None:
@@ -123,6 +126,7 @@ def _text_of(value: Mapping[str, Any], path: str) -> Part:
 def _image_url_of(value: Mapping[str, Any], path: str) -> Part:
     inner = value.get("image_url")
     members: Mapping[str, Any] = {"url": inner} if isinstance(inner, str) else _object(inner, path)
+    _check_known(_others(members, ()), ("url", "detail"), f"{path}.image_url")
     url = _member(members, "url", str, f"{path}.image_url")
     if split := split_data_url(url):
         return Image(media_type=split[0], data=split[1], detail=members.get("detail"))
@@ -131,6 +135,7 @@ def _image_url_of(value: Mapping[str, Any], path: str) -> Part:
 
 def _source_of(value: Mapping[str, Any], path: str) -> dict[str, Any]:
     source = _object(value.get("source"), f"{path}.source")
+    _check_known(_others(source, ()), ("type", "data", "media_type", "url", "file_id"), f"{path}.source")
     match source.get("type"):
         case "base64":
             return {"data": _member(source, "data", str, path), "media_type": source.get("media_type")}
@@ -154,6 +159,7 @@ def _document_of(value: Mapping[str, Any], path: str) -> Part:
 
 def _file_of(value: Mapping[str, Any], path: str) -> Part:
     file = _object(value.get("file"), f"{path}.file")
+    _check_known(_others(file, ()), ("filename", "file_data", "file_id"), f"{path}.file")
     name, data = file.get("filename"), file.get("file_data")
     if data is None:
         return Document(file_id=_member(file, "file_id", str, f"{path}.file"), name=name)
@@ -163,6 +169,7 @@ def _file_of(value: Mapping[str, Any], path: str) -> Part:
 
 def _audio_of(value: Mapping[str, Any], path: str) -> Part:
     audio = _object(value.get("input_audio"), f"{path}.input_audio")
+    _check_known(_others(audio, ()), ("data", "format"), f"{path}.input_audio")
     return Audio(data=_member(audio, "data", str, path), format=audio.get("format"))
 
 
@@ -207,30 +214,37 @@ _READERS = {
 }
 
 
-_ANTHROPIC = "anthropic_messages"
-_ANTHROPICS = {
-    kind: ("type", "cache_control", *names)
-    for kind, names in {
-        "text": ("text",),
-        "image": ("source",),
-        "document": ("source", "title"),
-        "tool_use": ("id", "name", "input"),
-        "tool_result": ("tool_use_id", "content", "is_error"),
-    }.items()
+_ANTHROPIC, _OPENAI = "anthropic_messages", "openai_chat"
+_MEMBERS = {
+    "text": (_ANTHROPIC, ("text",)),
+    "image": (_ANTHROPIC, ("source",)),
+    "document": (_ANTHROPIC, ("source", "title")),
+    "thinking": (_ANTHROPIC, ("thinking", "signature")),
+    "redacted_thinking": (_ANTHROPIC, ("data",)),
+    "tool_use": (_ANTHROPIC, ("id", "name", "input")),
+    "tool_result": (_ANTHROPIC, ("tool_use_id", "content", "is_error")),
+    "image_url": (_OPENAI, ("image_url",)),
+    "file": (_OPENAI, ("file",)),
+    "input_audio": (_OPENAI, ("input_audio",)),
+    "refusal": (_OPENAI, ("refusal",)),
 }
-"""What is read of Anthropic's parts. The rest, such as a document's `citations`, is kept for its dialect."""
+"""Whose a part is, and what is read of it. The rest, such as a document's `citations`, is kept for that dialect."""
 
 
 def _tool_call_of(value: Any, path: str) -> ToolCall:
     if isinstance(value, ToolCall):
         return value
-    call = _members_of(value, ("id", "function"), path)
+    call = _members_of(value, ("id", "function", "extra_content"), path)
     function = _members_of(call.get("function"), ("name", "arguments"), f"{path}.function")
     arguments = function.get("arguments") or ""
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments).decode()
     name = _member(function, "name", str, f"{path}.function")
-    return ToolCall(id=_member(call, "id", str, path), name=name, arguments=arguments)
+    rest = _others(call, ("id", "type", "index", "function"))  # such as Gemini's signature, without which it refuses
+    if of_function := _others(function, ("name", "arguments")):
+        rest["function"] = of_function
+    kept = {_OPENAI: msgspec.Raw(encoded(rest, path))} if rest else None
+    return ToolCall(id=_member(call, "id", str, path), name=name, arguments=arguments, provider_metadata=kept)
 
 
 def tools_of(value: Any, tool: Any, provider_tool: Any) -> tuple[Any, ...]:
@@ -312,7 +326,7 @@ def thinking_of(value: Any, thinking: Any) -> Any:
     if isinstance(value, bool):
         return thinking(enabled=value)
     if isinstance(value, int):
-        return thinking(enabled=True, budget_tokens=value)
+        return thinking(enabled=True, budget_tokens=value) if value else thinking(enabled=False)
     if isinstance(value, str):
         return thinking(enabled=value != "none", effort=value)
     members = _object(value, "thinking")

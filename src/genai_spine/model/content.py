@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.scalars import kind_of
 
 Metadata: TypeAlias = Mapping[str, msgspec.Raw]
 """By dialect: a JSON object, as bytes, of members the model has no name for."""
@@ -45,7 +46,12 @@ def _settle_data(part: Image | Document | Audio) -> None:
             "mend it with base64.b64encode(data).decode()",
             param="data",
         )
-    if not isinstance(part, Audio) and isinstance(part.url, str) and (split := split_data_url(part.url)) is not None:
+    if isinstance(part, Audio) or part.url is None:
+        return
+    if not isinstance(part.url, str):
+        wanted = f"expected a string, got {kind_of(part.url)}; the bytes of a file go into data, as base64"
+        raise InvalidRequest(f"url: {wanted}", param="url")
+    if (split := split_data_url(part.url)) is not None:
         msgspec.structs.force_setattr(part, "url", None)
         msgspec.structs.force_setattr(part, "media_type", split[0] or part.media_type)
         msgspec.structs.force_setattr(part, "data", split[1])
@@ -176,6 +182,7 @@ class ToolResult(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="tool
             if not isinstance(part, PARTS):
                 what = f"content[{place}]: expected a part such as Text, got {type(part).__name__}"
                 raise InvalidRequest(what, param="content")
+        check_texts(content)
 
     @property
     def text(self) -> str:
@@ -186,3 +193,14 @@ Part: TypeAlias = Text | Image | Audio | Document | Thinking | ToolCall | ToolRe
 PARTS = (Text, Image, Audio, Document, Thinking, ToolCall, ToolResult, Refusal, Opaque)
 ContentPart: TypeAlias = Part
 """The specification's name."""
+
+
+def check_texts(parts: Sequence[Part]) -> None:
+    """Of what is sent: a text may be as a tool gave it, or a database. An answer's is its provider's to answer for.
+
+    Raises: InvalidRequest, naming the place.
+    """
+    for place, part in enumerate(parts):
+        if type(part) is Text and not isinstance(part.text, str):
+            path = f"content[{place}].text"
+            raise InvalidRequest(f"{path}: expected a string, got {kind_of(part.text)}", param=path)

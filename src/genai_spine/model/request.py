@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, 
 import msgspec
 
 from genai_spine.model import accept
-from genai_spine.model.content import PARTS, CacheMark, Metadata, Part, Text, ToolCall
-from genai_spine.model.scalars import Scalars
+from genai_spine.model.content import PARTS, CacheMark, Metadata, Part, Text, ToolCall, check_texts
+from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.scalars import Scalars, kind_of
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -43,8 +44,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        if self.role not in accept.ROLES:
+            known = ", ".join(sorted(accept.ROLES))
+            raise InvalidRequest(f"role: expected one of {known}, got {self.role!r}", param="role")
         if type(self.content) is not tuple or not _PARTS.issuperset(map(type, self.content)):
             msgspec.structs.force_setattr(self, "content", accept.parts_of(self.content))
+        check_texts(self.content)
 
     @property
     def text(self) -> str:
@@ -73,6 +78,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
     cache: CacheMark | None = None
     provider_metadata: Metadata | None = None
 
+    def __post_init__(self) -> None:
+        _TOOL.check(self)
+        _check_schema("parameters", self.parameters)
+
 
 class ProviderTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="provider_tool"):
     """A tool that the provider itself runs (web search …); only `dialect` knows it. `raw` is its JSON."""
@@ -97,6 +106,9 @@ class OutputSchema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     description: str | None = None
     strict: bool | None = None
 
+    def __post_init__(self) -> None:
+        _check_schema("schema", self.schema)
+
 
 class ThinkingConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How much to think. `enabled` None leaves it to the model.
@@ -110,6 +122,9 @@ class ThinkingConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     effort: str | None = None
     adaptive: bool = False
     display: str | None = None
+
+    def __post_init__(self) -> None:
+        _THINKING.check(self)
 
 
 class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -192,12 +207,19 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 _NONE: tuple[()] = ()
 _LISTS = frozenset(("messages", "tools", "stop", "fallbacks"))
 """Fields that are never None: it is read as one more form of what a caller may write."""
+_TOOL = Scalars(strings=("name", "description"), switches=("strict",))
+_THINKING = Scalars(strings=("effort", "display"), counts=("budget_tokens",), switches=("enabled", "adaptive"))
 _SCALARS = Scalars(
     strings=("model", "provider", "user", "provider_hint"),
     numbers=("temperature", "top_p", "frequency_penalty", "presence_penalty"),
     counts=("max_tokens", "top_k", "seed", "n", "context_window"),
     switches=("stream", "parallel_tool_calls"),
 )
+
+
+def _check_schema(field: str, schema: Any) -> None:
+    if schema is not None and not isinstance(schema, Mapping):
+        raise InvalidRequest(f"{field}: expected a JSON Schema as a dict, got {kind_of(schema)}", param=field)
 
 
 def _all(*kinds: type) -> Any:

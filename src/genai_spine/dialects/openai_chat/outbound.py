@@ -24,7 +24,7 @@ from genai_spine.dialects.openai_chat.answer import (
     decode_response,
 )
 from genai_spine.dialects.openai_chat.decoder import ChatStreamDecoder
-from genai_spine.dialects.openai_chat.json_schema import fitted
+from genai_spine.dialects.openai_chat.json_schema import fitted, rooted
 from genai_spine.dialects.openai_chat.messages import MessageWriter, control_of
 from genai_spine.dialects.openai_chat.schema import (
     DIALECT,
@@ -212,7 +212,7 @@ class _Writer:
             if wanted.schema is not None:
                 self.notice("changed", "the provider takes no JSON Schema: asked for JSON", "response_format")
         else:
-            inner: dict[str, Any] = {"name": wanted.name or "answer", "schema": wanted.schema}
+            inner: dict[str, Any] = {"name": wanted.name or "answer", "schema": rooted(wanted.schema)}
             if wanted.description is not None:
                 inner["description"] = wanted.description
             if wanted.strict is not None:

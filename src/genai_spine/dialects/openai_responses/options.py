@@ -10,7 +10,7 @@ import msgspec
 from genai_spine.dialects import effort
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.metadata import extend, kept
-from genai_spine.dialects.openai_chat.json_schema import fitted
+from genai_spine.dialects.openai_chat.json_schema import fitted, rooted
 from genai_spine.dialects.openai_chat.schema import is_forced, take_headers, user_written
 from genai_spine.dialects.openai_responses.namespaces import grouped_tools
 from genai_spine.dialects.openai_responses.schema import DIALECT, LOGPROBS
@@ -133,7 +133,8 @@ class OptionsWriter:
             if wanted.schema is not None:
                 self.notice("changed", "the provider takes no JSON Schema: asked for JSON", "response_format")
         else:
-            written: dict[str, Any] = {"type": "json_schema", "name": wanted.name or "answer", "schema": wanted.schema}
+            schema = rooted(wanted.schema)
+            written: dict[str, Any] = {"type": "json_schema", "name": wanted.name or "answer", "schema": schema}
             if wanted.description is not None:
                 written["description"] = wanted.description
             if wanted.strict is not None:
