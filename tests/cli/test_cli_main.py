@@ -226,6 +226,21 @@ def test_closed_streams_and_no_home_are_survived(configured: Place) -> None:
     assert (done.returncode, done.stdout) == (0, b"You said: hi\n")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_whose_standard_files_were_closed_ends_cleanly(configured: Place, workers: int) -> None:
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {' '.join(SPINE)} serve -p 0 --workers {workers} <&- 2>&-"],
+        stdout=subprocess.PIPE,
+        cwd=configured.path,
+        env=configured.environ(),
+    )
+    with process:
+        assert process.stdout is not None
+        assert b"http://127.0.0.1:" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 def test_a_working_directory_that_is_gone_is_one_line(place: Place) -> None:
     gone = place.path / "gone"
     gone.mkdir()

@@ -351,6 +351,22 @@ def test_a_response_while_draining_says_close() -> None:
         assert response.endswith(b"ok")
 
 
+@pytest.mark.parametrize("path", [b"", b"/plain", b"/stream"])
+def test_a_request_that_crosses_the_drain_is_answered_with_close(path: bytes) -> None:
+    with served(drain_timeout=20) as server, server.connect() as sock:
+        if path:
+            sock.sendall(GET % path)
+            received = sock.recv(1000)  # of a stream its head and maybe more
+        server.stop()
+        assert eventually(lambda: server.app.draining)
+        while path == b"/stream" and not received.endswith(b"\r\n0\r\n\r\n"):
+            received += sock.recv(1000)
+        sock.sendall(GET % b"/plain")
+        response = read_until_closed(sock)
+        assert b"connection: close" in response
+        assert response.endswith(b"plain")
+
+
 def test_a_request_that_was_half_sent_when_the_drain_began_is_answered_with_close() -> None:
     with served(drain_timeout=5) as server, server.connect() as sock:
         sock.sendall(b"GET /plain HTTP/1.1\r\n")

@@ -100,6 +100,7 @@ def spine(ctx: click.Context, verbose: bool) -> None:
 
 def main() -> None:
     """The entry point; leaves by SystemExit."""
+    _hold_standard_files()
     if sys.stdout is None:  # closed by whoever started us: what is said goes nowhere
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # it is the process's
     for stream in (sys.stdout, sys.stderr):
@@ -114,6 +115,14 @@ def main() -> None:
         Output().fail_unexpectedly(error)
         _discard_output()
         sys.exit(1)
+
+
+def _hold_standard_files() -> None:
+    """Of the files 0 to 2 those that whoever started us has closed lead nowhere. A socket would get their numbers, and
+    uvloop's libuv aborts where it closes one of them (`uv__close`, src/unix/core.c)."""
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(file, True)  # of workers, too
+    os.close(file)
 
 
 def _output_of(ctx: click.Context) -> Output:

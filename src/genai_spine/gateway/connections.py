@@ -155,10 +155,11 @@ class Connections:
     # The end
 
     def drain(self) -> None:
-        """Idle connections are closed; the others close after the response that is under way."""
+        """What is answered from now on says `connection: close`. Idle connections are closed a moment later: a proxy
+        may have sent its next request there before it could know."""
         self.is_draining = True
         for connection in list(self.open):
-            connection.close_when_idle()
+            connection.close_when_quiet()
 
     def abort(self) -> None:
         """Drop every connection and cancel every request."""

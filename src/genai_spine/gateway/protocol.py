@@ -40,6 +40,8 @@ MAX_PIPELINED = 16
 """Requests that wait behind one, before the socket is no longer read."""
 MOST_PIPELINED = 1000
 """What one read may hold of them."""
+QUIET_S = 1.0
+"""How long an idle connection stays when the server drains: what crosses our close on its way is lost."""
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
@@ -321,6 +323,8 @@ class HttpConnection(asyncio.Protocol):
                 self.input_deadline = now + limits.header_timeout_s
             else:
                 self.idle_since, self.input_deadline = now, now + limits.idle_timeout_s
+                if self.connections.is_draining:
+                    self.close_when_quiet()
             self.resume_reading()
 
     def _without_upgrade(self, parser: HttpRequestParser, rest: bytes) -> bytes:
@@ -421,11 +425,13 @@ class HttpConnection(asyncio.Protocol):
         self._is_deaf = True
         self.transport.abort()
 
-    def close_when_idle(self) -> None:
-        """The server drains: no further request here."""
-        if self._exchange is not None:
-            self._exchange.keep_alive = False
-        elif not self._has_begun and not self._is_deaf:
+    def close_when_quiet(self) -> None:
+        """The server drains: closed, unless a request comes within `QUIET_S`, whose response then says that it was the
+        last. One whose head is sent already has not said so."""
+        self.connections.loop.call_later(QUIET_S, self._close_if_quiet)
+
+    def _close_if_quiet(self) -> None:
+        if self._exchange is None and not self._has_begun and not self._is_deaf:
             self._close(is_read=True)
 
     def check_deadlines(self, now: float) -> None:
