@@ -173,6 +173,23 @@ def test_while_it_is_away_hard_budgets_are_closed_and_others_counted_alone(serve
     asyncio.run(main())
 
 
+def test_a_connection_that_was_ended_while_nobody_asked_refuses_no_call(url: str) -> None:
+    async def run() -> None:
+        budgets = budgets_of(url)
+        await spent_of(budgets)
+        (await budgets.reserve(SUBJECT, NEED)).settle(7, 3)
+        await eventually(lambda: ask(url, "SELECT count(*) FROM genai_spine.budget_call") == [(0,)])
+        ask(url, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                 "WHERE application_name = 'genai-spine' AND datname = current_database()")  # fmt: skip
+        assert budgets.shared is not None
+        assert not budgets.shared.is_away
+        (await budgets.reserve(SUBJECT, NEED)).settle(7, 3)
+        await close(budgets)
+
+    asyncio.run(run())
+    assert ask(url, "SELECT usd FROM genai_spine.budget_sum WHERE name LIKE '%:all'") == [(14,)]
+
+
 def test_sums_that_were_lost_begin_at_what_is_known(url: str) -> None:
     async def main() -> None:
         one, another = budgets_of(url), budgets_of(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import subprocess
@@ -18,11 +19,13 @@ from redis_server import RedisServer
 
 from genai_spine.engine.limits.limiter import Limiter
 from genai_spine.engine.limits.redis_state import PREFIX, RedisState
+from genai_spine.engine.limits.server_line import Command, ServerLine
 from genai_spine.engine.limits.state import Bucket, LocalState, Refusal, Taken
 from genai_spine.model.errors import ConfigError, LimitReached
 from genai_spine.policy.limits import MINUTE_US, Rate, settle_all
 from genai_spine.policy.route import Choice
 from genai_spine.providers.registry import settings_of
+from genai_spine.testing.fixtures import eventually
 
 REQUESTS = Bucket(door="provider:acme", kind="requests", limit=20)
 FEW = Bucket(door="caller:a", kind="requests", limit=6)
@@ -382,3 +385,39 @@ def test_a_url_that_is_none_is_said_before_a_missing_extra(monkeypatch: pytest.M
         RedisState("redis://127.0.0.1")
     with pytest.raises(ConfigError, match="no URL of a Redis server"):
         RedisState("http://127.0.0.1")
+
+
+def test_a_server_that_answers_its_probe_alone_is_probed_ever_more_rarely() -> None:
+    class Half(ServerLine):
+        """As where a user may write, and not run scripts."""
+
+        __slots__ = ("probed_s",)
+
+        def __init__(self) -> None:
+            super().__init__("redis://127.0.0.1:1/0", 1.0, "limits")
+            self.probed_s: list[float] = []
+
+        async def _answers(self, batch: list[Command]) -> list[Any]:
+            raise OSError("no script for you")
+
+        async def _connect(self) -> None:
+            self.probed_s.append(asyncio.get_running_loop().time())
+
+        async def _probe(self, client: Any) -> None:
+            return
+
+        async def _drop(self) -> None:
+            return
+
+    async def run() -> list[float]:
+        line = Half()
+        for count in range(4):
+            await eventually(lambda: not line.is_away)
+            assert await line.ask([], [], lambda _: None) is None
+            await eventually(lambda count=count: len(line.probed_s) > count)  # type: ignore[misc]
+        await line.close()
+        return line.probed_s
+
+    times = asyncio.run(run())
+    waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(wait >= least for wait, least in zip(waits, (0.1, 0.25, 0.5), strict=True)), waits

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from entries import begun, ended, over
 
-from genai_spine.ledger import tables
+from genai_spine.ledger import mover, tables
 from genai_spine.ledger.database import Newer, SqliteDatabase
 from genai_spine.ledger.journal import Journal, orphans, read
 from genai_spine.ledger.matching import Matching
@@ -253,3 +253,57 @@ def test_a_database_that_is_away_is_told_of_in_one_line(tmp_path: Path, caplog: 
     ledger.close()
     assert ledger.trouble == "connection failed: refused; Is the server running?"
     assert not [record for record in caplog.records if "\n" in record.getMessage()]
+
+
+def test_calls_that_wait_under_an_address_that_was_changed_are_told_of_and_can_be_moved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = tmp_path / "0123456789abcdef", tmp_path / "fedcba9876543210"
+    journal = Journal(old)
+    journal.append(begun("a"), ended("a"), over("a"))
+    elsewhere = Journal(tmp_path / "aaaabbbbccccdddd")  # of a gateway that lives
+    elsewhere.append(begun("b"))
+    journal.close()
+    ledger = Ledger(new, opener(tmp_path), every_s=0.01)
+    assert ledger.wait_for_adoption()
+    ledger.close()
+    [told] = [each.getMessage() for each in caplog.records if "another address" in each.getMessage()]
+    assert f"wait in {old} for" in told
+    assert f"into {new}:" in told
+    for file in old.iterdir():
+        file.rename(new / file.name)
+    ledger = Ledger(new, opener(tmp_path), every_s=0.01)
+    wait_until(lambda: query(tmp_path, "SELECT id FROM call") == [("a",)])
+    ledger.close()
+    elsewhere.close()
+
+
+def test_a_ledger_that_a_later_version_has_changed_meanwhile_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mover, "ORPHANS_EVERY_S", 0.02)
+    ledger = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    assert ledger.wait_for_adoption()
+    with sqlite3.connect(tmp_path / "ledger.db") as later:
+        later.execute("PRAGMA user_version = 99")
+    wait_until(lambda: "is of version 99" in (ledger.trouble or ""))
+    ledger.write(begun("a"), ended("a"), over("a"))
+    ledger.close()
+    assert later.execute("SELECT count(*) FROM call").fetchone() == (0,)
+    later.execute(f"PRAGMA user_version = {len(tables.MIGRATIONS)}")
+    later.close()
+    updated = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    wait_until(lambda: query(tmp_path, "SELECT id FROM call") == [("a",)])
+    updated.close()
+
+
+def test_a_file_that_was_replaced_is_written_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mover, "ORPHANS_EVERY_S", 0.02)
+    ledger = Ledger(tmp_path / "journal", opener(tmp_path), every_s=0.01)
+    assert ledger.wait_for_adoption()
+    opener(tmp_path)().close()
+    (tmp_path / "ledger.db").rename(tmp_path / "away.db")
+    wait_until(lambda: (tmp_path / "ledger.db").exists())
+    ledger.write(begun("a"), ended("a"), over("a"))
+    wait_until(lambda: query(tmp_path, "SELECT id FROM call") == [("a",)])
+    ledger.close()

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from entries import begun, ended, over
 from postgres_server import PostgresServer
 
+from genai_spine.engine.costs.postgres_line import _ARE_THERE, _FUNCTIONS
 from genai_spine.ledger import tables
 from genai_spine.ledger.database import Database, Newer, SqliteDatabase
 from genai_spine.ledger.matching import Matching
@@ -92,6 +94,22 @@ def test_processes_that_start_at_once_migrate_once(database: str) -> None:
         thread.join()
     assert failures == []
     assert rows_of(database, "SELECT version FROM version") == [(len(tables.MIGRATIONS),)]
+
+
+def test_a_user_who_may_make_no_schema_uses_the_one_that_an_administrator_has_made(database: str) -> None:
+    user = f"clerk_{uuid.uuid4().hex[:12]}"
+    with connect(database) as admin:
+        admin.execute(f"CREATE ROLE {user} LOGIN")
+        admin.execute(f"CREATE SCHEMA genai_spine AUTHORIZATION {user}")
+    theirs = database.replace("postgres@", f"{user}@")
+    for _ in range(2):
+        opened = PostgresDatabase(theirs)
+        opened.enter(Matching().take([begun("a"), ended("a"), over("a")]))
+        opened.close()
+    with connect(theirs) as connection:
+        connection.execute(_FUNCTIONS)
+        assert connection.execute(_ARE_THERE).fetchone() == (True,)
+    assert rows_of(theirs, "SELECT count(*) FROM call") == [(1,)]
 
 
 def test_a_newer_ledger_is_not_touched(database: str) -> None:

@@ -117,6 +117,13 @@ def test_what_a_program_gives_is_looked_at_as_well(tmp_path: Any) -> None:
     assert "cache.ttl: has no effect: cache.url is not set" in warnings_of(settings)
 
 
+def test_workers_that_remember_sessions_of_their_own_are_told_of(load: Any) -> None:
+    text = "[server]\nworkers = 2\n[routing]\nsticky = 'session'\n[providers.openai]\n"
+    own = "each of the 2 workers remembers sessions of its own"
+    assert warnings_of(load(text)) == [f"routing.sticky: {own}, and a session's requests reach any of them"]
+    assert warnings_of(load(text.replace("workers = 2", "workers = 1"))) == []
+
+
 def test_workers_that_count_limits_alone_are_told_of(load: Any) -> None:
     text = "[server]\nworkers = 2\n[providers.openai]\nrequests_per_min = 60\n"
     told = "server.workers: each of the 2 counts limits alone, so that 2 times as much goes through: set state.url"

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import secrets
 import struct
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ MOST_FRAME = 64 * 1024
 MOST_FRESH = 10_000
 """Entries in memory, for the process's own reader: some megabytes."""
 _LONGEST_TEXT = 500
+_OF_ADDRESS = re.compile("[0-9a-f]{16}")
 _MOST_TAGS = 32
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -184,6 +186,18 @@ def orphans(folder: Path) -> Iterator[Orphan]:
             continue
         if lock is not None:
             yield Orphan(folder, process, lock)
+
+
+def left_beside(folder: Path) -> list[Path]:
+    """Other databases' folders beside one that is named after its database's address, which hold segments of processes
+    that do not live: the address may have been changed before they were entered."""
+    left = []
+    for other in sorted(folder.parent.glob("*")) if _OF_ADDRESS.fullmatch(folder.name) else ():
+        if other != folder and _OF_ADDRESS.fullmatch(other.name):
+            for orphan in orphans(other):
+                left += [other] if orphan.segments and other not in left else []
+                orphan.close()
+    return left
 
 
 def _segments(folder: Path, process: str) -> list[Path]:

@@ -18,7 +18,7 @@ import msgspec
 from genai_spine.ledger.content import WaitingContent, delete_content_before
 from genai_spine.ledger.database import Database, said
 from genai_spine.ledger.entry import Entry
-from genai_spine.ledger.journal import MOST_FRAME, Orphan, decode, orphans
+from genai_spine.ledger.journal import MOST_FRAME, Orphan, decode, left_beside, orphans
 from genai_spine.ledger.matching import Matching, Row
 
 ORPHANS_EVERY_S = 30.0
@@ -139,10 +139,13 @@ class Mover:
 
     def move(self) -> None:
         """Enter all that is there. Raises: whatever the database or a file does; it is tried again then."""
+        is_to_look = time.monotonic() >= self._look_at
+        if is_to_look:
+            self._disconnect()  # a later version may have changed it since, or the file may be another: opening tells
         try:
             self._enter()
             self._enter_own()
-            if time.monotonic() >= self._look_at:
+            if is_to_look:
                 self._adopt()
                 self._look_at = time.monotonic() + ORPHANS_EVERY_S
             self._enter_adopted()
@@ -175,6 +178,12 @@ class Mover:
                 return  # what is written meanwhile is the next group
 
     def _adopt(self) -> None:
+        if not self._look_at:
+            for folder in left_beside(self._folder):
+                logger.warning(
+                    "calls wait in %s for a ledger at another address; if it is this one, which has moved, move the "
+                    "files there into %s: they are entered within half a minute", folder, self._folder,
+                )  # fmt: skip
         for orphan in orphans(self._folder):
             self._adopted.append((orphan, Tail(orphan.process, self._folder)))
 

@@ -74,8 +74,11 @@ class PostgresDatabase(Database):
 
     def _migrate(self) -> None:
         with self.transaction():
-            self.run(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            self.run("CREATE TABLE IF NOT EXISTS version (version INTEGER NOT NULL)")
+            # Not IF NOT EXISTS, which asks for the right to make one also where an administrator has made it.
+            if not self.query(f"SELECT to_regnamespace('{SCHEMA}') IS NOT NULL")[0][0]:
+                self.run(f"CREATE SCHEMA {SCHEMA}")
+            if not self.query(f"SELECT to_regclass('{SCHEMA}.version') IS NOT NULL")[0][0]:
+                self.run("CREATE TABLE version (version INTEGER NOT NULL)")
             found = self.query("SELECT version FROM version")
             version = found[0][0] if found else 0
             if version > len(MIGRATIONS):

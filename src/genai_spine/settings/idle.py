@@ -39,6 +39,9 @@ def idle_keys(settings: Settings) -> Iterator[str]:
         count = settings.server.workers
         alone = f"each of the {count} counts limits alone, so that {count} times as much goes through"
         yield f"server.workers: {alone}: set state.url"
+    if settings.server.workers > 1 and settings.routing.sticky != "none":
+        alone = f"each of the {settings.server.workers} workers remembers sessions of its own"
+        yield f"routing.sticky: {alone}, and a session's requests reach any of them"
     yield from _unmet_budgets(settings)
     for key in _patterns(settings):
         yield f"{key}: has no effect: `*` is no pattern here, so name each model"

@@ -45,6 +45,17 @@ class _Connection:
         self._connection: Any = None
         self._socket: socket.socket | None = None
 
+    @property
+    def was_ended(self) -> bool:
+        """Whether the server has said something unasked, between two statements: that it ends the connection, as where
+        it was restarted or thinks it idle."""
+        try:
+            return self._socket is None or self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) is not None
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     async def open(self) -> None:
         await self._in_thread(self._open)
 
@@ -92,12 +103,14 @@ class PostgresLine(ServerLine):
         self._url = url
 
     async def _answers(self, batch: list[Command]) -> list[Any]:
-        client: _Connection = self._client or await self._connect()
+        client: _Connection | None = self._client
+        if client is None or client.was_ended:
+            client = await self._connect()
         commands = msgspec.json.encode([_message(command) for command in batch]).decode()
         text = await client.run(_RUN, commands, str(int(self._timeout_s * 1000)))
         return [list(map(str, answer)) for answer in _answers.decode(text)]
 
-    async def _connect(self) -> Any:
+    async def _connect(self) -> _Connection:
         await self._drop()
         self._client = client = _Connection(self._url)
         await client.open()

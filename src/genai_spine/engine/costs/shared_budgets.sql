@@ -6,7 +6,8 @@
 -- names, so that processes wait for each other and never in a circle. Run again, this file changes nothing; a later
 -- version of a function gets another number, since processes of both may be at work.
 
-CREATE SCHEMA IF NOT EXISTS genai_spine;
+-- IF NOT EXISTS asks for the right to make one also where an administrator has made it.
+DO $$ BEGIN IF to_regnamespace('genai_spine') IS NULL THEN CREATE SCHEMA genai_spine; END IF; END $$;
 
 CREATE TABLE IF NOT EXISTS genai_spine.budget_sum (
     name TEXT PRIMARY KEY, usd BIGINT NOT NULL DEFAULT 0, tokens BIGINT NOT NULL DEFAULT 0,

@@ -13,10 +13,13 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, TypeVar
 
 _PROBES_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Before each probe of a server that is away; the last one again and again."""
+_STEADY_S = 5.0
+"""A server that is away again so soon takes our probes and not our commands: it is probed ever more rarely."""
 _SPELLS = 5
 """Spells in which it is waited for; one that ends late was kept by this process itself."""
 _CONNECT_S = 2.0
@@ -57,8 +60,8 @@ class Command:
 class ServerLine(ABC):
     """Opened by the first command, in the event loop of the day. `_client` is the connection, or None."""
 
-    __slots__ = ("_awake", "_client", "_loop", "_pending", "_task", "_timeout_s", "_what", "_why", "is_away",
-                 "meanwhile", "on_back", "on_lost", "place")  # fmt: skip
+    __slots__ = ("_awake", "_back_s", "_client", "_loop", "_pending", "_relapses", "_task", "_timeout_s", "_what",
+                 "_why", "is_away", "meanwhile", "on_back", "on_lost", "place")  # fmt: skip
 
     may_be_emptied = True
     """Whether the server may lose all that it was told while it goes on."""
@@ -83,6 +86,8 @@ class ServerLine(ABC):
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._back_s = -inf
+        self._relapses = 0
 
     @abstractmethod
     async def _answers(self, batch: list[Command]) -> list[Any]:
@@ -224,7 +229,9 @@ class ServerLine(ABC):
         self.on_lost()
 
     async def _wait_until_back(self) -> None:
-        for pause_s in itertools.chain(_PROBES_S, itertools.repeat(_PROBES_S[-1])):
+        loop = asyncio.get_running_loop()
+        self._relapses = self._relapses + 1 if loop.time() - self._back_s < _STEADY_S else 0
+        for pause_s in itertools.chain(_PROBES_S[self._relapses :], itertools.repeat(_PROBES_S[-1])):
             await asyncio.sleep(pause_s)
             try:
                 async with asyncio.timeout(_CONNECT_S):
@@ -236,7 +243,7 @@ class ServerLine(ABC):
                 is_news = why != self._why and pause_s == _PROBES_S[-1]
                 logger.log(logging.WARNING if is_news else logging.DEBUG, "%s is still away: %s", self.place, why)
                 self._why = why if is_news else self._why
-        self.is_away = False
+        self.is_away, self._back_s = False, loop.time()
         if first := self.on_back():
             self._pending[:0] = first
             self._awake.set()
