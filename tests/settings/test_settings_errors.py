@@ -34,6 +34,15 @@ MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" 
         ("[sevrer]\nport = 1\n", 'spine.toml:1: sevrer: unknown key; did you mean "server"?'),
         ("[hedge]\nzzz = 1\n", "spine.toml:2: hedge.zzz: unknown key; the keys here are after, budget"),
         (
+            "[general_settings]\n",
+            "spine.toml:1: general_settings: unknown key, as of LiteLLM's file: keys are in server.api_keys and "
+            'server.keys.<name>, the database in ledger.url; "Coming from LiteLLM" in the docs has the rest',
+        ),
+        (
+            '[providers.openai]\napi_key = "os.environ/MY_KEY"\n',
+            'spine.toml:2: providers.openai.api_key: that is how LiteLLM names a variable: write "${MY_KEY}"',
+        ),
+        (
             "[providers]\ndefualt = 'x'\n",
             'spine.toml:2: providers.defualt: unknown key; did you mean "default"?',
         ),

@@ -11,6 +11,8 @@ from genai_spine.settings.explain import Path, Problem
 
 REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LITELLMS = "os.environ/"
+"""Left as it is, it would be sent as a key."""
 
 Lookup = Callable[[str], str | None]
 
@@ -25,7 +27,11 @@ def expand(value: Any, path: Path, lookup: Lookup, problems: list[Problem]) -> A
         return {key: expand(part, (*path, key), lookup, problems) for key, part in value.items()}
     if isinstance(value, list):
         return [expand(part, (*path, index), lookup, problems) for index, part in enumerate(value)]
-    if not isinstance(value, str) or "${" not in value:
+    if not isinstance(value, str):
+        return value
+    if value.startswith(_LITELLMS) and NAME.fullmatch(name := value.removeprefix(_LITELLMS)):
+        problems.append(Problem(path, f'that is how LiteLLM names a variable: write "${{{name}}}"'))
+    if "${" not in value:
         return value
 
     def replace(match: re.Match[str]) -> str:

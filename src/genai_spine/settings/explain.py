@@ -41,8 +41,19 @@ def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
+_LITELLMS = {
+    "model_list": "providers.<id> says where a model is, routes.<name> what a name stands for",
+    "litellm_settings": "retries, times and caches are in retry, timeouts and cache",
+    "router_settings": "strategies are in routing and routes.<name>",
+    "general_settings": "keys are in server.api_keys and server.keys.<name>, the database in ledger.url",
+}
+"""Keys of the files that most who come to us have, and where the same is said here."""
+
+
 def unknown_key(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
+    if word in _LITELLMS:
+        return f'unknown key, as of LiteLLM\'s file: {_LITELLMS[word]}; "Coming from LiteLLM" in the docs has the rest'
     return "unknown key" + (did_you_mean(word, known) or f"; the keys here are {', '.join(known)}")
 
 
