@@ -18,10 +18,10 @@ from genai_spine.wire.webhooks import key_of
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is told when a budget reaches `alert_threshold`, and its limit: once in each window."""
 
-    log: Annotated[bool, doc("Whether a line of the log tells it.")] = True
-    webhook: Annotated[Secret | None, doc("URL that is sent each alert, by POST as JSON.")] = None
+    log: Annotated[bool, doc("Write alerts to the log.")] = True
+    webhook: Annotated[Secret | None, doc("URL that gets each alert, as JSON by POST.")] = None
     webhook_secret: Annotated[
-        Secret | None, doc("What webhooks are signed with: 24 random bytes or more in base64, as `whsec_…`.")
+        Secret | None, doc("Secret to sign webhooks with: at least 24 random bytes in base64, as `whsec_…`.")
     ] = None
 
 

@@ -17,11 +17,11 @@ BudgetMode = Literal["expected", "hard"]
 class BudgetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be spent in a window on calls of which all that is named here holds; `*` stands for any letters."""
 
-    limit_usd: Annotated[float | None, doc("USD in a window.", ge=0, le=MOST_USD)] = None
-    limit_tokens: Annotated[int | None, doc("Tokens in a window, in and out.", ge=0)] = None
+    limit_usd: Annotated[float | None, doc("Limit in USD per window.", ge=0, le=MOST_USD)] = None
+    limit_tokens: Annotated[int | None, doc("Limit in tokens per window, input and output together.", ge=0)] = None
     window: Annotated[
         Literal["day", "week", "month", "total"],
-        doc("When it begins anew: at midnight, on Mondays, on the first of a month, or never."),
+        doc("When it resets: at midnight, on Mondays, on the first of a month, or never."),
     ] = "month"
     mode: Annotated[BudgetMode | None, doc("As `costs.mode`.")] = None
     provider: Annotated[str | None, doc("Calls to this provider.")] = None
@@ -31,5 +31,5 @@ class BudgetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tag: Annotated[str | None, doc("Calls that carry this tag.")] = None
     each: Annotated[
         Literal["provider", "model", "key", "agent", "tag"] | None,
-        doc("Every one of these has such a budget of its own; none: all share it."),
+        doc("Each of these gets its own such budget; by default all share one."),
     ] = None

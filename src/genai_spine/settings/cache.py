@@ -13,17 +13,17 @@ from genai_spine.settings.values import Duration, Secret
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Answers that are given again to the same request, and cost nothing then."""
 
-    url: Annotated[Secret | None, doc("`memory:`, `sqlite:///cache.db` or a Redis URL; none: nothing is cached.")] = (
-        None
+    url: Annotated[
+        Secret | None, doc("`memory:`, `sqlite:///cache.db` or a Redis URL; without one, nothing is cached.")
+    ] = None
+    ttl: Annotated[Duration, doc("Greatest age of a cached answer.", gt=0)] = Duration(3600)
+    max_mb: Annotated[float, doc("Size limit of the memory (per process) or file, in MB (a million bytes).", gt=0)] = (
+        100
     )
-    ttl: Annotated[Duration, doc("How old an answer may be that is given again.", gt=0)] = Duration(3600)
-    max_mb: Annotated[
-        float, doc("What memory (of each process) or the file may hold, in MB of a million bytes.", gt=0)
-    ] = 100
     answers: Annotated[
         Literal["repeatable", "all"],
-        doc("`repeatable`: requests with temperature 0, with a seed, or that ask to be cached; `all`: all."),
+        doc("What to cache: `repeatable`, requests with temperature 0, with a seed, or that ask for it; or `all`."),
     ] = "repeatable"
     scope: Annotated[
-        Literal["key", "all"], doc("Whose answers a caller may get: those of its own key, or everyone's.")
+        Literal["key", "all"], doc("Whose cached answers a caller may get: its own key's, or everyone's.")
     ] = "key"

@@ -19,35 +19,38 @@ ContentLevel: TypeAlias = Literal["none", "redacted", "full"]
 class RedactSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is taken out of texts beside our own rules (`[[ledger.redact]]`)."""
 
-    name: Annotated[str, doc("What it is; `[redacted NAME]` takes its place.")]
-    pattern: Annotated[str, doc("A regular expression of Python's; its repeats have bounds: `{1,100}`.")]
-    replacement: Annotated[str | None, doc("What takes its place instead.")] = None
+    name: Annotated[str, doc("Name of what is redacted; `[redacted NAME]` takes its place.")]
+    pattern: Annotated[str, doc("A Python regular expression; repeats must have bounds: `{1,100}`.")]
+    replacement: Annotated[str | None, doc("Other replacement text.")] = None
 
 
 class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where what was spent is written down."""
 
-    url: Annotated[Secret | None, doc("`sqlite:///spine.db` or a PostgreSQL URL; none: in memory.")] = None
+    url: Annotated[
+        Secret | None,
+        doc("`sqlite:///spine.db` or a PostgreSQL URL; without one, nothing is kept after the process ends."),
+    ] = None
     journal: Annotated[
         str | None,
-        doc("Folder of what the database has not taken yet; none: beside the SQLite file, or `~/.local/state`."),
+        doc("Folder for entries not yet in the database; default: beside the SQLite file, or `~/.local/state`."),
     ] = None
     retention_days: Annotated[
-        float | None, doc("How long calls and attempts are kept; none: for ever. Sums of days always are.", gt=0)
+        float | None, doc("How long calls and attempts are kept; default: forever. Daily sums are always kept.", gt=0)
     ] = None
     on_failure: Annotated[
         OnFailure,
-        doc("When a call can be written down nowhere: serve it all the same, from memory, or refuse it (503)."),
+        doc("If a call cannot be recorded anywhere: serve it and keep it in memory, or refuse it (503)."),
     ] = "serve"
     content: Annotated[
         ContentLevel,
-        doc("Whether prompts and answers are kept: not at all, without keys and personal data, or as they are."),
+        doc("Whether prompts and answers are kept: not at all, redacted of keys and personal data, or in full."),
     ] = "none"
-    content_days: Annotated[float, doc("How long they are kept; their calls stay.", gt=0)] = 7
+    content_days: Annotated[float, doc("How long prompts and answers are kept; their calls stay.", gt=0)] = 7
     content_max_kb: Annotated[
-        int, doc("How much of each, in KiB: of what is longer, the beginning and the end.", ge=1, le=1024)
+        int, doc("Most kept of each, in KiB; of longer texts, the beginning and the end.", ge=1, le=1024)
     ] = 64
-    redact: Annotated[list[RedactSettings], doc("What else is taken out of them where they are `redacted`.")] = []
+    redact: Annotated[list[RedactSettings], doc("What else to redact.")] = []
 
 
 LEVELS: tuple[ContentLevel, ...] = ("none", "redacted", "full")

@@ -22,31 +22,33 @@ class ModelCostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     input_cost_per_1m: Annotated[float | None, doc("Price of a million input tokens.", ge=0)] = None
     output_cost_per_1m: Annotated[float | None, doc("Price of a million output tokens.", ge=0)] = None
     cached_input_cost_per_1m: Annotated[
-        float | None, doc("Price of a million tokens read from a cache; unknown everywhere: as input.", ge=0)
+        float | None, doc("Price of a million tokens read from a cache; if unknown, as input.", ge=0)
     ] = None
     cache_write_cost_per_1m: Annotated[float | None, doc("Price of a million tokens written to a cache.", ge=0)] = None
-    cache_write_1h_cost_per_1m: Annotated[float | None, doc("The same, for an hour.", ge=0)] = None
+    cache_write_1h_cost_per_1m: Annotated[
+        float | None, doc("Price of a million tokens written to a cache for an hour.", ge=0)
+    ] = None
     reasoning_cost_per_1m: Annotated[
-        float | None, doc("Price of a million tokens of reasoning; unknown: as output.", ge=0)
+        float | None, doc("Price of a million reasoning tokens; if unknown, as output.", ge=0)
     ] = None
     audio_input_cost_per_1m: Annotated[
-        float | None, doc("Price of a million tokens of sound; unknown: as input.", ge=0)
+        float | None, doc("Price of a million audio input tokens; if unknown, as input.", ge=0)
     ] = None
     audio_output_cost_per_1m: Annotated[
-        float | None, doc("Price of a million tokens of speech; unknown: as output.", ge=0)
+        float | None, doc("Price of a million audio output tokens; if unknown, as output.", ge=0)
     ] = None
     request_cost: Annotated[float | None, doc("Fee of one request.", ge=0)] = None
-    search_cost: Annotated[float | None, doc("Price of one search on the web.", ge=0)] = None
+    search_cost: Annotated[float | None, doc("Price of one web search.", ge=0)] = None
     second_cost: Annotated[
-        float | None, doc("Price of a second of computing, where answers tell it: Replicate's.", ge=0)
+        float | None, doc("Price of a second of compute, where answers report it (Replicate).", ge=0)
     ] = None
 
 
 class CostSettings(ModelCostSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The price of a provider's models, in USD; zeros are free."""
 
-    currency: Annotated[Literal["USD"], doc("Only USD is counted.")] = "USD"
+    currency: Annotated[Literal["USD"], doc("Only USD is supported.")] = "USD"
     models: Annotated[
         dict[str, ModelCostSettings],
-        doc('Of single models, by name; `*` stands for any letters: `[providers.x.cost.models."gpt-4o*"]`.'),
+        doc('Prices of individual models, by name; `*` matches anything: `[providers.x.cost.models."gpt-4o*"]`.'),
     ] = {}

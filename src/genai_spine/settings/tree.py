@@ -41,29 +41,29 @@ class RoutingStrategy(StrEnum):
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The gateway that `spine serve` runs."""
 
-    host: Annotated[str, doc("Address to listen on. Anything but loopback needs `api_keys`.")] = "127.0.0.1"
-    port: Annotated[int, doc("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8100
-    workers: Annotated[int, doc("Processes that serve.", ge=1)] = 1
+    host: Annotated[str, doc("Address to listen on. Any address but loopback needs `api_keys`.")] = "127.0.0.1"
+    port: Annotated[int, doc("Port to listen on; 0 picks a free one.", ge=0, le=65535)] = 8100
+    workers: Annotated[int, doc("Number of worker processes.", ge=1)] = 1
     api_keys: Annotated[
         list[Secret],
-        doc("Keys that callers may use: plain, or `sha256:` and the key's SHA-256 in 64 hexadecimal digits."),
+        doc("Keys that callers may use: plain, or `sha256:` and the key's SHA-256 as 64 hex digits."),
     ] = []
-    keys: Annotated[dict[str, CallerKeySettings], doc("Keys with names and terms of their own, by name.")] = {}
-    max_body_mb: Annotated[float, doc("Largest request body, in MB of a million bytes; beyond it: 413.", gt=0)] = 32
-    max_header_kb: Annotated[int, doc("Largest head of a request, in KiB; beyond it: 431.", ge=1)] = 64
-    drain_timeout: Annotated[Duration, doc("At SIGTERM, how long open streams may go on.")] = Duration(30)
-    header_timeout: Annotated[Duration, doc("How long a caller may take to send the head.", gt=0)] = Duration(10)
-    body_timeout: Annotated[Duration, doc("How long a caller may take to send the body.", gt=0)] = Duration(60)
-    idle_timeout: Annotated[Duration, doc("How long a kept-alive connection may be idle.")] = Duration(75)
-    max_connections: Annotated[int, doc("Connections at a time, in each worker; more are refused with 503.", ge=1)] = (
-        10_000
+    keys: Annotated[dict[str, CallerKeySettings], doc("Named keys with settings of their own, by name.")] = {}
+    max_body_mb: Annotated[float, doc("Largest request body, in MB (a million bytes); larger ones get 413.", gt=0)] = 32
+    max_header_kb: Annotated[int, doc("Largest request head, in KiB; larger ones get 431.", ge=1)] = 64
+    drain_timeout: Annotated[Duration, doc("How long open streams may continue after SIGTERM.")] = Duration(30)
+    header_timeout: Annotated[Duration, doc("How long a caller may take to send the request head.", gt=0)] = Duration(
+        10
     )
+    body_timeout: Annotated[Duration, doc("How long a caller may take to send the request body.", gt=0)] = Duration(60)
+    idle_timeout: Annotated[Duration, doc("How long a kept-alive connection may be idle.")] = Duration(75)
+    max_connections: Annotated[int, doc("Concurrent connections per worker; more are refused with 503.", ge=1)] = 10_000
     max_connections_per_ip: Annotated[
         int | None,
-        doc("Connections at a time from one address; none: no bound, since a proxy is one address.", ge=1),
+        doc("Concurrent connections per client address; no limit by default, since a proxy is one address.", ge=1),
     ] = None
-    cors: Annotated[list[str], doc("Origins of web pages that may call; none by default.")] = []
-    access_log: Annotated[bool, doc("One log line per request: no bodies, no keys.")] = True
+    cors: Annotated[list[str], doc("Origins of web pages that may call the gateway; none by default.")] = []
+    access_log: Annotated[bool, doc("Log one line per request, without bodies and keys.")] = True
 
     @property
     def all_keys(self) -> list[Secret]:
@@ -74,10 +74,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a call to a provider may take."""
 
-    connect: Annotated[Duration, doc("Until the connection stands, TLS included.", gt=0)] = Duration(10)
-    first_token: Annotated[Duration, doc("Until a stream says something, or an answer comes.", gt=0)] = Duration(120)
-    idle: Annotated[Duration, doc("How long an answer that has begun may be silent.", gt=0)] = Duration(60)
-    total: Annotated[Duration, doc("The whole call with all its attempts and waits.", gt=0)] = Duration(600)
+    connect: Annotated[Duration, doc("Time to connect, TLS included.", gt=0)] = Duration(10)
+    first_token: Annotated[Duration, doc("Time until the first token of a stream, or until a whole answer.", gt=0)] = (
+        Duration(120)
+    )
+    idle: Annotated[Duration, doc("Longest pause within an answer that has begun.", gt=0)] = Duration(60)
+    total: Annotated[Duration, doc("Time for the whole call, with all its attempts and waits.", gt=0)] = Duration(600)
 
 
 class TimeoutOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +88,7 @@ class TimeoutOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     connect: Annotated[Duration | None, doc("As `timeouts.connect`.", gt=0)] = None
     first_token: Annotated[Duration | None, doc("As `timeouts.first_token`.", gt=0)] = None
     idle: Annotated[Duration | None, doc("As `timeouts.idle`.", gt=0)] = None
-    total: Annotated[Duration | None, doc("As `timeouts.total`; a provider's: of each attempt at it.", gt=0)] = None
+    total: Annotated[Duration | None, doc("As `timeouts.total`; for a provider: of each attempt.", gt=0)] = None
 
     def over(self, base: TimeoutSettings) -> TimeoutSettings:
         """`base` with these on top."""
@@ -98,8 +100,8 @@ class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Limits of one model, beside its provider's."""
 
     requests_per_min: Annotated[int | None, doc("Requests per minute.", ge=1)] = None
-    tokens_per_min: Annotated[int | None, doc("Tokens per minute, in and out.", ge=1)] = None
-    max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
+    tokens_per_min: Annotated[int | None, doc("Tokens per minute, input and output together.", ge=1)] = None
+    max_concurrency: Annotated[int | None, doc("Concurrent calls.", ge=1)] = None
 
 
 class CallerKeySettings(ModelLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,10 +109,11 @@ class CallerKeySettings(ModelLimits, frozen=True, kw_only=True, forbid_unknown_f
 
     key: Annotated[Secret, doc("The key, as in `server.api_keys`; `${VARIABLE}` keeps it out of the file.")]
     models: Annotated[
-        list[str], doc("What it may use: `provider/model`, routes, `agent:NAME`; `*`: any letters. Empty: everything.")
+        list[str],
+        doc("What it may use: `provider/model`, routes, `agent:NAME`; `*` matches anything. Empty: everything."),
     ] = []
     on_ledger_failure: Annotated[OnFailure | None, doc("As `ledger.on_failure`.")] = None
-    content: Annotated[ContentLevel | None, doc("As `ledger.content`: less than there, never more.")] = None
+    content: Annotated[ContentLevel | None, doc("As `ledger.content`; it can keep less than that, never more.")] = None
 
 
 OnDisconnect = Literal["cancel", "drain"]
@@ -119,68 +122,70 @@ OnDisconnect = Literal["cancel", "drain"]
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider: a row of the catalog, and what is yours about it."""
 
-    type: Annotated[str, doc("The catalog row, or `openai_compatible` with a base_url; the id, if left out.")] = ""
-    name: Annotated[str | None, doc("What `spine providers` and `GET /v1/providers` show beside its id.")] = None
+    type: Annotated[str, doc("The catalog row, or `openai_compatible` with a base_url; defaults to the id.")] = ""
+    name: Annotated[str | None, doc("Display name in `spine providers` and `GET /v1/providers`.")] = None
     api_key: Annotated[Secret | None, doc("The key; `${VARIABLE}` keeps it out of the file.")] = None
     api_key_env: Annotated[
         str | None,
-        doc("Name of the variable that holds the key; without any, the service's usual one is read."),
+        doc("Name of the variable that holds the key; defaults to the service's usual one."),
     ] = None
-    api_keys: Annotated[list[Secret], doc("Several keys of one service, used in turn.")] = []
-    base_url: Annotated[str | None, doc("Where the service is, if not at the row's address.")] = None
-    model: Annotated[str | None, doc("The model for requests that name none. Also: `default_model`, `text_model`.")] = (
-        None
-    )
+    api_keys: Annotated[list[Secret], doc("Several keys for one service, used in turn.")] = []
+    base_url: Annotated[str | None, doc("The service's address, if it is not the catalog row's.")] = None
+    model: Annotated[
+        str | None, doc("The model for requests that name none. Aliases: `default_model`, `text_model`.")
+    ] = None
     embed_model: Annotated[str | None, doc("The model for embedding requests that name none.")] = None
-    models: Annotated[list[str], doc("The models offered; empty: whatever the service lists.")] = []
-    custom_models: Annotated[dict[str, str], doc('Your names for models: `fast = "gpt-4o-mini"`.')] = {}
+    models: Annotated[list[str], doc("The models on offer; empty: whatever the service lists.")] = []
+    custom_models: Annotated[dict[str, str], doc('Your own names for models: `fast = "gpt-4o-mini"`.')] = {}
     max_tokens: Annotated[int | None, doc("Output limit for requests that set none.", ge=1)] = None
     temperature: Annotated[float | None, doc("Temperature for requests that set none.", ge=0, le=2)] = None
     requests_per_min: Annotated[int | None, doc("The service's limit of requests per minute.", ge=1)] = None
     tokens_per_min: Annotated[int | None, doc("The service's limit of tokens per minute.", ge=1)] = None
-    max_concurrency: Annotated[int | None, doc("Calls at a time.", ge=1)] = None
-    limits: Annotated[dict[str, ModelLimits], doc("Limits of single models of this provider, by name.")] = {}
+    max_concurrency: Annotated[int | None, doc("Concurrent calls.", ge=1)] = None
+    limits: Annotated[dict[str, ModelLimits], doc("Limits of individual models, by name.")] = {}
     on_disconnect: Annotated[OnDisconnect | None, doc("As `streams.on_disconnect`, for this provider.")] = None
     org_id: Annotated[str | None, doc("OpenAI's organization.")] = None
-    project: Annotated[str | None, doc("The project that pays, where a service has projects.")] = None
-    location: Annotated[str | None, doc("Where Google runs the model, such as `us-central1`.")] = None
-    credentials_file: Annotated[
-        str | None, doc("Google: the JSON file of a service account, or of another credential.")
-    ] = None
-    region: Annotated[str | None, doc("Where AWS runs the model, such as `us-east-1`.")] = None
-    profile: Annotated[str | None, doc("AWS: the profile of `~/.aws` to take credentials from.")] = None
-    access_key_id: Annotated[str | None, doc("AWS: an access key; without one, the usual sources are asked.")] = None
+    project: Annotated[str | None, doc("The project to bill, if the service has projects.")] = None
+    location: Annotated[str | None, doc("Google: the location, such as `us-central1`.")] = None
+    credentials_file: Annotated[str | None, doc("Google: JSON file of a service account or another credential.")] = None
+    region: Annotated[str | None, doc("AWS: the region, such as `us-east-1`.")] = None
+    profile: Annotated[str | None, doc("AWS: the profile in `~/.aws` to use.")] = None
+    access_key_id: Annotated[str | None, doc("AWS: an access key; without one, the usual sources are tried.")] = None
     secret_access_key: Annotated[Secret | None, doc("AWS: the access key's secret.")] = None
     session_token: Annotated[Secret | None, doc("AWS: the session token of temporary credentials.")] = None
     resource: Annotated[str | None, doc("Azure: the resource's name, as in `https://<resource>.openai.azure.com`.")] = (
         None
     )
     api_version: Annotated[
-        str | None, doc("Azure: a dated version, such as `2024-10-21`, and its paths; none: the v1 paths.")
+        str | None, doc("Azure: a dated API version, such as `2024-10-21`; without one, the v1 API.")
     ] = None
     deployments: Annotated[
-        dict[str, str], doc('Azure: model to deployment, where the names differ: `gpt-4o = "our-gpt"`.')
+        dict[str, str], doc('Azure: deployment by model, where the names differ: `gpt-4o = "our-gpt"`.')
     ] = {}
-    tenant_id: Annotated[str | None, doc("Azure: the Entra tenant that gives tokens.")] = None
-    client_id: Annotated[str | None, doc("Azure: the application or managed identity that asks for tokens.")] = None
+    tenant_id: Annotated[str | None, doc("Azure: the Entra tenant that issues tokens.")] = None
+    client_id: Annotated[str | None, doc("Azure: the application or managed identity that requests tokens.")] = None
     client_secret: Annotated[Secret | None, doc("Azure: the application's secret.")] = None
     keep_alive: Annotated[
-        str | float | None, doc("Ollama: how long a model stays loaded, such as `5m`; -1: for ever.")
+        str | float | None, doc("Ollama: how long a model stays loaded, such as `5m`; -1: forever.")
     ] = None
     num_ctx: Annotated[int | None, doc("Ollama: size of the context window.", ge=1)] = None
-    num_predict: Annotated[int | None, doc("Ollama: output limit; -1: none.", ge=-2)] = None
-    auto_pull: Annotated[bool, doc("Ollama: pull a model that is missing when it is first asked for.")] = False
+    num_predict: Annotated[int | None, doc("Ollama: output limit in tokens; -1: none.", ge=-2)] = None
+    auto_pull: Annotated[bool, doc("Ollama: pull a missing model at its first request.")] = False
     safety_settings: Annotated[
-        Any, doc('Gemini: `HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"`, for requests that say nothing of it.')
+        Any, doc('Gemini: `HARM_CATEGORY_HARASSMENT = "BLOCK_ONLY_HIGH"`, for requests that set none.')
     ] = None
     timeouts: Annotated[TimeoutOverrides, doc("Timeouts of this provider.")] = TimeoutOverrides()
-    headers: Annotated[dict[str, Secret], doc("Headers to send with every request; shown nowhere.")] = {}
-    dialect: Annotated[str | None, doc("The wire format to speak, if not the row's first.")] = None
-    quirks: Annotated[dict[str, Any], doc("The row's quirks, corrected: see the providers reference.")] = {}
-    ca_file: Annotated[str | None, doc("PEM file of the authorities to trust instead of the usual ones.")] = None
+    headers: Annotated[dict[str, Secret], doc("Headers to send with every request; never shown.")] = {}
+    dialect: Annotated[str | None, doc("The wire format to use, if not the row's first.")] = None
+    quirks: Annotated[dict[str, Any], doc("Overrides of the row's quirks; see the providers reference.")] = {}
+    ca_file: Annotated[str | None, doc("PEM file of the certificate authorities to trust instead of the system's.")] = (
+        None
+    )
     proxy: Annotated[Secret | None, doc("HTTP proxy for this provider; `none` to ignore HTTPS_PROXY.")] = None
     cost: Annotated[CostSettings | None, doc("Your prices for this provider.")] = None
-    auto_cache: Annotated[bool, doc("Anthropic, Bedrock: mark long prompts for the provider's cache, unasked.")] = False
+    auto_cache: Annotated[
+        bool, doc("Anthropic, Bedrock: mark long prompts for the provider's cache automatically.")
+    ] = False
 
     def __post_init__(self) -> None:
         """What a program gives as text is kept from being shown as well."""
@@ -196,7 +201,7 @@ class ProvidersSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """The providers: three keys of their own, and a table for each provider id."""
 
     default: Annotated[str | None, doc("The provider for requests that name none.")] = None
-    fallback_order: Annotated[list[str], doc("Which providers to ask, one after the other.")] = []
+    fallback_order: Annotated[list[str], doc("Providers to try, in this order.")] = []
     health_check_interval: Annotated[Duration | None, doc("As `health.interval`.", gt=0)] = None
     by_id: Annotated[
         dict[str, ProviderSettings], doc("One provider; in a file this is the table `[providers.<id>]`.")
@@ -231,28 +236,26 @@ ProvidersConfig = ProvidersSettings
 class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is asked when a request names no provider."""
 
-    strategy: Annotated[str, doc("How to choose; a strategy of ours, or one that an installed package brings.")] = (
-        RoutingStrategy.LOCAL_FIRST
-    )
+    strategy: Annotated[
+        str, doc("How to choose a provider: a built-in strategy, or one from an installed package.")
+    ] = RoutingStrategy.LOCAL_FIRST
     local_only: Annotated[bool, doc("Nothing leaves this machine: providers that are not local are never asked.")] = (
         False
     )
     ranking: Annotated[
-        list[str], doc("For `quality`: models, the best first, in place of our ranking; `*` stands for any letters.")
+        list[str], doc("For `quality`: models, best first, in place of the built-in ranking; `*` matches anything.")
     ] = []
     exploration: Annotated[
-        float, doc("For `speed`: share of requests that go to a model of which little is known.", ge=0, le=1)
+        float, doc("For `speed`: share of requests sent to the target about which least is known.", ge=0, le=1)
     ] = 0.05
     sticky: Annotated[
         Literal["none", "session", "prefix"],
-        doc("What keeps to one target: nothing, a session's requests, or also those with the same beginning."),
+        doc("What stays with one target: nothing, a session, or also prompts with the same beginning."),
     ] = "none"
-    sticky_for: Annotated[Duration, doc("How long after its last request; providers keep a prompt for 5 minutes.")] = (
+    sticky_for: Annotated[Duration, doc("How long after the last request; providers cache a prompt for 5 minutes.")] = (
         Duration(300)
     )
-    single_flight: Annotated[
-        bool, doc("Whether identical requests of one caller at the same time share one answer.")
-    ] = False
+    single_flight: Annotated[bool, doc("Let identical concurrent requests of one caller share one answer.")] = False
 
 
 OnRefusal = Literal["error", "fallback"]
@@ -261,23 +264,25 @@ OnRefusal = Literal["error", "fallback"]
 class RetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the same provider is asked again, and when the next one is."""
 
-    max_retries: Annotated[int, doc("Further attempts at one provider; 0: none.", ge=0)] = 2
+    max_retries: Annotated[int, doc("Retries at one provider; 0: none.", ge=0)] = 2
     initial_delay: Annotated[Duration, doc("Wait before the first retry. Also: `retry_delay_ms`.")] = Duration(1)
-    max_delay: Annotated[Duration, doc("The longest wait, a provider's Retry-After included.")] = Duration(30)
-    backoff_factor: Annotated[float, doc("Each wait is so many times the one before.", ge=1)] = 2.0
-    retryable_errors: Annotated[tuple[ErrorType, ...], doc("Kinds of errors worth a retry.")] = (
+    max_delay: Annotated[Duration, doc("Longest wait, also for a provider's Retry-After.")] = Duration(30)
+    backoff_factor: Annotated[float, doc("Factor from each wait to the next.", ge=1)] = 2.0
+    retryable_errors: Annotated[tuple[ErrorType, ...], doc("Kinds of errors that are retried.")] = (
         ErrorType.RATE_LIMIT,
         ErrorType.SERVER_ERROR,
         ErrorType.NETWORK_ERROR,
         ErrorType.TIMEOUT,
     )
-    budget: Annotated[float, doc("Retries per request over time, so that an outage is not multiplied.", ge=0)] = 0.2
-    enable_fallback: Annotated[bool, doc("Whether the next provider is asked when one has failed.")] = True
+    budget: Annotated[float, doc("Retries per request over time, so that retries do not multiply an outage.", ge=0)] = (
+        0.2
+    )
+    enable_fallback: Annotated[bool, doc("Try the next provider when one has failed.")] = True
     on_context_length: Annotated[
-        OnRefusal, doc("Where a prompt is too long for a model: `fallback` asks the next that takes more.")
+        OnRefusal, doc("If a prompt is too long for a model: `fallback` tries the next one that takes more.")
     ] = "error"
     on_content_filter: Annotated[
-        OnRefusal, doc("Where a provider's safety system refuses: `fallback` asks another provider.")
+        OnRefusal, doc("If a provider's safety system refuses: `fallback` tries another provider.")
     ] = "error"
 
 
@@ -289,22 +294,24 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """When a failing provider is left alone for a while."""
 
     failure_rate: Annotated[float, doc("Share of failed calls that opens the breaker.", gt=0, le=1)] = 0.5
-    min_calls: Annotated[int, doc("Calls to have seen before judging.", ge=1)] = 10
-    window: Annotated[Duration, doc("How far back calls count.")] = Duration(30)
-    open_for: Annotated[Duration, doc("How long the provider is left alone.")] = Duration(30)
+    min_calls: Annotated[int, doc("Fewest calls before the breaker can open.", ge=1)] = 10
+    window: Annotated[Duration, doc("Period over which calls are counted.")] = Duration(30)
+    open_for: Annotated[Duration, doc("How long the provider gets no calls before a probe.")] = Duration(30)
     last: Annotated[
         Literal["ask", "refuse"],
-        doc("Where every target of a call is left alone: ask the first all the same, or none."),
+        doc("If the breakers of all targets are open: `ask` the first one anyway, or `refuse`."),
     ] = "ask"
 
 
 class HealthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether providers are asked how they are."""
 
-    probe: Annotated[Literal["never", "idle", "always"], doc("When to probe; traffic itself always tells.")] = "never"
-    interval: Annotated[Duration, doc("Between two probes.", gt=0)] = Duration(300)
+    probe: Annotated[Literal["never", "idle", "always"], doc("When to probe, in addition to what traffic shows.")] = (
+        "never"
+    )
+    interval: Annotated[Duration, doc("Time between two probes.", gt=0)] = Duration(300)
     timeout: Annotated[Duration, doc("How long a probe may take.", gt=0)] = Duration(5)
-    paid: Annotated[bool, doc("Whether services that bill are probed too, by asking for their list of models.")] = False
+    paid: Annotated[bool, doc("Probe paid services too, by listing their models.")] = False
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -312,29 +319,31 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     on_break: Annotated[
         Literal["error", "continue"],
-        doc("`error`: the caller gets an error event; `continue`: another provider goes on."),
+        doc("If a stream breaks: `error` sends an error event, `continue` lets another provider continue it."),
     ] = "error"
     keep_alive: Annotated[
         Duration,
-        doc("After so long without a further event the caller gets a comment, so that no proxy cuts; 0: never.", ge=0),
+        doc("Send a comment after this long without an event, so that no proxy disconnects; 0: never.", ge=0),
     ] = Duration(15)
     min_tokens_per_s: Annotated[
-        float, doc("A stream that is slower over 30 seconds counts as broken; 0: none is.", ge=0)
+        float, doc("A stream slower than this over 30 seconds counts as broken; 0: no minimum.", ge=0)
     ] = 0.0
-    write_timeout: Annotated[
-        Duration, doc("How long a caller may leave what is sent unread; then its stream is dropped.", gt=0)
-    ] = Duration(60)
+    write_timeout: Annotated[Duration, doc("Drop a stream if its caller reads nothing for this long.", gt=0)] = (
+        Duration(60)
+    )
     on_disconnect: Annotated[
-        OnDisconnect, doc("When the caller leaves: `cancel` the provider's stream, or `drain` it to learn its usage.")
+        OnDisconnect,
+        doc("When the caller disconnects: `cancel` the provider's stream, or `drain` it to learn its usage."),
     ] = "cancel"
 
 
 class HedgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A second request where the first is slow to begin."""
 
-    budget: Annotated[float, doc("Share of requests that may be sent twice; 0: never.", ge=0, le=1)] = 0.0
+    budget: Annotated[float, doc("Share of requests that may be sent to a second target; 0: none.", ge=0, le=1)] = 0.0
     after: Annotated[
-        Duration | None, doc("When the second one starts; none: later than 95 % of the target's answers began.", gt=0)
+        Duration | None,
+        doc("When to send the second one; default: once slower than 95 % of the target's recent answers.", gt=0),
     ] = None
 
 
@@ -344,46 +353,46 @@ class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     requests_per_min: Annotated[int | None, doc("Requests per minute of one caller's key.", ge=1)] = None
     tokens_per_min: Annotated[int | None, doc("Tokens per minute of one caller's key, in and out.", ge=1)] = None
     max_concurrency: Annotated[int | None, doc("Calls at a time of one caller's key.", ge=1)] = None
-    max_wait: Annotated[Duration, doc("How long a call may wait for its turn; 0: it is refused at once.", ge=0)] = (
-        Duration(0)
+    max_wait: Annotated[Duration, doc("How long a call may wait for its turn; 0: refuse it at once.", ge=0)] = Duration(
+        0
     )
-    max_waiting: Annotated[int, doc("Calls that may wait at a time for one provider or key.", ge=1)] = 100
-    learned: Annotated[bool, doc("Whether the limits that a provider tells of in its headers are kept to.")] = True
-    adaptive: Annotated[
-        bool, doc("Whether the calls at a time to a provider that answers 429 or 503 are cut, and raised slowly after.")
-    ] = False
+    max_waiting: Annotated[int, doc("Most calls that may wait for one provider or key.", ge=1)] = 100
+    learned: Annotated[bool, doc("Respect the limits that providers send in their headers.")] = True
+    adaptive: Annotated[bool, doc("Lower concurrency to a provider that answers 429 or 503, then raise it slowly.")] = (
+        False
+    )
 
 
 class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What several gateways share."""
 
-    url: Annotated[Secret | None, doc("A Redis or Valkey URL; none: in process.")] = None
+    url: Annotated[Secret | None, doc("A Redis or Valkey URL; without one, state stays in the process.")] = None
 
 
 class CostsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Budgets, in USD."""
 
-    monthly_budget: Annotated[float | None, doc("For all providers in a month.", ge=0, le=MOST_USD)] = None
-    daily_limit: Annotated[float | None, doc("For all providers in a day.", ge=0, le=MOST_USD)] = None
-    alert_threshold: Annotated[float, doc("Share of a budget at which to warn.", gt=0, le=1)] = 0.8
-    track_by_provider: Annotated[bool, doc("Whether costs are counted for each provider too.")] = True
+    monthly_budget: Annotated[float | None, doc("Limit in USD for all providers per month.", ge=0, le=MOST_USD)] = None
+    daily_limit: Annotated[float | None, doc("Limit in USD for all providers per day.", ge=0, le=MOST_USD)] = None
+    alert_threshold: Annotated[float, doc("Share of a budget at which an alert is sent.", gt=0, le=1)] = 0.8
+    track_by_provider: Annotated[bool, doc("Count costs per provider, too.")] = True
     limits: Annotated[dict[str, float], doc("`<provider>_daily` or `<provider>_monthly`, in USD.")] = {}
     budgets: Annotated[dict[str, BudgetSettings], doc("Budgets of your own, by name.")] = {}
-    timezone: Annotated[str, doc("Whose midnight ends a day, such as `Europe/Vienna`.")] = "UTC"
+    timezone: Annotated[str, doc("Time zone whose midnight ends a day, such as `Europe/Vienna`.")] = "UTC"
     mode: Annotated[
-        BudgetMode, doc("`expected`: what calls are likely to cost is set aside; `hard`: the most that they can.")
+        BudgetMode, doc("What is reserved: `expected`, what calls are likely to cost; `hard`, the most that they can.")
     ] = "expected"
     unknown_price: Annotated[
-        Literal["refuse", "allow"], doc("What becomes of a call whose price is not known, where a budget is in USD.")
+        Literal["refuse", "allow"], doc("What to do with calls of unknown price under a budget in USD.")
     ] = "refuse"
     max_wait: Annotated[
-        Duration, doc("How long a call may wait for what others have set aside; 0: it is refused at once.", ge=0)
+        Duration, doc("How long a call may wait for what others have reserved; 0: refuse it at once.", ge=0)
     ] = Duration(30)
     on_outage: Annotated[
         Literal["open", "closed"] | None,
-        doc("While the shared state is away: `open`, each process counts alone; none: `closed` for hard budgets."),
+        doc("While the shared state is down: `open`, each process counts alone; default: `closed` for hard budgets."),
     ] = None
-    alerts: Annotated[AlertSettings, doc("Who is told.")] = AlertSettings()
+    alerts: Annotated[AlertSettings, doc("Where alerts go.")] = AlertSettings()
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -391,35 +400,35 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     metadata: Annotated[dict[str, str], doc("Members of the request's `metadata`, and their values.")] = {}
     tags: Annotated[list[str], doc("Tags that the request carries, in `metadata.tags` or `x-spine-tags`.")] = []
-    min_tokens: Annotated[int | None, doc("At least so many input tokens, by estimate.", ge=0)] = None
-    max_tokens: Annotated[int | None, doc("At most so many input tokens, by estimate.", ge=0)] = None
+    min_tokens: Annotated[int | None, doc("At least this many input tokens, by estimate.", ge=0)] = None
+    max_tokens: Annotated[int | None, doc("At most this many input tokens, by estimate.", ge=0)] = None
 
 
 class RouteTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place where a route may lead."""
 
     target: Annotated[str, doc("`provider/model`, a provider, another route, or `agent:NAME`.")]
-    weight: Annotated[float, doc("Its share, under the strategy `weighted`.", gt=0)] = 1.0
-    when: Annotated[Conditions | None, doc("Only for requests of which this holds.")] = None
+    weight: Annotated[float, doc("Its weight, under the strategy `weighted`.", gt=0)] = 1.0
+    when: Annotated[Conditions | None, doc("Only for requests that match these conditions.")] = None
 
 
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A name that a caller may use as a model."""
 
-    targets: Annotated[list[RouteTarget], doc("Where it leads: `provider/model`, or a table with a weight.")]
-    strategy: Annotated[str, doc("How to choose among the targets; as `routing.strategy`.")] = RoutingStrategy.ORDERED
+    targets: Annotated[list[RouteTarget], doc("The targets: `provider/model`, or a table with a weight.")]
+    strategy: Annotated[str, doc("How to order the targets; as `routing.strategy`.")] = RoutingStrategy.ORDERED
     timeouts: Annotated[TimeoutOverrides, doc("Timeouts of this route.")] = TimeoutOverrides()
     on_break: Annotated[Literal["error", "continue"] | None, doc("As `streams.on_break`.")] = None
     on_context_length: Annotated[OnRefusal | None, doc("As `retry.on_context_length`.")] = None
     on_content_filter: Annotated[OnRefusal | None, doc("As `retry.on_content_filter`.")] = None
-    cache: Annotated[bool, doc("Whether answers to requests for this route are cached, where there is a cache.")] = True
+    cache: Annotated[bool, doc("Cache this route's answers, if there is a cache.")] = True
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which provider an agent of your program uses: `registry.get_for_agent(id)`."""
 
     provider: Annotated[str | None, doc("A provider id.")] = None
-    model: Annotated[str | None, doc("The model, if not the provider's.")] = None
+    model: Annotated[str | None, doc("The model; defaults to the provider's.")] = None
     temperature: Annotated[float | None, doc("Temperature for requests that set none.", ge=0, le=2)] = None
     max_tokens: Annotated[int | None, doc("Output limit for requests that set none.", ge=1)] = None
 
