@@ -36,10 +36,12 @@ from genai_spine.catalog.rows import ProviderRow, load_rows  # noqa: E402
 from genai_spine.cli.main import COMMANDS, spine  # noqa: E402
 from genai_spine.dialects import failure  # noqa: E402
 from genai_spine.dialects.quirks import Quirks  # noqa: E402
+from genai_spine.engine.manager import ProviderManager  # noqa: E402
 from genai_spine.gateway import google, inbounds  # noqa: E402
-from genai_spine.gateway.app import ROUTES  # noqa: E402
+from genai_spine.gateway.app import ROUTES, Gateway  # noqa: E402
 from genai_spine.model import errors  # noqa: E402
 from genai_spine.providers import codecs  # noqa: E402
+from genai_spine.providers.registry import settings_of  # noqa: E402
 from genai_spine.settings import document  # noqa: E402
 from genai_spine.testing.simulator import KNOBS  # noqa: E402
 
@@ -166,6 +168,18 @@ def routes() -> str:
         said = f"`{does}`" if does else _first_line(route.handler)
         rows.append([f"`{route.method} {path}`", said, f"`{route.dialect}`", "no" if route.is_open else "yes"])
     return table(["path", "answers", "errors in the shape of", "key"], rows)
+
+
+@block
+def metrics() -> str:
+    settings = settings_of({"providers": {"simulated": {}}, "server": {"metrics": "keyed"}})
+    gateway = Gateway(ProviderManager(settings=settings))
+    assert gateway.metrics is not None
+    rows = []
+    for family in gateway.metrics.own():
+        name = f"{family.name}_total" if family.kind == "counter" else family.name
+        rows.append([f"`{name}`", family.kind, code(family.labels), family.help])
+    return table(["metric", "type", "labels", "what"], rows)
 
 
 _WITHOUT_A_WORD = {

@@ -96,6 +96,7 @@ def config_for(simulator: Simulator, echo: str) -> str:
 [server]
 api_keys = ["${{GATE_KEY}}"]
 drain_timeout = 0
+metrics = "keyed"
 [logging]
 level = "debug"
 [retry]
@@ -169,7 +170,7 @@ def test_fault_50_no_secret_leaves_by_any_door(simulator: Simulator, tmp_path: P
             wrong = {"authorization": f"Bearer {CALLERS_WRONG_KEY}"}
             heard.append(str(ask(gateway, dialect.path, dialect.request("oa/m"), wrong)))
             heard.append(str(ask(gateway, dialect.path, b"{" + CALLERS_WRONG_KEY.encode(), wrong)))
-        for path in ("/v1/models", "/api/tags", "/v1/providers", "/health/ready", "/none", "/v1/models/x"):
+        for path in ("/v1/models", "/api/tags", "/v1/providers", "/health/ready", "/metrics", "/none", "/v1/models/x"):
             heard.append(str(ask(gateway, path, headers=key)))
         for path in ("/v1/embeddings", "/v1/messages/count_tokens", "/api/show"):
             for provider in ("oa", "an", "echo"):

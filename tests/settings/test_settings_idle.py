@@ -130,3 +130,11 @@ def test_workers_that_count_limits_alone_are_told_of(load: Any) -> None:
     assert told in warnings_of(load(text))
     assert told not in warnings_of(load(text + "[state]\nurl = 'redis://h'\n"))
     assert warnings_of(load("[server]\nworkers = 2\n[providers.openai]\n")) == []
+
+
+def test_numbers_that_no_key_may_read_are_told_of(load: Any) -> None:
+    named = "[server]\nmetrics = 'keyed'\n[server.keys.one]\nkey = 'k-of-one'\n[providers.openai]\n"
+    alone = 'nobody can read them, as every key has a name: add one to server.api_keys, or say "open"'
+    assert warnings_of(load(named)) == [f"server.metrics: {alone}"]
+    assert warnings_of(load(named.replace("'keyed'", "'open'"))) == []
+    assert warnings_of(load(named.replace("'keyed'\n", "'keyed'\napi_keys = ['k-of-all']\n"))) == []

@@ -20,7 +20,7 @@ from genai_spine.engine.call import Send, call
 from genai_spine.engine.content.answers import Heard
 from genai_spine.engine.content.keeping import ContentKeeper
 from genai_spine.engine.costs import asks
-from genai_spine.engine.costs.accounts import unopened
+from genai_spine.engine.costs.accounts import Watcher, unopened, watched
 from genai_spine.engine.costs.alerts import Alerts
 from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
@@ -103,6 +103,7 @@ class ProviderManager:
         self.budgets.on_level.append(self.alerts.raised)
         self.ledger: Ledger | None = None
         """Where what is spent is written down, from `start` on, if settings say so."""
+        self._watcher: Watcher | None = None
         self.traffic.write = unopened(self.settings)
         self.content: ContentKeeper | None = None
         """What is kept of prompts and answers, if settings say so."""
@@ -150,6 +151,11 @@ class ProviderManager:
         self.settings = msgspec.structs.replace(self.settings, retry=self.traffic.retry)
         return self
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher`, too, what the ledger is told of each call, whether or not there is one. Before `start`."""
+        self._watcher = watcher
+        self.traffic.write = watched(self.traffic.write, watcher)
+
     async def __aenter__(self) -> ProviderManager:
         await self.start()
         return self
@@ -171,7 +177,7 @@ class ProviderManager:
             self.cache.store.check()
         if self.ledger is None and self.settings.ledger.url is not None:
             self.ledger = open_ledger(self.settings.ledger)
-            self.traffic.write = self.ledger.write if self.ledger is not None else None
+            self.traffic.write = watched(self.ledger.write if self.ledger is not None else None, self._watcher)
             self.content = ContentKeeper.of(self.settings, self.ledger)
             self.traffic.must_write = MustWrite.of(self.ledger, self.settings, self.traffic.spending.budgets.all)
         try:

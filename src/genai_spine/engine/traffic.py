@@ -77,7 +77,7 @@ class Traffic:
         self.keep: Callable[[Decision, Choice], None] | None = None
         """Is told who answered a request of a session, so that the next one goes there too."""
         self.write: Write | None = None
-        """Takes the ledger's entries, where there is one."""
+        """Takes the ledger's entries, where there is one, or somebody who counts them."""
         self.must_write: MustWrite | None = None
         """Refuses what cannot be written down, where settings say so."""
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
@@ -170,7 +170,7 @@ class Traffic:
             except Exception:  # a fault of ours: nothing is sent, and nobody else knows yet what it holds
                 attempt.settle(error=LedgerUnwritable())
                 raise
-            if reservation is None:
+            if reservation is None and self.settings.ledger.url is not None:
                 self.under_way.add(attempt)
         return attempt
 

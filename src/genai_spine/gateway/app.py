@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from genai_spine.gateway import (
     google,
     inbounds,
     listing,
+    metrics,
     responses,
     routing,
     streams,
@@ -34,6 +36,7 @@ from genai_spine.gateway.discretion import Discretion
 from genai_spine.gateway.idempotency import Idempotency
 from genai_spine.gateway.kept_request import KeptRequest
 from genai_spine.gateway.keys import Keys, is_google
+from genai_spine.gateway.neighbours import Neighbours
 from genai_spine.gateway.origins import Origins
 from genai_spine.gateway.request import CallerGone, HeaderList, Receive, Request, Scope, Send, header_value
 from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
@@ -102,6 +105,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/budgets", "openai_chat", budgets.listed),
     Route("GET", "/v1/streams", "openai_chat", streams.listed),
     Route("DELETE", "/v1/streams/", "openai_chat", streams.cancelled),
+    Route("GET", "/metrics", "openai_chat", metrics.exposed),
     Route("GET", "/health/live", "openai_chat", listing.live, is_open=True),
     Route("GET", "/health/ready", "openai_chat", listing.ready, is_open=True),
     Route("GET", "/", "openai_chat", listing.root, is_open=True),
@@ -128,10 +132,14 @@ class Gateway:
         self._logs_access = server.access_log
         self._request = KeptRequest if self.settings.ledger.content != "none" else Request
         strangers = capabilities.of_packages().items()
-        self._routes = (*(Route("POST", path, "openai_chat", handler) for path, handler in strangers), *ROUTES)
+        ours = [_opened(route) if server.metrics == "open" else route for route in ROUTES]
+        self._routes = (*(Route("POST", path, "openai_chat", handler) for path, handler in strangers), *ours)
         self._exact = {(route.method, route.path): route for route in self._routes if not _is_prefix(route)}
         self._prefixes = tuple(route for route in ROUTES if _is_prefix(route))
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Of the requests under way."""
+        self.metrics = metrics.GatewayMetrics(self) if server.metrics != "none" else None
+        self._neighbours: Neighbours | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -148,16 +156,31 @@ class Gateway:
 
     async def abort_streams(self) -> None:
         """Ends what is still open with an error of its dialect; for a gateway that has waited long enough."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel(SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    def join(self, folder: Path, place: int) -> None:
+        """This process is one of several on the same sockets, which share this folder."""
+        if self.metrics is not None:
+            self._neighbours = Neighbours(folder, place)
+
+    def path_of(self, request: Request) -> str:
+        """The path of a request's route, of which there are few; "" where there is none."""
+        method = "GET" if request.method == "HEAD" else request.method
+        if method == "OPTIONS":  # of any path
+            return ""
+        try:
+            return (self._exact.get((method, request.path)) or self._find(method, request.path)).path
+        except InvalidRequest:
+            return ""
 
     # ------------------------------------------------------------ one request
 
     async def _http(self, request: Request) -> None:
         task = request.task
-        self._tasks.add(task)
+        self.tasks.add(task)
         record = CallRecord(request.id)
         try:
             await self._handle(request, record)
@@ -169,10 +192,12 @@ class Gateway:
             else:
                 request.status = 499
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             request.done()
             self.manager.traffic.close(record)
             record.done()
+            if self.metrics is not None:
+                self.metrics.observe(request, record)
             if self._logs_access and access.isEnabledFor(logging.INFO):
                 _log(request, record)
 
@@ -273,9 +298,13 @@ class Gateway:
                 except Exception as error:  # of one that is only raised, uvicorn thinks that no lifespan is spoken
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     raise
+                if self.metrics is not None:
+                    self.metrics.start(self._neighbours)
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self.draining = True
+                if self.metrics is not None:
+                    await self.metrics.close()
                 await self.manager.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -285,6 +314,10 @@ class _NoRoute(InvalidRequest):
     def __init__(self, message: str, status: int, methods: set[str] | None = None) -> None:
         super().__init__(message, status_code=status, code="not_found" if status == 404 else "method_not_allowed")
         self.methods = methods or set()
+
+
+def _opened(route: Route) -> Route:
+    return msgspec.structs.replace(route, is_open=True) if route.path == "/metrics" else route
 
 
 def _is_prefix(route: Route) -> bool:

@@ -5,7 +5,8 @@
 
 What the application may have, beside being ASGI: an attribute `draining`, set to True when the server
 no longer takes requests, and a method `abort_streams()`, plain or a coroutine, called when the drain has
-taken too long: it ends each open stream with an error event. `write_timeout_s` is how long its callers may take
+taken too long: it ends each open stream with an error event. `join(folder, place)`: it is the worker of this number, of
+several that share a folder. `write_timeout_s` is how long its callers may take
 nothing of an answer. An exception of its lifespan comes out here.
 
 Must not know: routes, dialects, providers. Prints nothing.

@@ -2,7 +2,8 @@
 
 The sockets are bound once, by the supervisor; each worker accepts from them, so that a worker's death
 loses no connection but its own. Workers are spawned, not forked: no thread or lock comes along, and it is
-the same on Linux and macOS. Settings and the application's factory reach them by pickle.
+the same on Linux and macOS. Settings and the application's factory reach them by pickle. What they tell
+each other is in a folder of theirs.
 
 A pipe from the supervisor to each worker carries the stop: a byte per signal; its end, when the
 supervisor is gone, says the same. Signals of the terminal are the supervisor's business alone.
@@ -17,11 +18,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from genai_spine.gateway.exchange import ASGIApp
@@ -44,14 +47,21 @@ class Worker:
     """One process, its line for stopping it, and the line on which it tells that it serves."""
 
     def __init__(
-        self, app_factory: Callable[[Settings], ASGIApp], settings: Settings, sockets: Sequence[socket.socket]
+        self,
+        app_factory: Callable[[Settings], ASGIApp],
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        folder: str | None,
+        place: int,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.news, news = context.Pipe(duplex=False)
         orders, self.orders = context.Pipe(duplex=False)
         self.started_at = time.monotonic()
         self.process: SpawnProcess = context.Process(
-            target=_work, args=(app_factory, settings, list(sockets), orders, news), name="spine-worker"
+            target=_work,
+            args=(app_factory, settings, list(sockets), folder, place, orders, news),
+            name="spine-worker",
         )
         with _stop_held_back():
             self.process.start()
@@ -99,7 +109,13 @@ def run_workers(
 
     Raises: ConfigError if the first workers do not start.
     """
-    spawn = partial(Worker, app_factory, settings, sockets)
+    with _folder() if settings.server.metrics != "none" else nullcontext() as folder:
+        _run(settings, sockets, ready, partial(Worker, app_factory, settings, sockets, folder))
+
+
+def _run(
+    settings: Settings, sockets: Sequence[socket.socket], ready: Ready | None, spawn: Callable[[int], Worker]
+) -> None:
     signals_seen: list[int] = []
     awake, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -109,7 +125,7 @@ def run_workers(
         os.write(wake, b"x")
 
     previous = {number: signal.signal(number, note) for number in STOP}
-    workers = [spawn() for _ in range(settings.server.workers)]
+    workers = [spawn(place) for place in range(settings.server.workers)]
     try:
         for worker in workers:
             _wait_for_start(worker, signals_seen)
@@ -128,6 +144,17 @@ def run_workers(
         os.close(wake)
 
 
+@contextmanager
+def _folder() -> Iterator[str]:
+    """Where the workers leave what the others should know. Raises: ConfigError."""
+    try:
+        folder = TemporaryDirectory(prefix="spine-workers-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ConfigError(f"no folder can be made in which workers tell each other their numbers: {error}") from error
+    with folder as name:
+        yield name
+
+
 def _wait_for_start(worker: Worker, signals_seen: list[int]) -> None:
     deadline = time.monotonic() + START_S
     while not signals_seen and time.monotonic() < deadline:
@@ -143,7 +170,7 @@ def _wait_for_start(worker: Worker, signals_seen: list[int]) -> None:
         raise ConfigError(f"a worker did not start within {START_S:g} seconds")
 
 
-def _supervise(workers: list[Worker], spawn: Callable[[], Worker], signals_seen: list[int], awake: int) -> None:
+def _supervise(workers: list[Worker], spawn: Callable[[int], Worker], signals_seen: list[int], awake: int) -> None:
     while not signals_seen:
         wait([awake, *(worker.process.sentinel for worker in workers)])
         for index, worker in enumerate(workers):
@@ -154,7 +181,7 @@ def _supervise(workers: list[Worker], spawn: Callable[[], Worker], signals_seen:
             if time.monotonic() - worker.started_at < RESTART_PAUSE_S:
                 time.sleep(RESTART_PAUSE_S)
             worker.close()
-            workers[index] = spawn()
+            workers[index] = spawn(index)
 
 
 def _join(workers: list[Worker], signals_seen: list[int], timeout_s: float) -> None:
@@ -178,6 +205,8 @@ def _work(
     app_factory: Callable[[Settings], ASGIApp],
     settings: Settings,
     sockets: Sequence[socket.socket],
+    folder: str | None,
+    place: int,
     orders: Connection,
     news: Connection,
 ) -> None:
@@ -190,7 +219,14 @@ def _work(
     def ready(_: str, __: int) -> None:
         news.send(None)
 
+    def made() -> ASGIApp:
+        app = app_factory(settings)
+        join: Callable[[Path, int], None] | None = getattr(app, "join", None)
+        if folder is not None and join is not None:
+            join(Path(folder), place)
+        return app
+
     try:
-        run_here(partial(app_factory, settings), settings.server, sockets, ready, orders.fileno())
+        run_here(made, settings.server, sockets, ready, orders.fileno())
     except SpineError as error:
         news.send(str(error))

@@ -42,6 +42,8 @@ def idle_keys(settings: Settings) -> Iterator[str]:
     if settings.server.workers > 1 and settings.routing.sticky != "none":
         alone = f"each of the {settings.server.workers} workers remembers sessions of its own"
         yield f"routing.sticky: {alone}, and a session's requests reach any of them"
+    if settings.server.metrics == "keyed" and settings.server.keys and not settings.server.api_keys:
+        yield 'server.metrics: nobody can read them, as every key has a name: add one to server.api_keys, or say "open"'
     yield from _unmet_budgets(settings)
     for key in _patterns(settings):
         yield f"{key}: has no effect: `*` is no pattern here, so name each model"

@@ -64,6 +64,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = None
     cors: Annotated[list[str], doc("Origins of web pages that may call the gateway; none by default.")] = []
     access_log: Annotated[bool, doc("Log one line per request, without bodies and keys.")] = True
+    metrics: Annotated[
+        Literal["none", "keyed", "open"],
+        doc("Count for `GET /metrics`: `keyed` asks for a key of `api_keys`, if there are keys; `open` does not."),
+    ] = "none"
 
     @property
     def all_keys(self) -> list[Secret]:

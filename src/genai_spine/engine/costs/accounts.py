@@ -57,6 +57,23 @@ def unopened(settings: Settings) -> Write | None:
     return write
 
 
+class Watcher(Protocol):
+    def __call__(self, *entries: Entry) -> object:
+        """Is told of each entry beside the ledger, and keeps none of them for good."""
+
+
+def watched(write: Write | None, watcher: Watcher | None) -> Write | None:
+    """Writes as `write` does, and tells the watcher."""
+    if watcher is None:
+        return write
+
+    def both(*entries: Entry) -> bool | None:
+        watcher(*entries)
+        return write(*entries) if write is not None else None
+
+    return both
+
+
 class Bound(Protocol):
     def __call__(self, attempt: Attempt, asks: Callable[[], Asks], usage: TokenUsage | None) -> int | None:
         """What an attempt that is over may have cost at most, in nano-dollars; None: nobody knows."""
