@@ -176,6 +176,7 @@ def test_openais_callers_hear_how_much_was_used_also_where_no_provider_said_so(
     assert answer.json()["usage"]["prompt_tokens"] == answer.json()["usage"]["total_tokens"] > 1
     assert "estimated usage: this is not the provider's own count" in answer.headers["x-spine-notices"]
     assert "x-spine-cost-usd" not in answer.headers
+    assert answer.json()["id"] == answer.headers["x-request-id"], "Mistral's client takes no answer without one"
     call, _ = logged(ledger, answer)
     assert call.cost_usd is None
     plain = httpx2.post(

@@ -20,6 +20,7 @@ from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway import (
     accounts,
+    azure,
     budgets,
     call_headers,
     capabilities,
@@ -65,18 +66,22 @@ def _chat(dialect: str, *, streams_unasked: bool = False) -> Handler:
     return partial(chat, dialect=dialect, streams_unasked=streams_unasked)
 
 
+_OPENAI = ("/v1", "", "/openai/v1")
+"""What stands before OpenAI's paths: in OpenAI's clients, with and without the version in their base URL; in Azure's v1
+API and Groq's client."""
+_AZURE = (*_OPENAI, "/openai")
+"""The same for what Azure's dated API has without a deployment."""
+
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/chat/completions", "openai_chat", _chat("openai_chat")),
-    Route("POST", "/chat/completions", "openai_chat", _chat("openai_chat")),
-    Route("POST", "/v1/responses", "openai_responses", _chat("openai_responses")),
-    Route("POST", "/responses", "openai_responses", _chat("openai_responses")),
+    *(Route("POST", f"{root}/chat/completions", "openai_chat", _chat("openai_chat")) for root in _OPENAI),
+    *(Route("POST", f"{root}/responses", "openai_responses", _chat("openai_responses")) for root in _AZURE),
     *(Route(method, "/v1/responses/", "openai_responses", responses.kept) for method in ("GET", "POST", "DELETE")),
     Route("POST", "/v1/messages", "anthropic_messages", _chat("anthropic_messages")),
     Route("POST", "/v1/messages/count_tokens", "anthropic_messages", listing.count_tokens),
     Route("POST", "/api/chat", "ollama_chat", _chat("ollama_chat", streams_unasked=True)),
     Route("POST", "/api/generate", "ollama_chat", _chat("ollama_generate", streams_unasked=True)),
-    Route("POST", "/v1/embeddings", "openai_chat", listing.embed("openai_embeddings")),
-    Route("POST", "/embeddings", "openai_chat", listing.embed("openai_embeddings")),
+    *(Route("POST", f"{root}/embeddings", "openai_chat", listing.embed("openai_embeddings")) for root in _OPENAI),
+    Route("POST", azure.ROOT, "openai_chat", azure.deployment),
     Route("POST", "/api/embed", "ollama_chat", listing.embed("ollama_embed")),
     Route("POST", "/api/embeddings", "ollama_chat", listing.embed("ollama_embeddings")),
     Route("POST", "/v1/rerank", "openai_chat", listing.rerank("jina_rerank")),
@@ -88,8 +93,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/models/", "gemini", google.method),
     Route("GET", "/v1beta/models", "gemini", listing.models),
     Route("GET", "/v1beta/models/", "gemini", listing.model),
-    Route("GET", "/v1/models", "openai_chat", listing.models),
-    Route("GET", "/models", "openai_chat", listing.models),
+    *(Route("GET", f"{root}/models", "openai_chat", listing.models) for root in _AZURE),
     Route("GET", "/v1/models/", "openai_chat", listing.model),
     Route("GET", "/api/tags", "ollama_chat", listing.ollama_tags),
     Route("GET", "/api/ps", "ollama_chat", listing.ollama_ps),
@@ -331,7 +335,7 @@ def _dialect_of(request: Request) -> str:
         return "gemini"
     if path.startswith("/v1/messages") or (path.startswith("/v1/models") and b"anthropic-version" in request.headers):
         return "anthropic_messages"
-    if path.startswith(("/v1/responses", "/responses")):
+    if path.removeprefix("/openai").startswith(("/v1/responses", "/responses")):
         return "openai_responses"
     return "ollama_chat" if path.startswith("/api/") else "openai_chat"
 

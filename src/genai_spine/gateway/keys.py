@@ -61,7 +61,7 @@ class Keys:
         if caller is None:
             raise NotAllowed(
                 "no valid key for this gateway: send one of its api_keys as "
-                "`Authorization: Bearer <key>`, `x-api-key` or `x-goog-api-key`"
+                "`Authorization: Bearer <key>`, `x-api-key`, `api-key` or `x-goog-api-key`"
             )
         return caller
 
@@ -70,7 +70,7 @@ def _presented(headers: Mapping[bytes, bytes]) -> bytes:
     authorization = headers.get(b"authorization", b"")
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip()
-    return headers.get(b"x-api-key") or headers.get(b"x-goog-api-key") or b""
+    return headers.get(b"x-api-key") or headers.get(b"api-key") or headers.get(b"x-goog-api-key") or b""
 
 
 def _queried(query: bytes) -> bytes:

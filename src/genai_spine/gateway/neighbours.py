@@ -37,6 +37,7 @@ class Neighbours:
         before = _read(self._file)
         self.before = counters(before.families) if before is not None else []
         """What the process counted whose place this one has taken."""
+        self._has_failed = False
 
     def tell(self, families: list[Family]) -> None:
         """Whoever reads finds all of it, or all of what was told before."""
@@ -46,7 +47,11 @@ class Neighbours:
             new.write_bytes(msgspec.json.encode(told))
             new.replace(self._file)
         except OSError as error:
-            logger.warning("the numbers of this process cannot be written to %s: %s", self._file, error)
+            if not self._has_failed:  # it is tried again every second
+                logger.warning("the numbers of this process cannot be written to %s: %s", self._file, error)
+            self._has_failed = True
+        else:
+            self._has_failed = False
 
     def others(self) -> list[Told]:
         """What the others told last, within a second or so."""

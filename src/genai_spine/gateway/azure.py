@@ -1,0 +1,44 @@
+"""Azure OpenAI's dated paths, `/openai/deployments/{deployment}/chat/completions`: the deployment is the model.
+
+It is put into the body, in place of any that is there, as Azure takes the one of the path; all that follows is as for
+every caller of OpenAI's dialect. The `api-version` of the query is not looked at.
+
+https://learn.microsoft.com/azure/ai-services/openai/reference (read 2026-11), and the requests of openai 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genai_spine.engine.record import CallRecord
+from genai_spine.gateway.chat import chat
+from genai_spine.gateway.listing import embed_body
+from genai_spine.gateway.request import Request
+from genai_spine.model.errors import InvalidRequest
+from genai_spine.wire import json
+
+if TYPE_CHECKING:
+    from genai_spine.gateway.app import Gateway
+
+ROOT = "/openai/deployments/"
+_CHAT = "/chat/completions"
+_EMBEDDINGS = "/embeddings"
+
+
+async def deployment(gateway: Gateway, request: Request, record: CallRecord) -> None:
+    """Chat and embeddings of a model that stands in the path, as Azure's clients ask for them
+
+    Raises: InvalidRequest with status 404 for anything else.
+    """
+    named = request.path.removeprefix(ROOT)
+    ending = next((each for each in (_CHAT, _EMBEDDINGS) if named.endswith(each)), "")
+    model = named.removesuffix(ending)
+    if not ending or not model:
+        message = f"{request.path[:200]}: here are {ROOT}MODEL{_CHAT} and {ROOT}MODEL{_EMBEDDINGS}"
+        raise InvalidRequest(message, status_code=404, code="not_found")
+    members = json.top_level(await gateway.body_of(request))
+    body = json.join_object(members | {"model": json.encode(model)})
+    if ending == _CHAT:
+        await chat(gateway, request, record, "openai_chat", streams_unasked=False, body=body)
+    else:
+        await embed_body(gateway, request, record, "openai_embeddings", body)
