@@ -58,8 +58,8 @@ class LedgerUnreadable(SpineError):
 
 
 async def usage_sums(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """What was used and what it cost, summed from the ledger; `by`, `since`, `until`, and with `forecast=month` what it
-    will be at the end of this one.
+    """Usage and cost, summed from the ledger; `by`, `since`, `until`; `forecast=month` adds what they will be at the
+    end of this month.
 
     {"object": "usage", "by": "model", "total": {"calls": 12, "cost_usd": "0.0387", …}, "data": [{"name": …}],
      "forecast": [{"kind": "total", "last_day": "2026-11-30", "expected": "58.9", "low": "52.1", "high": "66", …}]}

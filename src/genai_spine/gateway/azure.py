@@ -26,7 +26,7 @@ _EMBEDDINGS = "/embeddings"
 
 
 async def deployment(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Chat and embeddings of a model that stands in the path, as Azure's clients ask for them
+    """`chat/completions` and `embeddings` with the model in the path, for clients of Azure OpenAI
 
     Raises: InvalidRequest with status 404 for anything else.
     """

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 async def listed(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """How each budget stands in its window: its limit, what is spent, set aside for calls under way, and left.
+    """Each budget in its current window: its limit, what is spent, what is reserved for calls in progress, what is
+    left.
 
     {"object": "list", "data": [{"name": "daily_limit", "limit_usd": "10", "spent_usd": "1.2", …}]}
     """

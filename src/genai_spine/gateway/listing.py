@@ -155,7 +155,7 @@ def _estimated(response: EmbeddingResponse, request: EmbeddingRequest) -> Embedd
 
 
 async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Anthropic's count; of the caller's own bytes where the provider counts in this dialect."""
+    """Anthropic's token count; of the caller's own bytes if the provider counts in this dialect."""
     body = await gateway.body_of(request)
     peek = relayed_request.peek(body)
     wanted = anthropic.decode_count_request(body)
@@ -247,7 +247,7 @@ async def ollama_tags(gateway: Gateway, request: Request, record: CallRecord) ->
 
 
 async def ollama_ps(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """No models: which are in memory is the affair of the server that has them."""
+    """No models: only an Ollama itself knows which are in memory."""
     await request.reply(200, ollama_models.encode_running((), ""))
 
 
@@ -306,8 +306,8 @@ async def _card(gateway: Gateway, record: CallRecord, name: str) -> ModelCard:
 
 
 async def providers(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Each provider with what is known of it: its state from traffic and probes, its calls, its use, its keys, and
-    how each model that was asked fares."""
+    """Each provider: its status from traffic and probes, its calls, usage and keys, and the breaker and speed of each
+    model that was asked."""
     manager = gateway.manager
     totals = manager.usage()
     tables = gateway.settings.providers
@@ -359,8 +359,8 @@ async def live(gateway: Gateway, request: Request, record: CallRecord) -> None:
 
 
 async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Whether calls are taken: 200 `ready`, or `degraded` where they wait to be entered into the ledger; 503 `refusing`
-    where they could be written down nowhere, or `draining`."""
+    """Whether calls are accepted: 200 `ready`, or `degraded` if they wait to be entered into the ledger; 503 `refusing`
+    if they could be recorded nowhere, or `draining`."""
     if gateway.draining:
         await request.reply(503, b'{"status":"draining"}')
         return
@@ -382,5 +382,5 @@ async def ready(gateway: Gateway, request: Request, record: CallRecord) -> None:
 
 
 async def root(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """200, and a word: clients of Ollama ask here whether anyone is in."""
+    """200 and a short text: clients of Ollama check here whether a server is running."""
     await request.reply(200, b"GenAI Spine is running", content_type=b"text/plain; charset=utf-8")

@@ -191,8 +191,7 @@ def _histogram(
 
 
 async def exposed(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """The gateway's numbers for Prometheus, where `server.metrics` is set; a key with a name gets none, since they are
-    everybody's
+    """The gateway's metrics for Prometheus, if `server.metrics` is set; not for named keys, since they are everybody's
 
     Raises: InvalidRequest with status 404 where none are counted, 403 for a key with a name.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def kept(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Nothing: it says that no responses are kept, and what to do instead.
+    """An error: no responses are kept; it says what to do instead.
 
     Raises: InvalidRequest with status 404, always.
     """

@@ -82,8 +82,8 @@ def _session_in(members: Mapping[str, msgspec.Raw]) -> str | None:
 
 
 async def dry_run(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Whom a request would be sent to, and why; nobody is asked. The body is that of any chat request; `?dialect=` says
-    which, where its members do not.
+    """Where a request would be sent, and why; no provider is asked. The body is that of any chat request; `?dialect=`
+    names its dialect if its members do not show it.
 
     Raises: InvalidRequest, ProviderNotFound.
     """
@@ -122,7 +122,7 @@ def _dialect_of(members: Mapping[str, msgspec.Raw]) -> str:
 
 
 async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """One call by its `x-request-id`, with its attempts; `content=1`: with what was said, where that is kept.
+    """One call by its `x-request-id`, with its attempts; `content=1` adds its texts, if they are kept.
 
     Raises: InvalidRequest with status 404 for an id that is unknown, forgotten or another caller's.
     """

@@ -116,8 +116,8 @@ class OpenStreams(StreamManager):
 
 
 async def listed(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """The streams under way, the oldest first: id, provider, model, age, bytes written; no prompt and no key. A key
-    with a name sees its own.
+    """The open streams, the oldest first: id, provider, model, age, bytes written; no prompts and no keys. A named key
+    sees its own.
 
     {"object": "list", "data": [{"id": "req_…", "provider": "openai", "model": "gpt-4o", "age_s": 3.2, …}]}
     """
@@ -126,7 +126,7 @@ async def listed(gateway: Gateway, request: Request, record: CallRecord) -> None
 
 
 async def cancelled(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Ends a stream: its caller gets an error event, its provider is let go.
+    """Ends a stream: its caller gets an error event, and the request to its provider is closed.
 
     Raises: InvalidRequest with status 404 where there is none of this id.
     """
