@@ -73,9 +73,11 @@ class Place:
         return Result(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def started(self, *arguments: str, **environ: str) -> Iterator[Running]:
+    def started(self, *arguments: str, under: tuple[str, ...] = (), **environ: str) -> Iterator[Running]:
+        """In a process group of its own; `under` is a command that runs another."""
         process = subprocess.Popen(
-            [*SPINE, *arguments],
+            [*under, *SPINE, *arguments],
+            process_group=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

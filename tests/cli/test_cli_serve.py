@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -41,7 +42,7 @@ def url_of(running: Running, needle: str = "OLLAMA_HOST=") -> str:
 CHAT = {"model": "sim", "messages": [{"role": "user", "content": "hello"}]}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_serve_answers_and_a_signal_ends_it_cleanly(configured: Place, number: signal.Signals) -> None:
     with configured.started("serve", "--port", "0") as running:
         url = url_of(running)
@@ -180,6 +181,22 @@ def test_several_workers_serve_and_stop(configured: Place) -> None:
         running.signal(signal.SIGTERM)
         assert running.wait() == 0
         assert "Traceback" not in running.err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_closed_terminal_ends_it_unless_nohup_says_otherwise(configured: Place, workers: str) -> None:
+    serve = ("serve", "--port", "0", "--workers", workers)
+    with configured.started(*serve) as running:
+        url_of(running)
+        os.killpg(running.process.pid, signal.SIGHUP)  # the workers, too
+        assert running.wait() == 0
+        assert "Traceback" not in running.err
+    with configured.started(*serve, under=("nohup",)) as running:
+        url = url_of(running)
+        os.killpg(running.process.pid, signal.SIGHUP)
+        assert post(f"{url}/chat/completions", CHAT)
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
 
 
 def test_a_gateway_survives_whoever_started_it(configured: Place) -> None:

@@ -54,8 +54,14 @@ FILES_PER_CONNECTION = 2  # the caller's and the provider's
 logger = logging.getLogger("genai_spine.gateway")
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """SIGHUP is among them, which a terminal sends as it is closed, unless it is ignored, as under nohup."""
+    is_kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT) if is_kept else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 def run(app_factory: Callable[[Settings], ASGIApp], settings: Settings, *, ready: Ready | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. With several workers, `app_factory` must be importable.
+    """Serve until a signal of `stop_signals`, then drain. With several workers, `app_factory` must be importable.
 
     Raises: ConfigError if the address cannot be had or may not be; whatever the application's start raises.
     """
@@ -335,7 +341,7 @@ class _Stop:
     @contextlib.contextmanager
     def listen_to_signals(self, loop: asyncio.AbstractEventLoop, fd: int | None) -> Iterator[None]:
         is_ours = fd is None and threading.current_thread() is threading.main_thread()
-        signals = (signal.SIGTERM, signal.SIGINT) if is_ours else ()
+        signals = stop_signals() if is_ours else ()
         for number in signals:
             loop.add_signal_handler(number, self.ask)
         if fd is not None:

@@ -28,14 +28,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from genai_spine.gateway.exchange import ASGIApp
-from genai_spine.gateway.server import Ready, raise_file_limit, run_here
+from genai_spine.gateway.server import Ready, raise_file_limit, run_here, stop_signals
 from genai_spine.model.errors import ConfigError, SpineError
 from genai_spine.settings.tree import Settings
 
 if TYPE_CHECKING:
     from types import FrameType
 
-STOP = (signal.SIGTERM, signal.SIGINT)
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 START_S = 30.0
 RESTART_PAUSE_S = 1.0
 """Between two starts of a worker that keeps dying."""
@@ -105,7 +105,7 @@ def run_workers(
     sockets: Sequence[socket.socket],
     ready: Ready | None,
 ) -> None:
-    """Keep `server.workers` processes serving until SIGTERM or SIGINT, then let them drain.
+    """Keep `server.workers` processes serving until a signal of `stop_signals`, then let them drain.
 
     Raises: ConfigError if the first workers do not start.
     """
@@ -124,7 +124,7 @@ def _run(
         signals_seen.append(number)
         os.write(wake, b"x")
 
-    previous = {number: signal.signal(number, note) for number in STOP}
+    previous = {number: signal.signal(number, note) for number in stop_signals()}
     workers = [spawn(place) for place in range(settings.server.workers)]
     try:
         for worker in workers:
