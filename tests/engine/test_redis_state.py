@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import redis_caller
+import trustme
 from redis_server import RedisServer
 
 from genai_spine.engine.limits.limiter import Limiter
@@ -372,6 +374,33 @@ async def test_the_limiter_refuses_in_the_same_words(states: Callable[[], RedisS
     await limiter.admit(choice, None, lambda: 0)
     with pytest.raises(LimitReached, match="the limit of 1 requests per minute for acme is reached"):
         await limiter.admit(choice, None, lambda: 0)
+
+
+async def test_over_tls_the_servers_certificate_is_verified(server: RedisServer, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    own, key, chain = (tmp_path / name for name in ("ca.pem", "key.pem", "chain.pem"))
+    authority.cert_pem.write_to_path(own)
+    certificate.private_key_pem.write_to_path(key)
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = server.client()
+    files = {"tls-cert-file": chain, "tls-key-file": key, "tls-ca-cert-file": own, "tls-auth-clients": "no"}
+    for name, value in {**files, "tls-port": port}.items():
+        client.config_set(name, str(value))
+    url = f"rediss://localhost:{port}/0"
+    trusting, doubting = (RedisState(each, timeout_s=10) for each in (f"{url}?ssl_ca_certs={own}", url))
+    try:
+        assert [await took(trusting, FEW) for _ in range(7)] == [True] * 6 + [False]
+        assert not trusting.is_away
+        assert await took(doubting, FEW), "a server that nobody vouches for is none: it counts by itself"
+        assert doubting.is_away
+    finally:
+        await trusting.close()
+        await doubting.close()
+        client.config_set("tls-port", "0")
 
 
 def test_a_url_that_is_none_of_rediss_is_said_at_the_start() -> None:
