@@ -17,6 +17,7 @@ import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
+from functools import partial
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from unittest.mock import patch
@@ -74,10 +75,12 @@ class Place:
 
     @contextmanager
     def started(self, *arguments: str, under: tuple[str, ...] = (), **environ: str) -> Iterator[Running]:
-        """In a process group of its own; `under` is a command that runs another."""
+        """In a process group of its own, which the end of a terminal ends, whatever runs the tests; `under` is a
+        command that runs another."""
         process = subprocess.Popen(
             [*under, *SPINE, *arguments],
             process_group=0,
+            preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

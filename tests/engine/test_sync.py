@@ -347,7 +347,8 @@ def calls_in(directory: Path) -> int:
 
 
 def output_of(program: str, directory: Path) -> str:
-    command = [sys.executable, "-c", dedent(program)]
+    # From 3.12 on Python warns of every fork of a process with threads; what is looked at here is ours.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", dedent(program)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GENAI_")}
     ended = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, timeout=30, check=True)
     assert ended.stderr == ""

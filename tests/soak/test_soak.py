@@ -10,6 +10,7 @@ Traffic for `GENAI_SOAK_MINUTES` (20). Then all is quiet, and
                  quarter of the run to the last it may rise by 1 MB, a dozen bytes a call
     sockets      as many as before
     tasks        no stream is listed, nothing in flight at any target
+    numbers      the metrics say of calls, attempts and tokens what the ledger says
     reservations as many calls at a time as the limit says are let in at once, and one more is not
     answers      no 500 by the gateway, no answer cut off, no traceback in its log
 
@@ -30,11 +31,13 @@ import signal
 import sys
 import time
 import urllib.request
+from collections import defaultdict
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from soak_traffic import Traffic
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
@@ -60,14 +63,18 @@ signal.signal(signal.SIGUSR1, count)
 """
 """Runs as the gateway's interpreter starts."""
 EVERY_S = 2.0
+LEDGER_S = 3.0
+"""Longer than entries take from the journal into the database."""
 QUIET_S = 65.0
 """Longer than any timeout of the settings below, and than idle connections to providers are kept (55 s)."""
 LIMIT = 24
 """Calls at a time of the one key: more than there are callers."""
+COUNTED = ("calls", "attempts", "input_tokens", "output_tokens")
 SETTINGS = """
 [server]
 api_keys = ["soak-key"]
 access_log = false
+metrics = "keyed"
 [providers]
 default = "oa"
 fallback_order = ["oa", "an", "ol"]
@@ -162,11 +169,29 @@ class Gateway:
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
     def get(self, path: str) -> Any:
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", headers={"authorization": "Bearer soak-key", "connection": "close"}
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            found: str = answer.read().decode()
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        """Calls, attempts and tokens, by the metrics."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for family in text_string_to_metric_families(self.text("/metrics")):
+            for sample in family.samples:
+                sums[sample.labels.get("kind", sample.name)] += sample.value
+        names = ("spine_calls_total", "spine_attempts_total", "input", "output")
+        return dict(zip(COUNTED, (sums[name] for name in names), strict=True))
+
+    def usage(self) -> dict[str, float]:
+        """The same, by the ledger."""
+        total = self.get("/v1/usage")["total"]
+        return {name: total[name] for name in COUNTED}
 
     def under_way(self) -> tuple[int, int]:
         """Streams that are listed, and calls that are in flight at any target."""
@@ -247,6 +272,8 @@ async def soak(gateway: Gateway) -> dict[str, Any]:
     sockets_after, threads_after = gateway.sockets(), gateway.threads()
     streams, in_flight = gateway.under_way()
     at_once = await admitted(gateway, LIMIT + 2)
+    await asyncio.sleep(LEDGER_S)
+    metrics, usage = gateway.metrics(), gateway.usage()
     rise_mb = risen_mb(readings)
     quarter = (readings[-1].calls - readings[len(readings) // 2].calls) // 2
     figures = {
@@ -262,12 +289,14 @@ async def soak(gateway: Gateway) -> dict[str, Any]:
         "sockets, before and after": f"{sockets} {sockets_after}",
         "threads, before and after": f"{threads} {threads_after}",
         "streams, in flight": f"{streams} {in_flight}",
+        "by the metrics, the ledger": f"{metrics} {usage}",
         "let in at once": f"{at_once} of {LIMIT + 2}, with a limit of {LIMIT}",
     }
     print(figures)
     assert at_once == LIMIT, "a place was never given back"
     assert traffic.statuses[500] == 0, traffic.server_errors[:3]
     assert traffic.cut == 0
+    assert metrics == usage
     assert (streams, in_flight) == (0, 0)
     assert sockets_after <= sockets + 1
     assert threads_after <= threads + 1

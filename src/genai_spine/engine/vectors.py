@@ -51,6 +51,8 @@ async def embed(manager: ProviderManager, wanted: EmbeddingRequest, record: Call
         manager.traffic.close(record)
         return _noticed(kept, wanted, ())
     response = await manager.ask_first(send, asked, record)
+    if response.id is None:  # OpenAI gives none, and Mistral's client takes no answer without one
+        response = msgspec.structs.replace(response, id=record.call_id)
     if slot is not None:
         slot.keep_vectors(response)
     return _noticed(response, wanted, record.billing_notices())

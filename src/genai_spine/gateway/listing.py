@@ -79,8 +79,6 @@ async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dia
 
     async def answer() -> tuple[bytes, HeaderList]:
         response = await _embedded(gateway, record, dialect, wanted, body)
-        if response.id is None:  # Mistral's client insists on one
-            response = msgspec.structs.replace(response, id=request.id)
         request.notes = f"{response.provider} {response.model}"
         headers = _headers_of(gateway, record, response)
         numbers = sum(map(len, response.embeddings))
