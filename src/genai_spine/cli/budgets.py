@@ -21,7 +21,7 @@ from genai_spine.settings import Settings
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def command(output: Output, config: Path | None, is_json: bool) -> None:
-    """Show what is left of each budget.
+    """Show how much of each budget is left.
 
     What is spent is read from the ledger, and where several gateways count together from their shared state; what is
     set aside for calls under way only that knows, and the running gateway's GET /v1/budgets.

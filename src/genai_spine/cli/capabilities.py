@@ -30,8 +30,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def options(command: F) -> F:
     """The argument and the options of every one of them; `ask` takes what they give."""
     for option in (
-        click.option("--json", "is_json", is_flag=True, help="The whole result as JSON, with use, cost and notices."),
-        click.option("--provider", metavar="P", help="Ask this provider only."),
+        click.option(
+            "--json", "is_json", is_flag=True, help="Print the whole result as JSON, with usage, cost and notices."
+        ),
+        click.option("--provider", metavar="P", help="Ask only this provider."),
         click.option("-m", "--model", metavar="MODEL", help="`provider/model`, a model, or a route."),
         config_option,
         click.argument("file", required=False),

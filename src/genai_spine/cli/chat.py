@@ -56,15 +56,15 @@ _FINISHES = {
 @click.argument("prompt", required=False)
 @config_option
 @click.option("-m", "--model", metavar="MODEL", help="`provider/model`, a model, or a route.")
-@click.option("--provider", metavar="P", help="Ask this provider only.")
+@click.option("--provider", metavar="P", help="Ask only this provider.")
 @click.option("-s", "--system", metavar="TEXT", help="The system prompt.")
-@click.option("--image", "images", multiple=True, metavar="FILE", help="Show it a picture: a file, or a URL.")
-@click.option("--file", "files", multiple=True, metavar="FILE", help="Let it read a file: text, or a PDF.")
-@click.option("--thinking/--no-thinking", default=None, help="Let it think first, or not.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="An image for the model: a file or a URL.")
+@click.option("--file", "files", multiple=True, metavar="FILE", help="A document for the model: a text file or a PDF.")
+@click.option("--thinking/--no-thinking", default=None, help="Turn the model's thinking on or off.")
 @click.option("--schema", metavar="JSON", help="JSON Schema of the answer: a file, or the schema itself.")
-@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The longest answer.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Most tokens in the answer.")
 @click.option("-t", "--temperature", type=click.FloatRange(0, 2), metavar="T")
-@click.option("--json", "is_json", is_flag=True, help="The whole response as JSON, not streamed.")
+@click.option("--json", "is_json", is_flag=True, help="Print the whole response as JSON, not streamed.")
 @click.pass_obj
 def command(
     output: Output,
@@ -81,9 +81,9 @@ def command(
     temperature: float | None,
     is_json: bool,
 ) -> None:
-    """Ask a model; without a prompt, talk to it.
+    """Ask a model; without a prompt, start a conversation.
 
-    What is piped in is the prompt, or comes behind the one that is given:
+    Piped input is the prompt, or is appended to the prompt that you give:
 
         git diff | spine chat "Write a commit message for this."
     """

@@ -11,15 +11,15 @@ from genai_spine.cli.output import Output
 
 
 @click.command()
-@click.option("--labels", required=True, metavar="A,B,…", help="The labels, with commas between them.")
-@click.option("--multi", is_flag=True, help="Any number of them may fit, also none.")
-@click.option("--instructions", metavar="TEXT", help="How to decide, beside what the labels say.")
+@click.option("--labels", required=True, metavar="A,B,…", help="The labels, separated by commas.")
+@click.option("--multi", is_flag=True, help="Any number of labels may fit, or none.")
+@click.option("--instructions", metavar="TEXT", help="How to decide, in addition to the labels.")
 @capabilities.options
 @click.pass_obj
 def command(output: Output, /, labels: str, multi: bool, instructions: str | None, **given: Any) -> None:
     """Say which labels fit a text.
 
-    The text is read from FILE, or piped in; the labels that fit are printed, one a line:
+    The text is read from FILE or from stdin. The labels that fit are printed, one per line:
 
         spine classify --labels spam,ham mail.txt
     """

@@ -34,7 +34,7 @@ def command() -> None:
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def check(output: Output, file: Path | None, config: Path | None, is_json: bool) -> None:
-    """Whether the settings can work; exit code 1 if not.
+    """Check the settings; exit code 1 if they cannot work.
 
     A key or a part of an address that is missing is a warning: it may be set where the settings are used.
     """
@@ -78,17 +78,17 @@ def check(output: Output, file: Path | None, config: Path | None, is_json: bool)
 @command.command(name="schema")
 @click.pass_obj
 def schema_(output: Output) -> None:
-    """JSON Schema of a settings file, for editors."""
+    """Print a JSON Schema of the settings file, for editors."""
     output.json(schema())
 
 
 @command.command()
 @click.argument("file", type=_FILE, required=False)
 @config_option
-@click.option("--json", "is_json", is_flag=True, help="As JSON; otherwise as a spine.yaml would have it.")
+@click.option("--json", "is_json", is_flag=True, help="As JSON. Default: as YAML.")
 @click.pass_obj
 def show(output: Output, file: Path | None, config: Path | None, is_json: bool) -> None:
-    """All settings in force, defaults included; secrets as ***."""
+    """Show all settings in force, including defaults; secrets as ***."""
     settings = redacted(load(output, _named(file, config)))
     if is_json:
         output.json(settings)

@@ -9,7 +9,7 @@ from genai_spine.cli import reconcile, reprice, whatif
 
 @click.group()
 def command() -> None:
-    """Reckon the ledger's costs again, elsewhere, or beside a bill."""
+    """Recalculate the ledger's costs, or compare them with a bill."""
 
 
 command.add_command(reprice.command, "reprice")

@@ -46,13 +46,13 @@ _COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "failure": "red"
     type=click.FloatRange(min=0, min_open=True),
     default=TIMEOUT_S,
     metavar="SECONDS",
-    help="How long each provider may take.",
+    help="Timeout for each provider.",
     show_default=True,
 )
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def command(output: Output, config: Path | None, timeout_s: float, is_json: bool) -> None:
-    """Find out what is missing or does not work.
+    """Find what is missing or does not work.
 
     Asks each provider for its list of models, which costs nothing. Exit code 1 if something that is
     configured does not work.

@@ -13,14 +13,14 @@ from genai_spine.cli.output import Output, json_text
 
 
 @click.command()
-@click.option("--schema", required=True, metavar="JSON", help="JSON Schema of what is wanted: a file, or the schema.")
-@click.option("--instructions", metavar="TEXT", help="What to look for, beside what the schema says.")
+@click.option("--schema", required=True, metavar="JSON", help="JSON Schema of the data: a file, or the schema itself.")
+@click.option("--instructions", metavar="TEXT", help="What to look for, in addition to the schema.")
 @capabilities.options
 @click.pass_obj
 def command(output: Output, /, schema: str, instructions: str | None, **given: Any) -> None:
-    """Take data out of a text, as JSON of a JSON Schema.
+    """Extract data from a text, as JSON that fits a JSON Schema.
 
-    The text is read from FILE, or piped in; what is printed fits the schema:
+    The text is read from FILE or from stdin; the output fits the schema:
 
         spine extract --schema invoice.json letter.txt
     """

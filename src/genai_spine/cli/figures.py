@@ -42,8 +42,8 @@ def one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
 
 def days(command: F) -> F:
     """`--since` and `--until`."""
-    command = click.option("--until", callback=day, metavar="DATE", help="To this day, itself included.")(command)
-    return click.option("--since", callback=day, metavar="7d|DATE", help="From this day on (UTC).")(command)
+    command = click.option("--until", callback=day, metavar="DATE", help="Until this day, inclusive (UTC).")(command)
+    return click.option("--since", callback=day, metavar="7d|DATE", help="From this day (UTC).")(command)
 
 
 def forms(command: F) -> F:

@@ -30,15 +30,19 @@ _WIDTHS = (19, 28, 11, 32, 8, 12, 16, 8, 0)
 
 @click.command()
 @config_option
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many calls.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
-@click.option("--provider", metavar="P", help="Of this provider alone.")
-@click.option("--model", metavar="MODEL", help="Of this model alone.")
-@click.option("--key", "caller", metavar="NAME", help="Of this caller's key alone.")
-@click.option("--status", type=click.Choice(("answered", "failed", "left", "interrupted")), help="Of this end alone.")
-@click.option("--content", "has_content", is_flag=True, help="With what was said, of the call REQUEST_ID.")
-@click.option("--forget", is_flag=True, help="Delete what was said in the call REQUEST_ID; what it cost stays.")
-@click.option("--json", "is_json", is_flag=True, help="For programs: a call a line.")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Number of calls.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new calls.")
+@click.option("--provider", metavar="P", help="Only this provider.")
+@click.option("--model", metavar="MODEL", help="Only this model.")
+@click.option("--key", "caller", metavar="NAME", help="Only this caller's key.")
+@click.option(
+    "--status", type=click.Choice(("answered", "failed", "left", "interrupted")), help="Only calls that ended so."
+)
+@click.option(
+    "--content", "has_content", is_flag=True, help="Also show the texts of the call REQUEST_ID, if they are kept."
+)
+@click.option("--forget", is_flag=True, help="Delete the texts of the call REQUEST_ID; its costs stay.")
+@click.option("--json", "is_json", is_flag=True, help="One line of JSON per call.")
 @click.argument("request_id", required=False)
 @click.pass_obj
 def command(
@@ -55,7 +59,7 @@ def command(
     is_json: bool,
     request_id: str | None,
 ) -> None:
-    """Show the last calls, or one with its attempts.
+    """Show the last calls, or one call with its attempts.
 
     Times are UTC.
     """

@@ -27,19 +27,19 @@ NOBODY_READS = 141  # 128 + SIGPIPE
 
 COMMANDS = {
     "serve": "Run the gateway.",
-    "chat": "Ask a model; without a prompt, talk to it.",
+    "chat": "Ask a model; without a prompt, start a conversation.",
     "summarize": "Summarize a text of any length.",
-    "extract": "Take data out of a text, as JSON of a JSON Schema.",
+    "extract": "Extract data from a text, as JSON that fits a JSON Schema.",
     "classify": "Say which labels fit a text.",
     "models": "List the models of every provider.",
     "providers": "List the providers.",
-    "route": "Say whom a request would be sent to, and why.",
-    "streams": "List the streams that the running gateway writes.",
-    "usage": "Sum up what was used and what it cost.",
-    "budgets": "Show what is left of each budget.",
-    "logs": "Show the last calls, or one with its attempts.",
-    "costs": "Reckon the ledger's costs again, elsewhere, or beside a bill.",
-    "doctor": "Find out what is missing or does not work.",
+    "route": "Show where a request would be sent, and why.",
+    "streams": "List the open streams of the running gateway.",
+    "usage": "Show usage and costs.",
+    "budgets": "Show how much of each budget is left.",
+    "logs": "Show the last calls, or one call with its attempts.",
+    "costs": "Recalculate the ledger's costs, or compare them with a bill.",
+    "doctor": "Find what is missing or does not work.",
     "config": "Check, show or describe the settings.",
     "simulate": "Serve canned answers in real wire formats.",
 }
@@ -89,10 +89,10 @@ class Spine(click.Group):
     "environment, and Ollama.",
 )
 @click.version_option(__version__, "--version", prog_name="spine")
-@click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show where a fault comes from.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, and show tracebacks.")
 @click.pass_context
 def spine(ctx: click.Context, verbose: bool) -> None:
-    """One interface over every LLM provider: a gateway, and what belongs to it."""
+    """One interface over every LLM provider: the gateway, and tools around it."""
     ctx.obj = Output(is_verbose=verbose)
     if ctx.invoked_subcommand != "serve":  # which logs as its settings say
         ctx.obj.log("debug" if verbose else "critical")

@@ -32,12 +32,12 @@ def _load(output: Output, config: Path | None, model: str | None = None) -> Sett
 @click.command()
 @config_option
 @click.argument("model")
-@click.option("--json", "is_json", is_flag=True, help="Each step as a line of JSON.")
+@click.option("--json", "is_json", is_flag=True, help="Print each step as a line of JSON.")
 @click.pass_obj
 def pull(output: Output, config: Path | None, model: str, is_json: bool) -> None:
-    """Fetch a model, or what is new of it.
+    """Download a model, or update it.
 
-    Ctrl-C stops it; what came is kept, and the next pull goes on from there.
+    Ctrl-C stops the download; the next pull continues it.
     """
 
     async def work() -> None:
@@ -50,10 +50,10 @@ def pull(output: Output, config: Path | None, model: str, is_json: bool) -> None
 @click.command()
 @config_option
 @click.argument("model", required=False)
-@click.option("--json", "is_json", is_flag=True, help="Each step as a line of JSON.")
+@click.option("--json", "is_json", is_flag=True, help="Print each step as a line of JSON.")
 @click.pass_obj
 def update(output: Output, config: Path | None, model: str | None, is_json: bool) -> None:
-    """Fetch what is new of a model, or of all that are there."""
+    """Update one model, or all installed models."""
 
     async def work() -> None:
         async with ProviderManager.from_settings(_load(output, config, model)) as manager:
@@ -68,7 +68,7 @@ def update(output: Output, config: Path | None, model: str | None, is_json: bool
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def show(output: Output, config: Path | None, model: str, is_json: bool) -> None:
-    """Tell what is known of a model that is there."""
+    """Show details of an installed model."""
 
     async def work() -> ModelCard:
         async with ProviderManager.from_settings(_load(output, config, model)) as manager:
@@ -111,7 +111,7 @@ def ps(output: Output, config: Path | None, is_json: bool) -> None:
 @click.argument("model")
 @click.pass_obj
 def delete(output: Output, config: Path | None, model: str) -> None:
-    """Remove a model from the machine that keeps it."""
+    """Delete an installed model."""
 
     async def work() -> None:
         async with ProviderManager.from_settings(_load(output, config, model)) as manager:
@@ -127,7 +127,7 @@ def delete(output: Output, config: Path | None, model: str) -> None:
 @click.argument("destination")
 @click.pass_obj
 def copy(output: Output, config: Path | None, source: str, destination: str) -> None:
-    """Give a model a second name."""
+    """Copy a model to another name."""
 
     async def work() -> None:
         async with ProviderManager.from_settings(_load(output, config, source)) as manager:

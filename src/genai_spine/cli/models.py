@@ -28,8 +28,8 @@ _ABILITIES = ("tools", "images", "documents", "audio", "thinking", "structured_o
 
 @click.group(invoke_without_command=True)
 @config_option
-@click.option("--provider", metavar="P", help="Ask this one only.")
-@click.option("--capabilities", "is_matrix", is_flag=True, help="What each can do, in place of what it costs.")
+@click.option("--provider", metavar="P", help="Ask only this provider.")
+@click.option("--capabilities", "is_matrix", is_flag=True, help="Show what each model can do instead of what it costs.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_context
 def command(context: click.Context, config: Path | None, provider: str | None, is_matrix: bool, is_json: bool) -> None:

@@ -46,14 +46,14 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @config_option
-@click.option("--all", "is_all", is_flag=True, help="Every provider there is.")
-@click.option("--running", "is_running", is_flag=True, help="As the gateway that runs here finds them.")
+@click.option("--all", "is_all", is_flag=True, help="All providers that there are, configured or not.")
+@click.option("--running", "is_running", is_flag=True, help="Show the state that the running gateway sees.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def command(output: Output, config: Path | None, is_all: bool, is_running: bool, is_json: bool) -> None:
     """List the providers.
 
-    No provider is asked; `spine doctor` tells who answers. With --running the gateway tells how each fares: its
+    No provider is asked; `spine doctor` shows which ones answer. With --running the gateway tells how each fares: its
     health, its calls, its breakers and keys.
     """
     settings = load(output, config)

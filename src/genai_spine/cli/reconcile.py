@@ -32,14 +32,14 @@ _BEYOND = 1
 @click.command()
 @config_option
 @click.argument("files", type=click.Path(path_type=Path, dir_okay=False, exists=True), nargs=-1, required=True)
-@click.option("--provider", metavar="P", help="The provider of the settings it is about; else all of that service.")
+@click.option("--provider", metavar="P", help="The provider of the settings. Default: all of that service.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 100),
     default=0.5,
     show_default=True,
     metavar="PERCENT",
-    help="Up to here the exit code is 0.",
+    help="Largest difference with exit code 0.",
 )
 @forms
 @click.pass_obj
@@ -52,7 +52,7 @@ def command(
     is_json: bool,
     is_csv: bool,
 ) -> None:
-    """Compare the ledger with the provider's own export of usage or costs."""
+    """Compare the ledger with a provider's export of usage or costs."""
     settings = load(output, config)
     exports = _read(files)
     share = Decimal(repr(tolerance)) / 100

@@ -100,14 +100,12 @@ class Plan:
 @click.command()
 @config_option
 @days
-@click.option("--provider", metavar="P", help="Of this provider alone.")
-@click.option("--model", metavar="MODEL", help="Of this model alone.")
-@click.option(
-    "--as-of", callback=day, metavar="DATE", help="By the prices of this day; else each call by its own day's."
-)
-@click.option("--reported", is_flag=True, help="Also what the provider has reported itself.")
-@click.option("--apply", "is_applied", is_flag=True, help="Change the ledger; else it is only shown.")
-@click.option("--undo", "undone", metavar="RUN", help="Give back what a run has changed.")
+@click.option("--provider", metavar="P", help="Only this provider.")
+@click.option("--model", metavar="MODEL", help="Only this model.")
+@click.option("--as-of", callback=day, metavar="DATE", help="Use the prices of this day. Default: of each call's day.")
+@click.option("--reported", is_flag=True, help="Include costs that the provider reported itself.")
+@click.option("--apply", "is_applied", is_flag=True, help="Change the ledger. Default: only show the changes.")
+@click.option("--undo", "undone", metavar="RUN", help="Undo the changes of a run.")
 @forms
 @click.pass_obj
 def command(
@@ -124,7 +122,7 @@ def command(
     is_json: bool,
     is_csv: bool,
 ) -> None:
-    """Reckon costs again by the prices of a day; shows what would change."""
+    """Recalculate costs with the prices of a day; shows what would change."""
     settings = load(output, config)
     if undone is not None:
         if any((since, until, provider, model, as_of, reported, is_applied)):

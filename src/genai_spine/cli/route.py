@@ -27,21 +27,21 @@ _HEALTH = {"closed": "well", "open": "left alone", "half_open": "on trial"}
 
 @click.group()
 def command() -> None:
-    """Say whom a request would be sent to, and why."""
+    """Show where a request would be sent, and why."""
 
 
 @command.command()
 @config_option
-@click.option("-m", "--model", metavar="MODEL", help="A model, a route, a provider, agent:NAME; else the default.")
+@click.option(
+    "-m", "--model", metavar="MODEL", help="A model, a route, a provider or agent:NAME. Default: the default model."
+)
 @click.option("--provider", metavar="P", help="As `provider` in a request.")
 @click.option("--hint", type=click.Choice(list(HINTS)), help="As `provider_hint` in a request.")
 @click.option("--fallback", "fallbacks", multiple=True, metavar="MODEL", help="As `fallbacks` in a request.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="As in the header x-spine-tags.")
 @click.option("--session", metavar="ID", help="As in the header x-spine-session.")
-@click.option("--key", metavar="NAME", help="As a call with the key of that name, of [server.keys].")
-@click.option(
-    "--body", type=click.File("rb"), metavar="FILE", help="A request as it would be sent, of any dialect; - is stdin."
-)
+@click.option("--key", metavar="NAME", help="As a call with this key of [server.keys].")
+@click.option("--body", type=click.File("rb"), metavar="FILE", help="A whole request in any dialect; - is stdin.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.argument("prompt", required=False)
 @click.pass_obj
@@ -59,9 +59,9 @@ def explain(
     is_json: bool,
     prompt: str | None,
 ) -> None:
-    """Explain where a request with this PROMPT would go.
+    """Show where a request with this PROMPT would be sent, and why.
 
-    Nobody is asked: what is measured while the gateway runs, such as speed and health, is in its own
+    No provider is asked. What is measured while the gateway runs, such as speed and health, is in its own
     POST /v1/route.
     """
     request, wanted = _request(body.read() if body is not None else None, prompt, model)

@@ -42,9 +42,9 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 @click.command()
 @config_option
-@click.option("--host", metavar="H", help="Address to listen on [127.0.0.1]; others than loopback need keys.")
-@click.option("-p", "--port", type=click.IntRange(0, 65535), metavar="P", help="Port [8100]; 0: a free one.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes that serve [1].")
+@click.option("--host", metavar="H", help="Address to listen on [127.0.0.1]; any but loopback needs keys.")
+@click.option("-p", "--port", type=click.IntRange(0, 65535), metavar="P", help="Port [8100]; 0 picks a free one.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Number of worker processes [1].")
 @click.pass_obj
 def command(output: Output, config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the gateway.

@@ -16,14 +16,16 @@ from genai_spine.testing.simulator.bill import parse_rates
 @click.command()
 @click.option("-p", "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--script", type=click.Path(path_type=Path), metavar="F", help="TOML file of what goes wrong, and when.")
-@click.option("--key", metavar="KEY", help="Ask callers for this key; without it any will do.")
+@click.option(
+    "--script", type=click.Path(path_type=Path), metavar="F", help="TOML file that says what goes wrong, and when."
+)
+@click.option("--key", metavar="KEY", help="The key that callers must send. Default: any key will do.")
 @click.option(
     "--price",
     "prices",
     multiple=True,
     metavar="MODEL=IN,OUT",
-    help="Nano-dollars for a token in and out, for the bill; `*` stands for any letters.  [default: *=1250,10000]",
+    help="Nano-dollars per token in and out, for the bill; `*` matches any letters.  [default: *=1250,10000]",
 )
 @click.pass_obj
 def command(
@@ -31,9 +33,9 @@ def command(
 ) -> None:
     """Serve canned answers in real wire formats.
 
-    The paths of OpenAI, Anthropic, Gemini, Ollama and others on one port; no keys, no network. What shall go
-    wrong stands in the header `x-simulate: status=503; retry_after=2`, behind a plus in the model's name
-    (`gpt-4o+reset=3`), or in a script. What all of it would cost is at /simulator/bill.
+    The paths of OpenAI, Anthropic, Gemini, Ollama and others on one port; no keys, no network. Request faults with
+    the header `x-simulate: status=503; retry_after=2`, after a plus in the model's name (`gpt-4o+reset=3`), or with
+    a script. What everything would cost is at /simulator/bill.
     """
     output.conceal([key] if key else [])
 

@@ -40,7 +40,7 @@ config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Settings file; else GENAI_CONFIG, else spine.toml or spine.yaml here.",
+    help="Settings file. Default: GENAI_CONFIG, then spine.toml or spine.yaml here.",
 )
 
 

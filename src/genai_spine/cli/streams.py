@@ -20,11 +20,11 @@ _PORTS = {"http": 80, "https": 443}
 
 @click.group(invoke_without_command=True)
 @config_option
-@click.option("--url", metavar="URL", help="Another gateway than the settings' own; its key is SPINE_KEY.")
+@click.option("--url", metavar="URL", help="Another gateway than that of the settings; its key is SPINE_KEY.")
 @click.option("--json", "is_json", is_flag=True, help="For programs.")
 @click.pass_context
 def command(ctx: click.Context, config: Path | None, url: str | None, is_json: bool) -> None:
-    """List the streams that the running gateway writes."""
+    """List the open streams of the running gateway."""
     output: Output = ctx.obj
     server = _server(load(output, config).server, url)
     if ctx.invoked_subcommand is not None:
@@ -44,7 +44,7 @@ def command(ctx: click.Context, config: Path | None, url: str | None, is_json: b
 @click.argument("id")
 @click.pass_context
 def cancel(ctx: click.Context, id: str) -> None:
-    """End one stream: its caller gets an error, and its provider is let go."""
+    """End a stream; its caller gets an error."""
     output: Output = ctx.obj
     answer = run(ask_gateway(ctx.meta["server"], f"/v1/streams/{quote(id, safe='')}", "DELETE"))
     if ctx.meta["is_json"]:

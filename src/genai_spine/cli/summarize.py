@@ -21,11 +21,17 @@ def _length(context: click.Context, param: click.Parameter, value: str) -> str |
 
 @click.command()
 @click.option(
-    "--length", callback=_length, default="medium", metavar="L", help="short, medium, long, or so many words [medium]."
+    "--length",
+    callback=_length,
+    default="medium",
+    metavar="L",
+    help="short, medium, long, or a number of words [medium].",
 )
-@click.option("--format", type=click.Choice(list(FORMATS)), default="paragraph", help="What it looks like [paragraph].")
-@click.option("--language", metavar="L", help="Of the summary, such as French; else that of the text.")
-@click.option("--focus", metavar="TEXT", help="What to look at above all.")
+@click.option(
+    "--format", type=click.Choice(list(FORMATS)), default="paragraph", help="Format of the summary [paragraph]."
+)
+@click.option("--language", metavar="L", help="Language of the summary, such as French. Default: that of the text.")
+@click.option("--focus", metavar="TEXT", help="What to focus on.")
 @capabilities.options
 @click.pass_obj
 def command(
@@ -33,7 +39,7 @@ def command(
 ) -> None:
     """Summarize a text of any length.
 
-    It is read from FILE, or piped in:
+    The text is read from FILE or from stdin:
 
         git log | spine summarize --format bullets
     """

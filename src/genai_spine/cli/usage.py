@@ -22,10 +22,10 @@ _WAYS = ("provider", "model", "key", "agent", "route", "tag", "day")
 
 @click.command()
 @config_option
-@click.option("--by", type=click.Choice(_WAYS), help="One line for each of these.")
+@click.option("--by", type=click.Choice(_WAYS), help="Group by this.")
 @days
-@click.option("--key", "caller", metavar="NAME", help="Of one caller's key alone, as `--by key` names it.")
-@click.option("--forecast", "is_forecast", is_flag=True, help="What it will be when the month and each budget end.")
+@click.option("--key", "caller", metavar="NAME", help="Only this caller's key, as `--by key` names it.")
+@click.option("--forecast", "is_forecast", is_flag=True, help="Forecast the end of the month and of each budget.")
 @forms
 @click.pass_obj
 def command(
@@ -39,7 +39,7 @@ def command(
     is_json: bool,
     is_csv: bool,
 ) -> None:
-    """Sum up what was used and what it cost."""
+    """Show usage and costs."""
     settings = load(output, config)
     if is_forecast:
         if since is not None or until is not None:

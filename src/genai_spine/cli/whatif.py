@@ -118,9 +118,9 @@ class Comparison:
 @config_option
 @click.option("--model", required=True, metavar="PROVIDER/MODEL", help="The model to compare with.")
 @days
-@click.option("--provider", metavar="P", help="Only what this provider was asked.")
-@click.option("--by", type=click.Choice(_WAYS), help="One line for each of these.")
-@click.option("--as-of", callback=day, metavar="DATE", help="By its prices of this day; else by those of each call's.")
+@click.option("--provider", metavar="P", help="Only calls to this provider.")
+@click.option("--by", type=click.Choice(_WAYS), help="Group by this.")
+@click.option("--as-of", callback=day, metavar="DATE", help="Use its prices of this day. Default: of each call's day.")
 @forms
 @click.pass_obj
 def command(
@@ -135,7 +135,7 @@ def command(
     is_json: bool,
     is_csv: bool,
 ) -> None:
-    """Say what the same calls would have cost on another model."""
+    """Show what the same calls would have cost with another model."""
     settings = load(output, config)
     at, slash, name = model.partition("/")
     if not slash or not at or not name:
