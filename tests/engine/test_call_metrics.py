@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from genai_spine.engine.costs.accounts import watched
 from genai_spine.engine.metrics import calls as call_metrics
 from genai_spine.engine.metrics.calls import OTHER, CallMetrics
 from genai_spine.engine.metrics.families import Family, Histogram, Sample, counters, merged
-from genai_spine.ledger.entry import Begun, Call, Ended, Tokens
+from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
 
 
 def value_of(metrics: CallMetrics, name: str, *labels: str) -> float:
@@ -96,3 +99,22 @@ def test_processes_are_summed_and_what_is_the_same_for_all_is_not() -> None:
     assert both["took"] == [Sample((), 5.1, [1, 0, 1])]
     assert one[0].samples[0].value == 1, "what is merged stays as it was"
     assert [family.name for family in counters(one)] == ["requests", "took"]
+
+
+def test_a_fault_of_who_counts_is_no_calls(caplog: pytest.LogCaptureFixture) -> None:
+    written: list[Entry] = []
+
+    def write(*entries: Entry) -> bool:
+        written.extend(entries)
+        return True
+
+    def broken(*_: Entry) -> None:
+        raise ZeroDivisionError
+
+    begun = Begun(id="c-1", call="c", at=1.0, provider="openai", model="gpt-4o")
+    both = watched(write, broken)
+    assert both is not None
+    assert both(begun) is True
+    assert written == [begun]
+    assert "calls are not counted" in caplog.text
+    assert watched(None, None) is None

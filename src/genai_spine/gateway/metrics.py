@@ -12,9 +12,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from genai_spine import __version__
 from genai_spine.engine.metrics.calls import MOST_MODELS, CallMetrics
 from genai_spine.engine.metrics.families import DURATIONS_S, SHORT_S, Family, Histogram, Merge, Sample, merged
 from genai_spine.engine.record import CallRecord
@@ -69,12 +69,13 @@ class GatewayMetrics:
 
     def _tick(self, due_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._lag.observe(max(0.0, time.monotonic() - due_s))
+        now_s = time.monotonic()
+        self._timer = loop.call_later(TICK_S, self._tick, now_s + TICK_S)
+        self._lag.observe(max(0.0, now_s - due_s))
         self._ticks += 1
         is_told = self._telling is None or self._telling.done()
         if self._neighbours is not None and is_told and self._ticks % TOLD_EVERY == 0:
             self._telling = loop.run_in_executor(None, self._neighbours.tell, self.own())
-        self._timer = loop.call_later(TICK_S, self._tick, time.monotonic() + TICK_S)
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -130,7 +131,7 @@ class GatewayMetrics:
             "build_info",
             "The version, as a label of the value 1.",
             ("version",),
-            [((version("genai-spine"),), 1)],
+            [((__version__,), 1)],
             "max",
         )
         yield _gauge("http_requests_in_progress", "HTTP requests in progress.", (), [((), len(gateway.tasks))])
