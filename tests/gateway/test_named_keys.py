@@ -176,6 +176,12 @@ def test_lists_show_what_the_key_may_use(gateway: RunningGateway) -> None:
     providers = {provider["id"] for provider in get(gateway, CI, "/v1/providers").json()["data"]}
     assert providers == {"openai"}
     assert len(get(gateway, ALL, "/v1/providers").json()["data"]) == 3
+    assert ask(gateway, ALL, "openai/gpt-4o").status_code == 200
+    own, all_keys = (get(gateway, key, "/v1/providers").json()["data"] for key in (ALL, PLAIN))
+    assert {(each["usage"], each["metrics"]["total_cost_usd"]) for each in own} == {(None, None)}
+    (openai,) = (each for each in all_keys if each["id"] == "openai")
+    assert openai["usage"]["call_count"] > 0
+    assert float(openai["metrics"]["total_cost_usd"]) > 0
 
 
 def test_own_names_of_models_may_stand_in_the_patterns(gateway: RunningGateway) -> None:

@@ -305,9 +305,11 @@ async def _card(gateway: Gateway, record: CallRecord, name: str) -> ModelCard:
 
 async def providers(gateway: Gateway, request: Request, record: CallRecord) -> None:
     """Each provider: its status from traffic and probes, its calls, usage and keys, and the breaker and speed of each
-    model that was asked."""
+    model that was asked. What all keys together have used and spent, named keys are not told.
+    """
     manager = gateway.manager
-    totals = manager.usage()
+    is_told = record.caller not in gateway.keys.named
+    totals = manager.usage() if is_told else {}
     tables = gateway.settings.providers
     allowed = manager.router.allowances.get(record.caller or "")
     listed = [
@@ -317,8 +319,8 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
             "type": provider.provider_type,
             "default_model": provider.default_model,
             "status": _told(provider.status(), gateway),
-            "metrics": metrics_of(provider, manager.targets),
-            "usage": totals[provider.name],
+            "metrics": _metrics(provider, gateway, is_told),
+            "usage": totals.get(provider.name),
             "keys": _keys(provider),
             "models": [_fares(target) for target in manager.targets.of_provider(provider.name)],
         }
@@ -326,6 +328,11 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
         if allowed is None or allowed.may_ask(provider.name)
     ]
     await request.reply(200, msgspec.json.encode({"object": "list", "data": listed}))
+
+
+def _metrics(provider: LLMProvider, gateway: Gateway, is_told: bool) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.structs.asdict(metrics_of(provider, gateway.manager.targets))
+    return told if is_told else {**told, "total_cost_usd": None}
 
 
 def _keys(provider: LLMProvider) -> dict[str, int] | None:
