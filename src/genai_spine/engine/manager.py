@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, Unpack
 
 import msgspec
 
@@ -25,6 +25,7 @@ from genai_spine.engine.costs.alerts import Alerts
 from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
 from genai_spine.engine.health import checker_for, metrics_of
+from genai_spine.engine.keywords import StreamCall
 from genai_spine.engine.limits.limiter import Limiter, state_of
 from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.local_models import LocalModels
@@ -43,12 +44,12 @@ from genai_spine.engine.traffic import Traffic
 from genai_spine.ledger.opening import alert_book, open_ledger
 from genai_spine.ledger.writer import Ledger
 from genai_spine.model.card import ModelCard
-from genai_spine.model.embedding import EmbeddingResponse
+from genai_spine.model.embedding import EmbeddingKeywords, EmbeddingResponse
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.fold import replay
-from genai_spine.model.request import CompletionRequest
-from genai_spine.model.rerank import RerankResponse
+from genai_spine.model.request import CompletionKeywords, CompletionRequest
+from genai_spine.model.rerank import RerankKeywords, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, UsageTotals
 from genai_spine.policy import custom_strategies
 from genai_spine.policy.route import Choice, Wanted
@@ -226,7 +227,7 @@ class ProviderManager:
         timeout: float | None = None,
         cache_control: str | None = None,
         record: CallRecord | None = None,
-        **options: Any,
+        **options: Unpack[CompletionKeywords],
     ) -> CompletionResponse:
         """One answer. `request` is a `CompletionRequest`, messages in any form, or a string.
 
@@ -268,7 +269,7 @@ class ProviderManager:
         timeout: float | None = None,
         cache_control: str | None = None,
         record: CallRecord | None = None,
-        **options: Any,
+        **options: Unpack[CompletionKeywords],
     ) -> AsyncGenerator[StreamEvent, None]:
         """The answer as events. Until the first one says something, another provider can still take over."""
         wanted = as_request(request, options)
@@ -310,7 +311,7 @@ class ProviderManager:
             if self.content is not None:
                 self.content.keep_asked(record, wanted, said)
 
-    def text_stream(self, request: Any = None, **options: Any) -> AsyncGenerator[str, None]:
+    def text_stream(self, request: Any = None, **options: Unpack[StreamCall]) -> AsyncGenerator[str, None]:
         """The answer's text as it comes."""
         return text_of(self.stream(request, **options))
 
@@ -321,14 +322,19 @@ class ProviderManager:
         timeout: float | None = None,
         cache_control: str | None = None,
         record: CallRecord | None = None,
-        **options: Any,
+        **options: Unpack[EmbeddingKeywords],
     ) -> EmbeddingResponse:
         """Vectors for a text, a list of texts or an `EmbeddingRequest`. Raises: SpineError."""
         wanted = as_embedding_request(request, options)
         return await vectors.embed(self, wanted, record or record_of(timeout, cache_control))
 
     async def rerank(
-        self, request: Any = None, *, timeout: float | None = None, record: CallRecord | None = None, **options: Any
+        self,
+        request: Any = None,
+        *,
+        timeout: float | None = None,
+        record: CallRecord | None = None,
+        **options: Unpack[RerankKeywords],
     ) -> RerankResponse:
         """The documents that answer a query, the best first: `rerank("…", documents=[…], model="cohere/rerank-v3.5")`.
 

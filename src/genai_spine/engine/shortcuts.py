@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Unpack
 
+from genai_spine.engine.keywords import CompleteCall, EmbedCall, StreamCall
 from genai_spine.engine.sync import SyncManager
 from genai_spine.model.embedding import EmbeddingResponse
 from genai_spine.model.events import StreamEvent
@@ -25,21 +26,21 @@ def _manager() -> SyncManager:
         return _shared[process]
 
 
-def complete(request: Any = None, **options: Any) -> CompletionResponse:
+def complete(request: Any = None, **options: Unpack[CompleteCall]) -> CompletionResponse:
     """One answer. `request` is a string, messages in any form or a `CompletionRequest`. Raises: SpineError."""
     return _manager().complete(request, **options)
 
 
-def stream(request: Any = None, **options: Any) -> Generator[StreamEvent, None, None]:
+def stream(request: Any = None, **options: Unpack[StreamCall]) -> Generator[StreamEvent, None, None]:
     """The answer as events."""
     return _manager().stream(request, **options)
 
 
-def text_stream(request: Any = None, **options: Any) -> Generator[str, None, None]:
+def text_stream(request: Any = None, **options: Unpack[StreamCall]) -> Generator[str, None, None]:
     """The answer's text as it comes."""
     return _manager().text_stream(request, **options)
 
 
-def embed(request: Any = None, **options: Any) -> EmbeddingResponse:
+def embed(request: Any = None, **options: Unpack[EmbedCall]) -> EmbeddingResponse:
     """Vectors for a text or a list of texts."""
     return _manager().embed(request, **options)

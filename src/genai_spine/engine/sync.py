@@ -20,11 +20,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, Unpack
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from genai_spine.engine.keywords import CompleteCall, EmbedCall, RerankCall, StreamCall
 from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager import ManagerConfig, ProviderManager
 from genai_spine.model.card import ModelCard
@@ -93,23 +94,23 @@ class SyncManager:
                 self._loop = loop
             return self._loop
 
-    def complete(self, request: Any = None, **options: Any) -> CompletionResponse:
+    def complete(self, request: Any = None, **options: Unpack[CompleteCall]) -> CompletionResponse:
         """As `ProviderManager.complete`."""
         return self._run(partial(self.manager.complete, request, **options))
 
-    def stream(self, request: Any = None, **options: Any) -> Generator[StreamEvent, None, None]:
+    def stream(self, request: Any = None, **options: Unpack[StreamCall]) -> Generator[StreamEvent, None, None]:
         """As `ProviderManager.stream`; leaving the loop early closes the provider's stream."""
         return self._iterate(self.manager.stream(request, **options))
 
-    def text_stream(self, request: Any = None, **options: Any) -> Generator[str, None, None]:
+    def text_stream(self, request: Any = None, **options: Unpack[StreamCall]) -> Generator[str, None, None]:
         """As `ProviderManager.text_stream`."""
         return self._iterate(self.manager.text_stream(request, **options))
 
-    def embed(self, request: Any = None, **options: Any) -> EmbeddingResponse:
+    def embed(self, request: Any = None, **options: Unpack[EmbedCall]) -> EmbeddingResponse:
         """As `ProviderManager.embed`."""
         return self._run(partial(self.manager.embed, request, **options))
 
-    def rerank(self, request: Any = None, **options: Any) -> RerankResponse:
+    def rerank(self, request: Any = None, **options: Unpack[RerankCall]) -> RerankResponse:
         """As `ProviderManager.rerank`."""
         return self._run(partial(self.manager.rerank, request, **options))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -12,6 +12,24 @@ from genai_spine.model import accept
 from genai_spine.model.content import Metadata
 from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.model.scalars import Scalars
+
+
+class EmbeddingOptions(TypedDict, total=False):
+    """What the fields of `EmbeddingRequest` take beside its input."""
+
+    model: str | None
+    provider: str | None
+    dimensions: int | None
+    user: str | None
+    provider_hint: str | None
+    cost_limit: Decimal | float | None
+    extra: Mapping[str, Any] | None
+
+
+class EmbeddingKeywords(EmbeddingOptions, total=False):
+    """What all of them take, as keyword arguments of `embed`."""
+
+    input: str | Sequence[str | Sequence[int]]
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,16 +51,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     if TYPE_CHECKING:  # what it takes, which is more than what it holds
 
         def __init__(
-            self,
-            *,
-            input: str | Sequence[str | Sequence[int]],
-            model: str | None = None,
-            provider: str | None = None,
-            dimensions: int | None = None,
-            user: str | None = None,
-            provider_hint: str | None = None,
-            cost_limit: Decimal | float | None = None,
-            extra: Mapping[str, Any] | None = None,
+            self, *, input: str | Sequence[str | Sequence[int]], **options: Unpack[EmbeddingOptions]
         ) -> None: ...
 
     def __post_init__(self) -> None:

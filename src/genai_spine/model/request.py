@@ -259,7 +259,7 @@ class Turn(Protocol):
 
 
 class Options(TypedDict, total=False):
-    """What the fields of `CompletionRequest` take, which are also the keyword arguments of `complete` and `stream`."""
+    """What most fields of `CompletionRequest` take."""
 
     provider: str | None
     temperature: float | None
@@ -281,3 +281,13 @@ class Options(TypedDict, total=False):
     fallbacks: Sequence[str] | None
     context_window: int | None
     extra: Mapping[str, Any] | None
+
+
+class CompletionKeywords(Options, total=False):
+    """What all of them take, as keyword arguments of `complete` and `stream`."""
+
+    messages: str | Sequence[MessageLike | Turn]
+    model: str | None
+    stream: bool
+    n: int | None
+    cache: CacheMark | None

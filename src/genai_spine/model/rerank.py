@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -12,6 +12,23 @@ from genai_spine.model import accept
 from genai_spine.model.content import Metadata
 from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.model.scalars import Scalars
+
+
+class RerankOptions(TypedDict, total=False):
+    """What the fields of `RerankRequest` take beside what is ranked."""
+
+    model: str | None
+    provider: str | None
+    top_n: int | None
+    cost_limit: Decimal | float | None
+    extra: Mapping[str, Any] | None
+
+
+class RerankKeywords(RerankOptions, total=False):
+    """What all of them take, as keyword arguments of `rerank`."""
+
+    query: str
+    documents: str | Sequence[str]
 
 
 class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,17 +48,7 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     if TYPE_CHECKING:  # what it takes, which is more than what it holds
 
-        def __init__(
-            self,
-            *,
-            query: str,
-            documents: str | Sequence[str],
-            model: str | None = None,
-            provider: str | None = None,
-            top_n: int | None = None,
-            cost_limit: Decimal | float | None = None,
-            extra: Mapping[str, Any] | None = None,
-        ) -> None: ...
+        def __init__(self, *, query: str, documents: str | Sequence[str], **options: Unpack[RerankOptions]) -> None: ...
 
     def __post_init__(self) -> None:
         _SCALARS.check(self)

@@ -20,7 +20,7 @@ import functools
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from datetime import datetime
 from decimal import Decimal
@@ -463,7 +463,7 @@ _FRONTS: dict[str, Callable[[type, Any], Any]] = {
 }
 
 
-def as_request(request: Any, options: dict[str, Any]) -> CompletionRequest:
+def as_request(request: Any, options: Mapping[str, Any]) -> CompletionRequest:
     """A request, or what makes one: messages in any form, and keywords.
 
     Raises: InvalidRequest for a keyword that is none, naming it.
@@ -471,17 +471,17 @@ def as_request(request: Any, options: dict[str, Any]) -> CompletionRequest:
     return _made(CompletionRequest, "messages", request, options)
 
 
-def as_embedding_request(request: Any, options: dict[str, Any]) -> EmbeddingRequest:
+def as_embedding_request(request: Any, options: Mapping[str, Any]) -> EmbeddingRequest:
     """The same of a text or texts. Raises: InvalidRequest."""
     return _made(EmbeddingRequest, "input", request, options)
 
 
-def as_rerank_request(request: Any, options: dict[str, Any]) -> RerankRequest:
+def as_rerank_request(request: Any, options: Mapping[str, Any]) -> RerankRequest:
     """The same of a query. Raises: InvalidRequest."""
     return _made(RerankRequest, "query", request, options)
 
 
-def _made(kind: type[R], first: str, request: Any, options: dict[str, Any]) -> R:
+def _made(kind: type[R], first: str, request: Any, options: Mapping[str, Any]) -> R:
     """`first` is the field that a request stands for which is none yet."""
     if isinstance(request, kind):
         return accept.made(functools.partial(msgspec.structs.replace, request), options) if options else request
