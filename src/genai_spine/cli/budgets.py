@@ -23,8 +23,8 @@ from genai_spine.settings import Settings
 def command(output: Output, config: Path | None, is_json: bool) -> None:
     """Show how much of each budget is left.
 
-    What is spent is read from the ledger, and where several gateways count together from their shared state; what is
-    set aside for calls under way only that knows, and the running gateway's GET /v1/budgets.
+    What is spent is read from the ledger, or from the shared state if several gateways count together. What is
+    reserved for calls in progress is known only there and to the running gateway's GET /v1/budgets.
     """
     settings = load(output, config)
     found = run(_status(settings))
