@@ -13,7 +13,7 @@
         │   └── ContentFiltered           the provider's safety system refused it
         ├── RateLimitError                429: slow down
         │   └── LimitReached              a limit that we keep ourselves: nothing was sent
-        ├── QuotaExceeded                 402, or a 429 that no waiting mends: out of credit
+        ├── QuotaExceeded                 402, or a 429 that waiting does not end: out of credit
         │   └── BudgetExceeded            402: a budget that we keep ourselves: nothing was sent
         ├── APIError                      the provider's side failed
         │   ├── ServerError               500, 502, 503, 504
