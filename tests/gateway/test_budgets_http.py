@@ -524,6 +524,29 @@ def test_a_hard_budget_whose_ledger_cannot_be_read_does_not_start(simulator: Sim
         assert chat(running, max_tokens=100).status == 200
 
 
+def test_what_was_spent_before_counts_as_soon_as_the_ledger_can_be_read(simulator: Simulator, tmp_path: Path) -> None:
+    path = tmp_path / "spine.db"
+    costs = {"daily_limit": 0.034, "budgets": {"one": {"limit_usd": 1, "each": "tag", "window": "total"}}}
+    given = settings(simulator, costs, ledger={"url": f"sqlite:///{path}"})
+    blue, red = {"x-spine-tags": "blue"}, {"x-spine-tags": "red"}
+    with running_gateway(given) as running:
+        assert [chat(running, headers=tag).status for tag in (blue, red)] == [200, 200]
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE daily RENAME TO elsewhere")
+    with running_gateway(given) as running:
+        assert [chat(running, headers=blue).status for _ in range(2)] == [200, 200]
+        assert stand(running, "daily_limit")["spent_usd"] == str(2 * COST)
+        with sqlite3.connect(path, timeout=30) as connection:
+            connection.execute("ALTER TABLE elsewhere RENAME TO daily")
+        wait_until(lambda: stand(running, "daily_limit")["spent_usd"] == str(4 * COST), 15)
+        assert stand(running, "one[blue]")["spent_usd"] == str(3 * COST)
+        assert stand(running, "one[red]")["spent_usd"] == str(COST)
+        assert [chat(running, headers=red).status for _ in range(4)] == [200, 200, 200, 402]
+        assert stand(running, "one[red]")["spent_usd"] == str(4 * COST)
+    with running_gateway(given) as running:
+        assert stand(running, "daily_limit")["spent_usd"] == str(7 * COST)
+
+
 TWO = {"limit_usd": 1, "provider": "sim", "agent": "a"}
 FORGETFUL: dict[str, Any] = {
     "costs": {"budgets": {"x": {**TWO, "mode": "hard"}}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
     reader.close()
 
 
-def spent_on(ledger: Reader, **members: Any) -> dict[str, int]:
+def spent_on(ledger: Reader, before_s: float = inf, **members: Any) -> dict[str, int]:
     budget = Budget(name="b", limit_nanousd=1, **members)
-    spent = read_spent(ledger, (budget,), NOW)
+    spent = read_spent(ledger, (budget,), NOW, before_s=before_s)
     starts_s = span_of(budget.window, NOW, budget.zone).starts_s
     return {whose: (spent.of(budget, whose, starts_s) or (0, 0))[0] for whose in spent.names(budget)}
 
@@ -95,6 +96,26 @@ def spent_on(ledger: Reader, **members: Any) -> dict[str, int]:
 )
 def test_the_part_of_every_budget_is_told(ledger: Reader, members: dict[str, Any], sums: dict[str, int]) -> None:
     assert spent_on(ledger, **members) == sums
+    assert spent_on(ledger, NOW, **members) == sums
+
+
+@pytest.mark.parametrize(
+    ("before", "members", "sums"),
+    [
+        ("2026-11-19T02:30:00", {"window": "day"}, {"": 21}),
+        ("2026-11-19T02:30:00", {"window": "month"}, {"": 654_021}),
+        ("2026-11-19T02:30:00", {"window": "total", "each": "key"}, {"alice": 4_001, "bob": 20}),
+        ("2026-11-19T02:30:00", {"window": "day", "zone": "Europe/Vienna"}, {"": 4_021}),
+        ("2026-11-19T02:30:00", {"window": "day", "agent": "writer", "provider": "acme"}, {}),
+        ("2026-11-19T00:00:00", {"window": "month"}, {"": 654_000}),
+        ("2026-11-18T23:00:00", {"window": "day"}, {}),
+        ("2026-11-18T22:59:59", {"window": "day", "zone": "Europe/Vienna"}, {}),
+    ],
+)
+def test_what_began_later_is_left_out(
+    ledger: Reader, before: str, members: dict[str, Any], sums: dict[str, int]
+) -> None:
+    assert spent_on(ledger, at(before), **members) == sums
 
 
 def test_tokens_are_told_too(ledger: Reader) -> None:

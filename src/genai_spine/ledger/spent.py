@@ -1,4 +1,4 @@
-"""What was spent in the windows of budgets, read from the ledger as a process starts.
+"""What was spent in the windows of budgets, read from the ledger as a process starts, or later if it can't be then.
 
 Whole days (UTC) come from the roll-ups, as far as their sums can tell a budget's part: by one of provider, model,
 key, agent and tag, and by one of these of each key. The rest, such as the hours that a day in another zone begins
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from math import inf
 
 import msgspec
 
@@ -28,6 +29,9 @@ _ATTEMPTS = (
     "WHERE c.ended_at >= ? AND a.begun_at >= ? AND a.begun_at < ? "
     "GROUP BY a.provider, a.model, c.caller, c.agent, c.tags"
 )
+
+_FAR_S = 1e11
+"""A moment after all others that is still one."""
 
 _tags = msgspec.json.Decoder(tuple[str, ...])
 
@@ -56,13 +60,13 @@ class Spent:
         self._starts[budget.name] = starts_s
 
 
-def read_spent(reader: Reader, budgets: tuple[Budget, ...], now_s: float) -> Spent:
-    """Raises: the driver's errors."""
+def read_spent(reader: Reader, budgets: tuple[Budget, ...], now_s: float, *, before_s: float = inf) -> Spent:
+    """In the windows of now; of attempts that began before `before_s`. Raises: the driver's errors."""
     spent = Spent()
     for budget in budgets:
         span = span_of(budget.window, now_s, budget.zone)
         spent.begin(budget, span.starts_s)
-        for subject, nanousd, tokens in _parts(reader, budget, span):
+        for subject, nanousd, tokens in _parts(reader, budget, Span(span.starts_s, before_s)):
             spent.add(budget, subject, nanousd, tokens)
     return spent
 
@@ -72,12 +76,24 @@ def _parts(reader: Reader, budget: Budget, span: Span) -> Iterator[tuple[Subject
     if kinds is None or _fits_many_tags(budget):
         yield from _of_attempts(reader, span)
         return
-    first = datetime.fromtimestamp(span.starts_s, UTC)
-    first_day = first.date()
-    if first.time() != time():  # a part of a day, and then whole ones
-        first_day += timedelta(days=1)
-        yield from _of_attempts(reader, Span(span.starts_s, _begin_of(first_day)))
-    yield from _of_days(reader, budget, kinds, first_day)
+    first = _day_of(span.starts_s, is_begun=False)
+    last = _day_of(span.ends_s, is_begun=True)
+    if first >= last:  # not a single whole day
+        yield from _of_attempts(reader, span)
+        return
+    # A part of a day, whole ones, and a part of one.
+    yield from _of_attempts(reader, Span(span.starts_s, _begin_of(first)))
+    yield from _of_days(reader, budget, kinds, first, last)
+    if last < date.max:
+        yield from _of_attempts(reader, Span(_begin_of(last), span.ends_s))
+
+
+def _day_of(moment_s: float, *, is_begun: bool) -> date:
+    """The day (UTC) of that moment, or the next one where it is to begin then or later."""
+    if moment_s >= _FAR_S:
+        return date.max
+    moment = datetime.fromtimestamp(moment_s, UTC)
+    return moment.date() if is_begun or moment.time() == time() else moment.date() + timedelta(days=1)
 
 
 def _fits_many_tags(budget: Budget) -> bool:
@@ -94,12 +110,14 @@ def kinds_of(budget: Budget) -> frozenset[str] | None:
     return rest | (names & {"key"}) if len(rest) <= 1 else None
 
 
-def _of_days(reader: Reader, budget: Budget, kinds: frozenset[str], since: date) -> Iterator[tuple[Subject, int, int]]:
+def _of_days(
+    reader: Reader, budget: Budget, kinds: frozenset[str], first: date, end: date
+) -> Iterator[tuple[Subject, int, int]]:
     kind, by_key = kind_of(kinds)
     rows = reader.query(
-        f"SELECT caller, name, {_SUMS} FROM daily WHERE kind = ? AND caller {'<>' if by_key else '='} ? AND day >= ? "
-        "GROUP BY caller, name",
-        (KINDS.get(kind, "all"), "", since.isoformat()),
+        f"SELECT caller, name, {_SUMS} FROM daily WHERE kind = ? AND caller {'<>' if by_key else '='} ? "
+        "AND day >= ? AND day < ? GROUP BY caller, name",
+        (KINDS.get(kind, "all"), "", first.isoformat(), end.isoformat()),
     )
     for caller, name, nanousd, tokens in rows:
         yield subject_of(kind, caller, name), int(nanousd or 0), int(tokens or 0)
@@ -131,7 +149,9 @@ def subject_of(kind: str, caller: str, name: str) -> Subject:
 
 
 def _of_attempts(reader: Reader, span: Span) -> Iterator[tuple[Subject, int, int]]:
-    until = min(span.ends_s, 1e12)
+    if span.starts_s >= span.ends_s:
+        return
+    until = min(span.ends_s, _FAR_S)
     for provider, model, caller, agent, tags, nanousd, tokens in reader.query(
         _ATTEMPTS, (span.starts_s, span.starts_s, until)
     ):

@@ -353,6 +353,20 @@ class Budgets:
             for whose in spent.names(budget) if budget.each is not None else ("",):
                 self._tally(budget, whose, now_s)
 
+    def remember_late(self, spent: Spent) -> None:
+        """The same, told when calls have been counted already: it comes on top."""
+        counted = list(self._tallies.values())
+        self._spent = spent
+        for tally in counted:
+            if (before := spent.of(tally.budget, tally.whose, tally.starts_s)) is not None:
+                tally.spent_nanousd += before[0]
+                tally.spent_tokens += before[1]
+        self.tell(counted)
+        now_s = self._clock()
+        for budget in self.all:
+            for whose in spent.names(budget) if budget.each is not None else ():
+                self._tally(budget, whose, now_s)
+
     # ------------------------------------------------------------ what there is
 
     def status(self, whose_key: str | None = None) -> list[BudgetStatus]:

@@ -20,7 +20,7 @@ from genai_spine.engine.costs.budget_words import named
 from genai_spine.engine.costs.budgets import Budgets, Reservation
 from genai_spine.ledger.database import said
 from genai_spine.ledger.opening import NoLedgerYet, open_reader
-from genai_spine.ledger.spent import read_spent
+from genai_spine.ledger.spent import Spent, read_spent
 from genai_spine.model.errors import BudgetExceeded, ConfigError, SpineError
 from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.model.response import Notice, TokenUsage
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 _UNREADABLE = "what was spent of the budgets cannot be read from the ledger (ledger.url)"
 LETTERS_PER_TOKEN = 4
 _MOST_MODELS = 10_000
+RETRY_S = 1.0
+"""Between two looks at a ledger that could not be read."""
 _LARGEST_WINDOW = 2**21
 """Tokens; of the models of a service that keeps prompts."""
 
@@ -51,7 +53,7 @@ _LARGEST_WINDOW = 2**21
 class Spending:
     """One for each manager. `budgets` may have none: a request's own `cost_limit` needs no other."""
 
-    __slots__ = ("_limits", "_total_s", "_unknown", "budgets", "is_on")
+    __slots__ = ("_limits", "_reading", "_total_s", "_unknown", "budgets", "is_on")
 
     def __init__(self, settings: Settings) -> None:
         """Raises: ConfigError where the shared state cannot be had."""
@@ -61,6 +63,7 @@ class Spending:
         self._unknown = settings.costs.unknown_price == "refuse"
         self._total_s = float(settings.timeouts.total)
         self._limits: dict[Choice, int | None] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def reserve(self, target: Target, record: CallRecord) -> Reservation | None:
         """What an attempt may cost, set aside; None where no budget concerns it. Raises: BudgetExceeded."""
@@ -163,32 +166,59 @@ class Spending:
             await self.budgets.shared.start()
         if not self.is_on or ledger is None:
             return
+        before_s = time.time()
         try:
             if not await asyncio.to_thread(ledger.wait_for_adoption):
                 raise ConfigError(f"{_UNREADABLE}: {ledger.trouble or 'it does not answer'}; mend the database")
-            await asyncio.to_thread(self.remember, settings)
+            if (spent := await asyncio.to_thread(self._read, settings)) is not None:
+                self.budgets.remember(spent)
         except ConfigError as error:
             if any(budget.is_hard for budget in self.budgets.all):
                 raise
-            logger.error("%s; until the next start budgets count from now on", error)
+            if self.budgets.shared is not None:
+                logger.error("%s; budgets begin with what the state that is shared knows of them", error)
+                return
+            logger.error("%s; budgets count from now on until it can", error)
+            self._reading = asyncio.create_task(self._remember_late(settings, ledger, before_s), name="spine-spending")
+
+    async def _remember_late(self, settings: Settings, ledger: Ledger, before_s: float) -> None:
+        """What was spent before that moment, as soon as the ledger tells it."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            if not ledger.wait_for_adoption(0):
+                continue
+            try:
+                spent = await asyncio.to_thread(self._read, settings, before_s)
+            except ConfigError:
+                continue
+            if spent is not None:
+                self.budgets.remember_late(spent)
+            logger.warning("what was spent of the budgets before the start is read from the ledger, and counts again")
+            return
 
     async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         if self.budgets.shared is not None:
             await self.budgets.shared.close()
 
     def remember(self, settings: Settings) -> None:
         """Read from the ledger what was spent before. Blocks. Raises: ConfigError where it cannot be read."""
+        if (spent := self._read(settings)) is not None:
+            self.budgets.remember(spent)
+
+    def _read(self, settings: Settings, before_s: float = inf) -> Spent | None:
         try:
             reader = open_reader(settings.ledger)
             try:
-                spent = read_spent(reader, self.budgets.all, time.time())
+                return read_spent(reader, self.budgets.all, time.time(), before_s=before_s)
             finally:
                 reader.close()
         except NoLedgerYet:
-            return
+            return None
         except Exception as error:
             raise ConfigError(f"{_UNREADABLE}: {said(error)}; mend the database") from error
-        self.budgets.remember(spent)
 
     def why_not(self, choice: Choice, caller: str | None, tags: tuple[str, ...]) -> str | None:
         """Why a target would not be asked: a budget that concerns it is used up."""
