@@ -16,8 +16,10 @@ from shared_budgets_cases import USD, assert_guests_change_nothing, assert_setti
 
 from genai_spine.engine.costs.budgets import Budgets
 from genai_spine.engine.costs.shared_budgets import SharedBudgets
+from genai_spine.engine.costs.spending import Spending
 from genai_spine.model.errors import BudgetExceeded
 from genai_spine.policy.budget import Budget, BudgetLevel
+from genai_spine.providers.registry import settings_of
 from genai_spine.testing.fixtures import eventually
 
 T = TypeVar("T")
@@ -306,6 +308,22 @@ def test_while_the_server_is_away_hard_budgets_are_closed_and_others_counted_alo
             await eventually(lambda budgets=budgets: not budgets.shared.is_away, 10)
         assert await spent_of(soft) == (450_000_000, 0)
         assert await spent_of(hard) == (100_000_000, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", ["hard", "expected"])
+def test_a_server_that_pauses_is_waited_for_where_calls_would_be_refused(server: RedisServer, mode: str) -> None:
+    async def main() -> None:
+        given = {"state": {"url": server.url}, "costs": {"daily_limit": 1, "mode": mode}, "providers": {}}
+        budgets = Spending(settings_of(given)).budgets
+        await budgets.reserve(SUBJECT, NEED)
+        server.freeze()
+        asyncio.get_running_loop().call_later(0.2, server.thaw)
+        assert (await budgets.reserve(SUBJECT, NEED)).tallies
+        assert budgets.shared is not None
+        assert budgets.shared.is_away is (mode == "expected")
+        await close(budgets)
 
     run(main())
 

@@ -46,6 +46,8 @@ LETTERS_PER_TOKEN = 4
 _MOST_MODELS = 10_000
 RETRY_S = 1.0
 """Between two looks at a ledger that could not be read."""
+_PATIENCE_S = 0.5
+"""How long a server that counts for several processes may take, where calls are refused without its answer."""
 _LARGEST_WINDOW = 2**21
 """Tokens; of the models of a service that keeps prompts."""
 
@@ -315,12 +317,14 @@ async def metered(
 
 def _budgets(settings: Settings, *, is_on: bool) -> Budgets:
     costs = settings.costs
+    budgets = budgets_of(settings) if is_on else ()
     shared = None
     if is_on and (url := counted_at(settings)) is not None:
         from genai_spine.engine.costs.shared_budgets import SharedBudgets  # noqa: PLC0415  # who shares nothing
 
-        shared = SharedBudgets(url, lease_s=2 * float(settings.timeouts.total))
-    return Budgets(budgets_of(settings) if is_on else (), max_wait_s=float(costs.max_wait), shared=shared)
+        patience_s = _PATIENCE_S if any(budget.is_closed_alone for budget in budgets) else None
+        shared = SharedBudgets(url, lease_s=2 * float(settings.timeouts.total), timeout_s=patience_s)
+    return Budgets(budgets, max_wait_s=float(costs.max_wait), shared=shared)
 
 
 def budgets_of(settings: Settings) -> tuple[Budget, ...]:
