@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -235,6 +236,37 @@ def test_a_call_is_spent_in_the_window_in_which_it_began(loop: VirtualLoop) -> N
 
     loop.run(main())
     assert left_of(budgets) == {"one": (0, 0)}
+
+
+def test_a_clock_that_was_wrong_for_a_while_moves_no_budget_and_forgets_nothing(loop: VirtualLoop) -> None:
+    day_s = 86_400.0
+    today = 20_780 * day_s
+    now_s = today + 3_600
+    budgets = Budgets([Budget(name="one", window="day", limit_nanousd=1_000_000)], clock=lambda: now_s)
+
+    async def spend(nanousd: int) -> None:
+        (await budgets.reserve(SUBJECT, need(10))).settle(nanousd, 10)
+
+    async def calls() -> None:
+        nonlocal now_s
+        for wrong_s in (4_000 * day_s, -400 * day_s):
+            await spend(1_000)
+            now_s += wrong_s
+            await spend(600_000)
+            now_s -= wrong_s
+        await spend(998_000)
+        assert [each.spent_usd for each in budgets.status()] == [Decimal("0.001")]
+        assert budgets.status()[0].resets_at == datetime.fromtimestamp(today + day_s, UTC)
+        with pytest.raises(BudgetExceeded):
+            await budgets.reserve(SUBJECT, need(10))
+        now_s = today + day_s  # a second is taken back at midnight: neither day has its budget twice
+        await spend(600_000)
+        now_s -= 1
+        await spend(400_000)
+        with pytest.raises(BudgetExceeded):
+            await budgets.reserve(SUBJECT, need(10))
+
+    loop.run(calls())
 
 
 def test_levels_are_told_once_in_each_window_and_a_listener_that_fails_harms_nobody(loop: VirtualLoop) -> None:

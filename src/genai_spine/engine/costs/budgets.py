@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _MOST_SUBJECTS = 10_000
 _MOST_TALLIES = 50_000
+_SET_BACK_S = 3600.0
+"""A clock that is set back by less stays in the window that had begun: no budget is there twice at midnight."""
 _FOREVER = Span(0.0, float("inf"))
 
 logger = logging.getLogger(__name__)
@@ -150,7 +152,10 @@ class Budgets:
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._most_tallies = _MOST_TALLIES
         """Beyond so many those that count nothing are looked for."""
-        self._by_subject: dict[Subject, tuple[float, tuple[Tally, ...]]] = {}
+        self._before: dict[tuple[str, str], Tally] = {}
+        """Those of the windows before: a clock that was wrong is put right, and what was spent in them counts again."""
+        self._by_subject: dict[Subject, tuple[float, float, tuple[Tally, ...]]] = {}
+        """Those of one subject, and from when to when they are."""
         self._lines: dict[Tally, deque[asyncio.Future[None]]] = {}
         self._spent: Spent | None = None
         if shared is not None:
@@ -309,8 +314,8 @@ class Budgets:
         """Those in which an attempt counts, each in its window of now."""
         found = self._by_subject.get(subject)
         now_s = self._clock()
-        if found is not None and now_s < found[0]:
-            return found[1]
+        if found is not None and found[0] <= now_s < found[1]:
+            return found[2]
         if len(self._by_subject) >= _MOST_SUBJECTS:
             self._by_subject.clear()
         if len(self._tallies) >= self._most_tallies:
@@ -318,23 +323,31 @@ class Budgets:
         ones = self._of_key.get(subject.key, ()) if subject.key is not None else ()
         concerned = [self.all[index] for index in sorted((*self._of_any_key, *ones))]
         tallies = tuple(self._tally(budget, whose, now_s) for budget in concerned for whose in budget.whose(subject))
+        starts_s = max((tally.starts_s for tally in tallies), default=_FOREVER.starts_s)
         ends_s = min((tally.ends_s for tally in tallies), default=_FOREVER.ends_s)
-        self._by_subject[subject] = (ends_s, tallies)
+        self._by_subject[subject] = (starts_s - _SET_BACK_S, ends_s, tallies)
         return tallies
 
     def _tally(self, budget: Budget, whose: str, now_s: float) -> Tally:
         key = (budget.name, whose)
-        found = self._tallies.get(key)
-        if found is None or now_s >= found.ends_s:
-            found = self._tallies[key] = Tally(budget, whose, span_of(budget.window, now_s, budget.zone))
+        last = self._tallies.get(key)
+        if last is not None and last.starts_s - _SET_BACK_S <= now_s < last.ends_s:
+            return last
+        found = self._before.get(key)
+        if found is None or not found.starts_s <= now_s < found.ends_s:
+            found = Tally(budget, whose, span_of(budget.window, now_s, budget.zone))
             if self._spent is not None and (spent := self._spent.of(budget, whose, found.starts_s)) is not None:
                 found.spent_nanousd, found.spent_tokens = spent
                 self.tell((found,))  # who was told before it began is known to alerts.py
+        self._tallies[key] = found
+        if last is not None:
+            self._before[key] = last
         return found
 
     def _forget(self, now_s: float) -> None:
         """Those of windows that are over, and of whom nothing was spent."""
         self._by_subject.clear()
+        self._before.clear()
         self._tallies = {
             key: tally
             for key, tally in self._tallies.items()
@@ -347,6 +360,7 @@ class Budgets:
         """What the ledger says was spent before this process began; to be called before the first call."""
         self._spent = spent
         self._tallies.clear()
+        self._before.clear()
         self._by_subject.clear()
         now_s = self._clock()
         for budget in self.all:
