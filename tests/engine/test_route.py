@@ -281,8 +281,14 @@ def test_nothing_configured_says_what_to_do() -> None:
 
 
 def test_a_model_that_nobody_has_is_named_with_the_mend() -> None:
-    with pytest.raises(ProviderNotFound, match="name it as provider/model"):
+    with pytest.raises(ProviderNotFound, match="name it as provider/model") as error:
         plan(Wanted(model="unheard-of"), book(OLLAMA, OPENAI))
+    assert str(error.value).endswith("or set providers.default")
+    for name in ("groq/whatever", "llama-3.3-70b-versatile"):
+        with pytest.raises(ProviderNotFound, match=r"; it seems to be a model of groq \(GROQ_API_KEY\)$"):
+            plan(Wanted(model=name), book(OLLAMA, OPENAI))
+    with pytest.raises(ProviderNotFound, match=r'no provider "groq": .*; it takes its key from GROQ_API_KEY$'):
+        plan(Wanted(provider="groq"), book(OLLAMA, OPENAI))
 
 
 names_of_anything = st.sampled_from(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from genai_spine import HttpProvider, ModelNotFound, ProviderManager, SimulatedProvider
+from genai_spine.catalog import owners
 from genai_spine.catalog.cards import joined
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.errors import ServerError
@@ -106,6 +107,26 @@ def test_an_unknown_model_is_answered_with_those_that_look_like_it() -> None:
     assert again.message.count("did you mean") == 1
     known = provider.failed(ModelNotFound("You have no access to it."), "gpt-4o", 0.0)
     assert known.message == "You have no access to it."
+
+
+@pytest.mark.parametrize(
+    ("model", "whose"),
+    [
+        ("anthropic/claude-sonnet-4-5", "anthropic (ANTHROPIC_API_KEY)"),
+        ("claude-sonnet-4-5", "anthropic (ANTHROPIC_API_KEY) or azure (AZURE_OPENAI_API_KEY) or vertex"),
+        ("llama3.2", "ollama"),
+        ("unheard-of", None),
+        ("meta-llama/of-nobody", None),
+    ],
+)
+def test_who_asks_the_wrong_provider_is_told_whose_a_model_is(model: str, whose: str | None) -> None:
+    error = HttpProvider("openai").failed(ModelNotFound("No such model."), model, 0.0)
+    assert error.message == (f"No such model; it seems to be a model of {whose}" if whose else "No such model.")
+
+
+def test_where_models_are_named_by_their_makers_no_maker_is_taken_for_another_provider() -> None:
+    for row in ("openrouter", "together", "groq"):
+        assert owners.whose("openai/gpt-unheard-of", not_of=row) == ""
 
 
 def test_a_providers_word_on_a_model_and_the_catalogs_fill_each_other_up() -> None:

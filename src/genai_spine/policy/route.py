@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from genai_spine.catalog.cards import rows_knowing
+from genai_spine.catalog.owners import whose
+from genai_spine.catalog.rows import find_row
 from genai_spine.model.errors import InvalidRequest, ProviderNotFound
 from genai_spine.policy.locality import runs_elsewhere
 from genai_spine.settings.tree import Conditions, RouteSettings
@@ -383,11 +385,14 @@ def _nothing_configured(book: RouteBook) -> Exception:
 
 
 def _unknown_provider(name: str, book: RouteBook) -> ProviderNotFound:
-    return ProviderNotFound(f'no provider "{name}": configured are {", ".join(book.candidates)}')
+    row = find_row(name)
+    mend = f"; it takes its key from {row.key_variables[0]}" if row is not None and row.key_variables else ""
+    return ProviderNotFound(f'no provider "{name}": configured are {", ".join(book.candidates)}{mend}')
 
 
 def _unknown_model(name: str, book: RouteBook) -> ProviderNotFound:
     known = ", ".join(book.candidates)
     return ProviderNotFound(
         f'no provider for the model "{name}": name it as provider/model (configured: {known}), or set providers.default'
+        f"{whose(name)}"
     )

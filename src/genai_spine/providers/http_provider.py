@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.catalog.cards import card_of, joined, own_name, suggestion
+from genai_spine.catalog.owners import whose
 from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
 from genai_spine.dialects import auto_marks
 from genai_spine.dialects.failure import redact
@@ -288,7 +289,7 @@ class HttpProvider(LLMProvider):
         return await self.json_body(response)
 
     def suggestion(self, model: str) -> str:
-        return suggestion(self.row.id, model)
+        return suggestion(self.row.id, model) or whose(model, not_of=self.row.id)
 
     async def list_models(self) -> list[ModelCard]:
         """Live, from the provider's own list, with what the catalog knows of each."""
