@@ -12,6 +12,7 @@ import pytest
 from genai_spine.dialects.anthropic_messages import inbound, outbound
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep
+from genai_spine.dialects.openai_chat import outbound as openai_chat
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import (
     CacheMark,
@@ -211,6 +212,30 @@ def test_tool_results_stay_in_the_users_message() -> None:
         ToolResult(call_id="v"),
         Text(text="And?"),
     )
+
+
+def test_tools_that_a_client_has_found_are_named_where_nobody_else_knows_references() -> None:
+    # Claude Code 2.1.330 answers its ToolSearch so (2026-11); a refusal made it give all tools up and declare each.
+    references = [
+        {"type": "tool_reference", "tool_name": "WebFetch"},
+        {"type": "tool_reference", "tool_name": "Notes", "cache_control": {"type": "ephemeral"}},
+    ]
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": references}
+    call = {"type": "tool_use", "id": "c1", "name": "ToolSearch", "input": {"query": "web"}}
+    messages = [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+    request = asked(messages=messages, tools=[{"name": "WebFetch", "input_schema": {}, "defer_loading": True}])
+    target = Target(card=ModelCard(id="m"))
+    assert json.loads(outbound.encode_request(request, target, stream=False).body)["messages"] == messages
+    sent = openai_chat.encode_request(request, target, stream=False)
+    assert json.loads(sent.body)["messages"][-1]["content"] == [
+        {"type": "text", "text": "The tool WebFetch can be called now."},
+        {"type": "text", "text": "The tool Notes can be called now."},
+    ]
+    assert {notice.param for notice in sent.notices} == {"cache_control", "defer_loading", "tool_reference"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
 from genai_spine.dialects.media_types import spelled
-from genai_spine.dialects.metadata import extend, keep
+from genai_spine.dialects.metadata import extend, keep, kept
 from genai_spine.model.content import Document, Image, Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply
 from genai_spine.wire import json
@@ -147,7 +147,12 @@ def finished(block: dict[str, Any], part: Part) -> dict[str, Any]:
 
 
 def text_block(text: str, part: Part) -> dict[str, Any]:
-    return finished({"type": "text", "text": text}, part)
+    own = kept(part.provider_metadata, DIALECT)
+    found = own.pop(wire.TOOL_REFERENCE, None)  # what the text stands for elsewhere (inbound.py)
+    if found is None:
+        return finished({"type": "text", "text": text}, part)
+    block = {"type": wire.TOOL_REFERENCE, "tool_name": found, **own}
+    return finished(block, msgspec.structs.replace(part, provider_metadata=None))
 
 
 def thinking_block(part: Thinking) -> dict[str, Any]:

@@ -255,7 +255,8 @@ def _part(block: Reader) -> Part:
     mark = _cache_mark(block)
     if mark is None and not block.rest():
         return decoded
-    return msgspec.structs.replace(decoded, cache=mark, provider_metadata=keep(DIALECT, block.rest()))
+    metadata = keep(DIALECT, {**kept(decoded.provider_metadata, DIALECT), **block.rest()})
+    return msgspec.structs.replace(decoded, cache=mark, provider_metadata=metadata)
 
 
 def _text(block: Reader) -> Part:
@@ -282,6 +283,14 @@ def _tool_use(block: Reader) -> Part:
 def _tool_result(block: Reader) -> Part:
     call_id, is_error = block.text("tool_use_id", required=True), block.boolean("is_error")
     return ToolResult(call_id=call_id, content=_content(block, "content"), is_error=is_error or False)
+
+
+def _tool_reference(block: Reader) -> Part:
+    """A tool that the client's own search has found. Its definition is among the tools; where all of them are seen at
+    once, this is no more than a word on it."""
+    name = block.text("tool_name", required=True)
+    own = keep(DIALECT, {wire.TOOL_REFERENCE: name})
+    return Text(text=f"The tool {name} can be called now.", provider_metadata=own)
 
 
 _SOURCE_FIELDS = {"base64": "data", "url": "url", "file": "file_id", "text": "data"}
@@ -319,6 +328,7 @@ _PARTS: dict[str, Callable[[Reader], Part | None]] = {
     "redacted_thinking": _redacted,
     "tool_use": _tool_use,
     "tool_result": _tool_result,
+    wire.TOOL_REFERENCE: _tool_reference,
 }
 
 

@@ -32,6 +32,7 @@ from genai_spine.wire import json
 DIALECT = "anthropic_messages"
 PATH = "/v1/messages"
 COUNT_PATH = "/v1/messages/count_tokens"
+TOOL_REFERENCE = "tool_reference"
 
 KNOWN_TOP_LEVEL = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 """Members of an answer that the middle has names for."""
