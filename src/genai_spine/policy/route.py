@@ -385,8 +385,9 @@ def _nothing_configured(book: RouteBook) -> Exception:
 
 
 def _unknown_provider(name: str, book: RouteBook) -> ProviderNotFound:
-    row = find_row(name)
-    mend = f"; it takes its key from {row.key_variables[0]}" if row is not None and row.key_variables else ""
+    row, mend = find_row(name), ""
+    if row is not None and row.key_variables and not row.local:
+        mend = f"; it takes its key from {row.key_variables[0]}"
     return ProviderNotFound(f'no provider "{name}": configured are {", ".join(book.candidates)}{mend}')
 
 
