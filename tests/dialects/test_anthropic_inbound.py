@@ -238,9 +238,29 @@ def test_tools_that_a_client_has_found_are_named_where_nobody_else_knows_referen
     assert {notice.param for notice in sent.notices} == {"cache_control", "defer_loading", "tool_reference"}
 
 
+def test_tools_that_come_and_go_amid_the_conversation_are_named_where_nobody_else_knows_that() -> None:
+    changes = [
+        {"type": "text", "text": "Be brief."},
+        {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "Old"}},
+        {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "New"}, "of_tomorrow": 1},
+    ]
+    messages = [{"role": "user", "content": "Look"}, {"role": "system", "content": changes}]
+    request = asked(messages=messages)
+    able = Target(card=ModelCard(id="claude-opus-4-8"))
+    assert json.loads(outbound.encode_request(request, able, stream=False).body)["messages"] == messages
+    sent = openai_chat.encode_request(request, Target(card=ModelCard(id="m")), stream=False)
+    assert [part["text"] for part in json.loads(sent.body)["messages"][-1]["content"]] == [
+        "Be brief.",
+        "The tool Old can no longer be called.",
+        "The tool New can be called now.",
+    ]
+    assert {notice.param for notice in sent.notices} == {"tool_removal", "tool_addition", "of_tomorrow"}
+
+
 @pytest.mark.parametrize(
     "block",
     [
+        {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": "n", "input_schema": {}}}},
         {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": 1}},
         {"type": "search_result", "source": "https://e.org", "title": "t", "content": []},
         {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}},

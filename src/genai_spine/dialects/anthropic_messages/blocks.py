@@ -148,11 +148,11 @@ def finished(block: dict[str, Any], part: Part) -> dict[str, Any]:
 
 def text_block(text: str, part: Part) -> dict[str, Any]:
     own = kept(part.provider_metadata, DIALECT)
-    found = own.pop(wire.TOOL_REFERENCE, None)  # what the text stands for elsewhere (inbound.py)
-    if found is None:
-        return finished({"type": "text", "text": text}, part)
-    block = {"type": wire.TOOL_REFERENCE, "tool_name": found, **own}
-    return finished(block, msgspec.structs.replace(part, provider_metadata=None))
+    for kind in wire.IN_WORDS.keys() & own.keys():  # what the text stands for elsewhere
+        name = own.pop(kind)
+        tool = {"tool_name": name} if kind == "tool_reference" else {"tool": {"type": "tool_reference", "name": name}}
+        return finished({"type": kind, **tool, **own}, msgspec.structs.replace(part, provider_metadata=None))
+    return finished({"type": "text", "text": text}, part)
 
 
 def thinking_block(part: Thinking) -> dict[str, Any]:

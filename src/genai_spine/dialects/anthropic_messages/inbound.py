@@ -286,11 +286,28 @@ def _tool_result(block: Reader) -> Part:
 
 
 def _tool_reference(block: Reader) -> Part:
-    """A tool that the client's own search has found. Its definition is among the tools; where all of them are seen at
-    once, this is no more than a word on it."""
-    name = block.text("tool_name", required=True)
-    own = keep(DIALECT, {wire.TOOL_REFERENCE: name})
-    return Text(text=f"The tool {name} can be called now.", provider_metadata=own)
+    return _in_words("tool_reference", block.text("tool_name", required=True))
+
+
+def _tool_addition(block: Reader) -> Part | None:
+    return _tool_change("tool_addition", block)
+
+
+def _tool_removal(block: Reader) -> Part | None:
+    return _tool_change("tool_removal", block)
+
+
+def _tool_change(kind: str, block: Reader) -> Part | None:
+    """None for a tool that is defined here, or is a server's: only Anthropic can add it."""
+    tool = block.object("tool", required=True)
+    if tool.text("type", required=True) != "tool_reference":
+        return None
+    name = tool.text("name", required=True)
+    return None if tool.rest() else _in_words(kind, name)
+
+
+def _in_words(kind: str, name: str) -> Part:
+    return Text(text=wire.IN_WORDS[kind].format(name), provider_metadata=keep(DIALECT, {kind: name}))
 
 
 _SOURCE_FIELDS = {"base64": "data", "url": "url", "file": "file_id", "text": "data"}
@@ -328,7 +345,9 @@ _PARTS: dict[str, Callable[[Reader], Part | None]] = {
     "redacted_thinking": _redacted,
     "tool_use": _tool_use,
     "tool_result": _tool_result,
-    wire.TOOL_REFERENCE: _tool_reference,
+    "tool_reference": _tool_reference,
+    "tool_addition": _tool_addition,
+    "tool_removal": _tool_removal,
 }
 
 

@@ -32,7 +32,14 @@ from genai_spine.wire import json
 DIALECT = "anthropic_messages"
 PATH = "/v1/messages"
 COUNT_PATH = "/v1/messages/count_tokens"
-TOOL_REFERENCE = "tool_reference"
+IN_WORDS = {
+    "tool_reference": "The tool {} can be called now.",
+    "tool_addition": "The tool {} can be called now.",
+    "tool_removal": "The tool {} can no longer be called.",
+}
+"""Blocks about a tool of the request, and what they say where nobody knows them: a client's own search has found it
+(platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool), or it comes and goes amid the conversation
+(platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages, both read 2026-11)."""
 
 KNOWN_TOP_LEVEL = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 """Members of an answer that the middle has names for."""
