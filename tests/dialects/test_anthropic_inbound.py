@@ -257,12 +257,33 @@ def test_tools_that_come_and_go_amid_the_conversation_are_named_where_nobody_els
     assert {notice.param for notice in sent.notices} == {"tool_removal", "tool_addition", "of_tomorrow"}
 
 
+def test_search_results_are_texts_where_nobody_else_knows_them() -> None:
+    text = {"type": "text", "text": "Spines hold.", "cache_control": {"type": "ephemeral"}}
+    found = {"type": "search_result", "source": "https://e.org/a", "title": "On spines", "content": [text, text]}
+    cited = {**found, "content": [], "citations": {"enabled": True}, "cache_control": {"type": "ephemeral"}}
+    call = {"type": "tool_use", "id": "c1", "name": "search", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": [found]}
+    messages = [
+        {"role": "user", "content": [cited]},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+    request = asked(messages=messages)
+    target = Target(card=ModelCard(id="m"))
+    assert json.loads(outbound.encode_request(request, target, stream=False).body)["messages"] == messages
+    sent = openai_chat.encode_request(request, target, stream=False)
+    head = "Search result: On spines (https://e.org/a)\n"
+    [said, _, answered] = json.loads(sent.body)["messages"]
+    assert said["content"] == head
+    assert answered["content"] == head + "Spines hold.\nSpines hold."
+    assert {notice.param for notice in sent.notices} == {"cache_control", "citations.enabled"}
+
+
 @pytest.mark.parametrize(
     "block",
     [
         {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": "n", "input_schema": {}}}},
         {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": 1}},
-        {"type": "search_result", "source": "https://e.org", "title": "t", "content": []},
         {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}},
         {"type": "image", "source": {"type": "of_tomorrow"}},
         {"type": "container_upload", "file_id": "file_1"},

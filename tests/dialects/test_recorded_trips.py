@@ -123,6 +123,7 @@ WHY = {
     "user.Audio.gemini.thought": "false, as everywhere",
     "user.ToolResult.gemini.thought": "false, as everywhere",
     "user.ToolResult.gemini.functionResponse": "the object whose JSON is the result's text",
+    "result.Text.anthropic_messages.search_result": "the text says all that was found, and where",
 }
 """What is lost without a Notice, and why that is right."""
 
@@ -138,6 +139,7 @@ _OF_GEMINI = {
     "tool.gemini.parameters",
     "user.ToolResult.gemini.thought",
 }
+_OF_ANTHROPIC = {"result.Text.anthropic_messages.search_result"}
 _OF_RESULTS = {"user.ToolResult.gemini.functionResponse", "image", "document"}
 
 DECLARED: dict[tuple[str, str], set[str]] = {
@@ -154,9 +156,10 @@ DECLARED: dict[tuple[str, str], set[str]] = {
     ("openai_responses", "anthropic_messages"): {*_OF_RESPONSES, *_SCHEMA},
     ("openai_responses", "ollama_chat"): {*_OF_RESPONSES, *_SCHEMA, "signature", "tool.strict"},
     ("openai_responses", "gemini"): {*_OF_RESPONSES, *_SCHEMA},
-    ("anthropic_messages", "openai_responses"): {"thinking", "thinking.display"},
-    ("anthropic_messages", "ollama_chat"): {"signature"},
-    ("anthropic_messages", "gemini"): {"thinking", "image", "document"},
+    ("anthropic_messages", "openai_chat"): _OF_ANTHROPIC,
+    ("anthropic_messages", "openai_responses"): {*_OF_ANTHROPIC, "thinking", "thinking.display"},
+    ("anthropic_messages", "ollama_chat"): {*_OF_ANTHROPIC, "signature"},
+    ("anthropic_messages", "gemini"): {*_OF_ANTHROPIC, "thinking", "image", "document"},
     ("ollama_chat", "gemini"): {"thinking"},
     ("gemini", "openai_chat"): {*_OF_GEMINI, *_OF_RESULTS, "user.Audio.gemini.inlineData", "user.Audio.gemini.thought"},
     ("gemini", "openai_responses"): {*_OF_GEMINI, *_OF_RESULTS, "thinking.display"},

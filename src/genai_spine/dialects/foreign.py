@@ -15,7 +15,7 @@ from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 from genai_spine.model.response import Notice
 
 _SAID_OTHERWISE: dict[str, frozenset[str]] = {
-    "anthropic_messages": frozenset({"type"}),
+    "anthropic_messages": frozenset({"type", "search_result"}),
     "openai_chat": frozenset({"file", "extra_content"}),
     "openai_responses": frozenset(
         {"item", "in_message", "id", "status", "type", "prompt_cache_breakpoint", "namespace", "in_namespace"}

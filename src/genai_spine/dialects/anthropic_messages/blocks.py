@@ -148,11 +148,20 @@ def finished(block: dict[str, Any], part: Part) -> dict[str, Any]:
 
 def text_block(text: str, part: Part) -> dict[str, Any]:
     own = kept(part.provider_metadata, DIALECT)
-    for kind in wire.IN_WORDS.keys() & own.keys():  # what the text stands for elsewhere
+    if (instead := _stands_for(own)) is None:
+        return finished({"type": "text", "text": text}, part)
+    return finished({**instead, **own}, msgspec.structs.replace(part, provider_metadata=None))
+
+
+def _stands_for(own: dict[str, Any]) -> dict[str, Any] | None:
+    """The block that a text says in words where nobody knows it; taken out of the text's members."""
+    if (found := own.pop("search_result", None)) is not None:
+        return {"type": "search_result", **found}
+    for kind in wire.IN_WORDS.keys() & own.keys():
         name = own.pop(kind)
         tool = {"tool_name": name} if kind == "tool_reference" else {"tool": {"type": "tool_reference", "name": name}}
-        return finished({"type": kind, **tool, **own}, msgspec.structs.replace(part, provider_metadata=None))
-    return finished({"type": "text", "text": text}, part)
+        return {"type": kind, **tool}
+    return None
 
 
 def thinking_block(part: Thinking) -> dict[str, Any]:

@@ -306,6 +306,17 @@ def _tool_change(kind: str, block: Reader) -> Part | None:
     return None if tool.rest() else _in_words(kind, name)
 
 
+def _search_result(block: Reader) -> Part:
+    found = {
+        "source": block.text("source", required=True),
+        "title": block.text("title", required=True),
+        "content": block.peek("content"),
+    }
+    texts = "\n".join(text.text("text", required=True) for text in block.objects("content"))
+    said = f"Search result: {found['title']} ({found['source']})\n{texts}"
+    return Text(text=said, provider_metadata=keep(DIALECT, {"search_result": found}))
+
+
 def _in_words(kind: str, name: str) -> Part:
     return Text(text=wire.IN_WORDS[kind].format(name), provider_metadata=keep(DIALECT, {kind: name}))
 
@@ -348,6 +359,7 @@ _PARTS: dict[str, Callable[[Reader], Part | None]] = {
     "tool_reference": _tool_reference,
     "tool_addition": _tool_addition,
     "tool_removal": _tool_removal,
+    "search_result": _search_result,
 }
 
 
