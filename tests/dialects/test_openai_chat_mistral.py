@@ -71,7 +71,7 @@ def validator() -> OAS31Validator:
             "anyOf" if key == "oneOf" else key: loosened(value) for key, value in node.items() if key != "discriminator"
         }
 
-    document = loosened(yaml.load(schema_text() or "", Loader=yaml.CSafeLoader))
+    document = loosened(yaml.load(schema_text() or "", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     return OAS31Validator({**document, "$ref": "#/components/schemas/ChatCompletionRequest"})
 
 

@@ -399,7 +399,8 @@ def service_schema(file: str, name: str) -> OAS31Validator:
         return {"anyOf": [loose, {"type": "null"}]} if node.get("nullable") is True else loose
 
     text = (ROOT / "schemas" / file).read_text()
-    document = json.loads(text) if file.endswith("json") else yaml.load(text, Loader=yaml.CSafeLoader)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document = json.loads(text) if file.endswith("json") else yaml.load(text, Loader=loader)
     return OAS31Validator({**loosened(document), "$ref": f"#/components/schemas/{name}"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import zoneinfo
@@ -219,19 +220,29 @@ def test_toml(refusal: Any, text: str, message: str) -> None:
         ("server:\n  port: !!int x\n", "spine.yaml:2: server.port: not what its tag says"),
         ("streams:\n  on: error\n", "spine.yaml:2: a key that is not text; put it in quotes"),
         ("- a\n", "spine.yaml:1: the file must hold a table of settings, such as `providers:`"),
-        ("server: [\n", "spine.yaml:2: not YAML: did not find expected node content"),
         ("a: 1\n---\nb: 2\n", "spine.yaml:2: not YAML: but found another document"),
-        ("server: *nowhere\n", "spine.yaml:1: not YAML: found undefined alias"),
         ("server: &a\n  host: *a\n", "spine.yaml:1: nested deeper than 64; this is not a settings file"),
         (
             "x: " + "[" * 70 + "]" * 70 + "\n",
             "spine.yaml:1: nested deeper than 64; this is not a settings file",
         ),
-        ("server:\n\tport: 1\n", "spine.yaml:2: not YAML: found character that cannot start any token"),
     ],
 )
 def test_yaml(refusal: Any, text: str, message: str) -> None:
     assert refusal(text, name="spine.yaml") == message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "why"),
+    [
+        ("server: [\n", 2, r"did not find expected node content|expected the node content, but found '<stream end>'"),
+        ("server: *nowhere\n", 1, r"found undefined alias( 'nowhere')?"),
+        ("server:\n\tport: 1\n", 2, r"found character ('\\t' )?that cannot start any token"),
+    ],
+)
+def test_what_is_not_yaml(refusal: Any, text: str, line: int, why: str) -> None:
+    # In the words of libyaml, or of PyYAML where that is not installed with it.
+    assert re.fullmatch(rf"spine\.yaml:{line}: not YAML: ({why})", refusal(text, name="spine.yaml"))
 
 
 def bomb(levels: int, width: int) -> str:
