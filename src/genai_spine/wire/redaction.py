@@ -207,7 +207,7 @@ def _why_not(pattern: str) -> str | None:
 
 
 def _parsed(pattern: str) -> Any:
-    # As the compiler reads it. No public function tells; the module is the same from Python 3.11 to 3.14.
+    # As the compiler reads it. No public function tells; the module is the same from Python 3.11 to 3.15.
     from re import _parser  # type: ignore[attr-defined]  # noqa: PLC0415  # typeshed does not list it
 
     return _parser.parse(pattern)
