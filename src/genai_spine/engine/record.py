@@ -183,7 +183,8 @@ class CallRecord:
         if len(self.attempts) + len(self.passed_over) > 1:
             tried = [f"{attempt.provider}: {attempt.error}" for attempt in self.attempts if attempt.error is not None]
             tried += [f"{passed.choice.provider}: {passed.reason}" for passed in self.passed_over]
-            last.message = f"no provider answered after {len(self.attempts)} attempts. {'; '.join(tried)}"
+            count = "1 attempt" if len(self.attempts) == 1 else f"{len(self.attempts)} attempts"
+            last.message = f"no provider answered after {count}. {'; '.join(tried)}"
             if last.type is ErrorType.RATE_LIMIT:
                 last.retry_after_s = self._soonest()
         else:

@@ -9,7 +9,7 @@ Every function raises InvalidRequest for what it cannot read, naming the place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
@@ -380,14 +380,6 @@ def _input_of(value: Any, path: str) -> str | tuple[int, ...]:
     if not tokens or not all(isinstance(token, int) and not isinstance(token, bool) for token in tokens):
         raise InvalidRequest(f"{path}: expected a text or a list of token ids, got {kind_of(value)}", param=path)
     return tokens
-
-
-def made(kind: Callable[..., S], members: Mapping[str, Any]) -> S:
-    """A request of its keywords; one that is none, or is missing, is named."""
-    try:
-        return kind(**members)
-    except TypeError as error:
-        raise InvalidRequest(f"not a request: {error}") from None
 
 
 def encoded(value: Any, path: str = "request") -> bytes:

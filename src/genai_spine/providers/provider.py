@@ -35,6 +35,7 @@ from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import InvalidRequest, ModelNotFound, ProviderError, SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, StreamEvent
 from genai_spine.model.fold import replay
+from genai_spine.model.keywords import request_of
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, TokenUsage, UsageTotals
@@ -484,7 +485,7 @@ def as_rerank_request(request: Any, options: Mapping[str, Any]) -> RerankRequest
 def _made(kind: type[R], first: str, request: Any, options: Mapping[str, Any]) -> R:
     """`first` is the field that a request stands for which is none yet."""
     if isinstance(request, kind):
-        return accept.made(functools.partial(msgspec.structs.replace, request), options) if options else request
+        return request_of(kind, options, like=request) if options else request
     if request is not None and first in options:
         raise InvalidRequest(f"{first}: given twice, once by its name", param=first)
-    return accept.made(kind, options if request is None else {first: request, **options})
+    return request_of(kind, options if request is None else {first: request, **options})
