@@ -23,9 +23,9 @@ import msgspec
 
 from genai_spine.dialects.failure import failed, unreadable
 from genai_spine.dialects.foreign import check_thread, foreign_to
-from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import extend, keep
+from genai_spine.dialects.one_text import OneTextDecoder
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.turns import Writer
 from genai_spine.model.content import Metadata, Text
@@ -36,13 +36,12 @@ from genai_spine.model.errors import (
     Overloaded,
     ProviderError,
     ServerError,
-    StreamBroken,
 )
-from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
+from genai_spine.model.events import MessageEnd, StreamEvent
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 from genai_spine.wire import json
-from genai_spine.wire.sse import SSEEvent, SSEParser
+from genai_spine.wire.sse import SSEEvent
 
 DIALECT = "hf_text_generation"
 PATH = "/"
@@ -188,27 +187,12 @@ def _count(value: int | None) -> int | None:
 # ---------------------------------------------------------------- stream
 
 
-class TokenStreamDecoder(FrameDecoder):
+class TokenStreamDecoder(OneTextDecoder):
     """Tokens to text; special ones, which end a text and are none of it, are left out."""
 
     def __init__(self, target: Target) -> None:
-        self._model = target.model
-        self._parser = SSEParser()
-        self._is_started = False
-        self._is_open = False
-        self._is_done = False
+        super().__init__(target)
         self._said = ""
-
-    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
-        for _, event in self._parser.frames(data):
-            if event is not None:
-                self._take(event, events)
-
-    def _end_of_body(self, events: list[StreamEvent]) -> None:
-        for event in self._parser.close():
-            self._take(event, events)
-        if not self._is_done:
-            raise StreamBroken("the stream ended before the answer did")
 
     def _take(self, event: SSEEvent, events: list[StreamEvent]) -> None:
         if self._is_done or event.data == b"[DONE]":
@@ -216,33 +200,21 @@ class TokenStreamDecoder(FrameDecoder):
         reply = json.decode_outbound(event.data, _reply)
         if reply.error is not None:
             raise _error_inside(reply)
-        if not self._is_started:
-            self._is_started = True
-            events.append(MessageStart(model=self._model))
+        self._start(events)
         if reply.token is not None and not reply.token.special:
+            self._said += reply.token.text
             self._write(reply.token.text, events)
         if reply.generated_text is not None:
             # Tokens that are a part of a character may come late: what they make is in the whole text.
             if reply.generated_text.startswith(self._said):
                 self._write(reply.generated_text[len(self._said) :], events)
-            self._end(reply, events)
+            self._finish(_end(reply), events)
 
-    def _write(self, text: str, events: list[StreamEvent]) -> None:
-        if not text:
-            return
-        if not self._is_open:
-            self._is_open = True
-            events.append(PartStart(index=0, part=Text(text="")))
-        self._said += text
-        events.append(PartDelta(0, text))
 
-    def _end(self, reply: Reply, events: list[StreamEvent]) -> None:
-        self._is_done = True
-        if self._is_open:
-            events.append(PartEnd(index=0))
-        reason, usage, extra = _ending(reply.details)
-        finish = FINISH_REASONS.get(reason, FinishReason.OTHER) if reason else FinishReason.STOP
-        events.append(MessageEnd(finish_reason=finish, raw_finish_reason=reason, usage=usage, extra=extra))
+def _end(reply: Reply) -> MessageEnd:
+    reason, usage, extra = _ending(reply.details)
+    finish = FINISH_REASONS.get(reason, FinishReason.OTHER) if reason else FinishReason.STOP
+    return MessageEnd(finish_reason=finish, raw_finish_reason=reason, usage=usage, extra=extra)
 
 
 def stream_decoder(target: Target) -> TokenStreamDecoder:

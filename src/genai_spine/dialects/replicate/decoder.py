@@ -16,16 +16,15 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep
+from genai_spine.dialects.one_text import OneTextDecoder
 from genai_spine.dialects.replicate.failures import model_failed
-from genai_spine.model.content import Text
-from genai_spine.model.errors import BadReply, ProviderError, ServerError, StreamBroken
-from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
+from genai_spine.model.errors import BadReply, ProviderError, ServerError
+from genai_spine.model.events import MessageEnd, StreamEvent
 from genai_spine.model.response import FinishReason
 from genai_spine.wire import json
-from genai_spine.wire.sse import SSEEvent, SSEParser
+from genai_spine.wire.sse import SSEEvent
 
 _MOST_LOGS = 1_000_000
 
@@ -37,33 +36,16 @@ class _Done(msgspec.Struct):
 _done = msgspec.json.Decoder(_Done)
 
 
-class ReplicateStreamDecoder(FrameDecoder):
+class ReplicateStreamDecoder(OneTextDecoder):
     def __init__(self, target: Target) -> None:
-        self._model = target.model
-        self._parser = SSEParser()
-        self._is_started = False
-        self._is_open = False
-        self._is_done = False
+        super().__init__(target)
         self._logs: list[str] = []
         self._logged = 0
-
-    def _read(self, data: bytes, events: list[StreamEvent]) -> None:
-        for _, event in self._parser.frames(data):
-            if event is not None:
-                self._take(event, events)
-
-    def _end_of_body(self, events: list[StreamEvent]) -> None:
-        for event in self._parser.close():
-            self._take(event, events)
-        if not self._is_done:
-            raise StreamBroken("the stream ended before the prediction did")
 
     def _take(self, event: SSEEvent, events: list[StreamEvent]) -> None:
         if self._is_done:
             return
-        if not self._is_started:
-            self._is_started = True
-            events.append(MessageStart(model=self._model))
+        self._start(events)
         match event.event:
             case b"output":
                 self._write(_text(event.data), events)
@@ -72,37 +54,25 @@ class ReplicateStreamDecoder(FrameDecoder):
             case b"error":
                 raise _failure(event.data)
             case b"done":
-                self._end(event.data, events)
+                self._finish(self._end(event.data), events)
             case _:
                 pass  # a kind of event that came later than this
-
-    def _write(self, text: str, events: list[StreamEvent]) -> None:
-        if not text:
-            return
-        if not self._is_open:
-            self._is_open = True
-            events.append(PartStart(index=0, part=Text(text="")))
-        events.append(PartDelta(0, text))
 
     def _keep_log(self, text: str) -> None:
         if self._logged < _MOST_LOGS:
             self._logs.append(text)
             self._logged += len(text)
 
-    def _end(self, data: bytes, events: list[StreamEvent]) -> None:
-        self._is_done = True
+    def _end(self, data: bytes) -> MessageEnd:
         done = json.decode_outbound(data, _done) if data.strip() else _Done()
         if done.reason is not None:
+            self._is_done = True
             raise ServerError(f"the prediction ended: {done.reason[:200]}", code=done.reason[:40], retryable=False)
-        if self._is_open:
-            events.append(PartEnd(index=0))
         logs = "\n".join(self._logs)
-        events.append(
-            MessageEnd(
-                finish_reason=FinishReason.STOP,
-                raw_finish_reason="succeeded",
-                extra=keep("replicate", {"logs": logs} if logs else {}),
-            )
+        return MessageEnd(
+            finish_reason=FinishReason.STOP,
+            raw_finish_reason="succeeded",
+            extra=keep("replicate", {"logs": logs} if logs else {}),
         )
 
 
