@@ -145,6 +145,22 @@ class StreamTap:
         raise StreamBroken("the provider's stream stopped before its end")
 
 
+class NamedFramesTap(StreamTap):
+    """Of a dialect whose frames begin with their name: `event: ping` before `data: …`."""
+
+    __slots__ = ()
+
+    _PREFIX = b"event: "
+
+    def _read_plain(self, frames: Sequence[bytes], out: list[bytes]) -> None:
+        for frame in frames:
+            name, _, data = frame.partition(b"\ndata: ")
+            if self._read(SSEEvent(data, name or None)):
+                out.append(frame)
+            if self.finished:
+                return
+
+
 # Comments and fields without data go on as they are. A page of HTML, which to a reader of events is
 # fields without a meaning, does not.
 _SAYS_NOTHING = (b":", b"\n", b"\r", b"event", b"id", b"retry")

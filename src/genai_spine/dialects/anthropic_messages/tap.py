@@ -5,12 +5,10 @@ event: message_stop\\ndata: {"type":"message_stop"}
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from msgspec import Raw, Struct
 
-from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
+from genai_spine.dialects.relay import ABSENT, Answer, NamedFramesTap, object_or_none, refuse_error, require
 from genai_spine.model.errors import BadReply
 from genai_spine.wire.json import OBJECT, decode_frame, encode
 from genai_spine.wire.sse import SSEEvent, encode_event
@@ -34,7 +32,7 @@ class _Event(Struct, gc=False):
     error: Raw = ABSENT
 
 
-class MessagesTap(StreamTap):
+class MessagesTap(NamedFramesTap):
     """Usage is in message_start and, cumulative, in message_delta; of each member the last value holds.
 
     llama.cpp leaves message_start out where the answer's first token is a part of a character or the end
@@ -55,16 +53,6 @@ class MessagesTap(StreamTap):
             self._lacks_start = False
             return _missing_start(self._model) + out
         return out
-
-    _PREFIX = b"event: "
-
-    def _read_plain(self, frames: Sequence[bytes], out: list[bytes]) -> None:
-        for frame in frames:
-            name, _, data = frame.partition(b"\ndata: ")
-            if self._read(SSEEvent(data, name or None)):
-                out.append(frame)
-            if self.finished:
-                return
 
     def _read(self, event: SSEEvent) -> bool:
         data = event.data
@@ -128,7 +116,7 @@ def _missing_start(model: str) -> bytes:
     return encode_event(encode({"type": "message_start", "message": message}), b"message_start")
 
 
-def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
+def open_tap(*, model: str = "", strip_usage: bool = False) -> NamedFramesTap:
     """`model` is the one that was asked."""
     return MessagesTap(model)
 

@@ -8,14 +8,12 @@ is no [DONE] to wait for, and what comes after the end (OpenRouter sends one) no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from msgspec import Raw, Struct
 
 from genai_spine.dialects.openai_responses.errors import decode_embedded_error
 from genai_spine.dialects.openai_responses.schema import OWN_TOOLS
-from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, require, served_as, with_member
+from genai_spine.dialects.relay import ABSENT, Answer, NamedFramesTap, object_or_none, require, served_as, with_member
 from genai_spine.model.errors import StreamBroken
 from genai_spine.wire.json import UNREADABLE, decode_frame
 from genai_spine.wire.sse import SSEEvent
@@ -73,18 +71,8 @@ _OWN_TOOLS = (b'web_search_call"', b'file_search_call"', b'code_interpreter_call
 _items = msgspec.json.Decoder(list[_Item])
 
 
-class ResponsesTap(StreamTap):
+class ResponsesTap(NamedFramesTap):
     __slots__ = ()
-
-    _PREFIX = b"event: "
-
-    def _read_plain(self, frames: Sequence[bytes], out: list[bytes]) -> None:
-        for frame in frames:
-            name, _, data = frame.partition(b"\ndata: ")
-            if self._read(SSEEvent(data, name or None)):
-                out.append(frame)
-            if self.finished:
-                return
 
     def _read(self, event: SSEEvent) -> bool:
         data = event.data
@@ -117,7 +105,7 @@ def _refuse(data: bytes) -> None:
     raise StreamBroken(f"the provider answered with an error: {message}", code=code, body=data)
 
 
-def open_tap(*, model: str = "", strip_usage: bool = False) -> StreamTap:
+def open_tap(*, model: str = "", strip_usage: bool = False) -> NamedFramesTap:
     return ResponsesTap()
 
 
