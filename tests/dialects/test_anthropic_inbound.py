@@ -538,3 +538,15 @@ def test_a_text_that_is_empty_but_for_its_citations_is_shown() -> None:
     encoder = inbound.stream_encoder(CompletionRequest(messages=()))
     stream = b"".join(map(encoder.encode, events))
     assert stream.count(b'"content_block_start"') == stream.count(b'"citations_delta"') == 1
+
+
+def test_an_image_is_in_a_stream_as_in_a_plain_answer() -> None:
+    image = Image(data="iVBORw0KGgo=", media_type="image/png")
+    response = CompletionResponse(model="m", parts=(Text(text="Here:"), image), finish_reason=FinishReason.STOP)
+    plain = json.loads(inbound.encode_response(response, CompletionRequest(messages=())))
+    encoder = inbound.stream_encoder(CompletionRequest(messages=()))
+    frames = b"".join(encoder.encode(event) for event in replay(response)).decode().split("\n\n")
+    events = [json.loads(frame.partition("\ndata: ")[2]) for frame in frames if frame]
+    begun = [event["content_block"] for event in events if event["type"] == "content_block_start"]
+    assert begun == [{"type": "text", "text": ""}, plain["content"][1]]
+    assert [event["index"] for event in events if event["type"] == "content_block_stop"] == [0, 1]

@@ -424,7 +424,7 @@ async def test_keywords_beside_a_request_to_embed_are_heard(first: Simulator) ->
         request = EmbeddingRequest(input="Hi")
         assert len((await manager.embed(request, dimensions=3)).embeddings[0]) == 3
         assert len((await manager.registry.get("a").embed(request, dimensions=3)).embeddings[0]) == 3
-        with pytest.raises(InvalidRequest, match="^dimension: unknown argument"):
+        with pytest.raises(InvalidRequest, match=r"^dimension: unknown argument"):
             await manager.embed(request, dimension=3)
         with pytest.raises(InvalidRequest, match="documents"):
             await manager.rerank(RerankRequest(query="a", documents="b"), documents=3)

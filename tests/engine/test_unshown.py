@@ -21,7 +21,7 @@ PNG = Image(data="iVBORw0KGgo=", media_type="image/png")
 SOUND = Audio(data="AAAA", format="wav")
 SHOWN = (Text(text="Hello"), Refusal(text="No"), Thinking(text="Hm"), ToolCall(id="c1", name="f", arguments="{}"))
 UNSHOWN: dict[str, tuple[Part, ...]] = {
-    "openai_chat": (SEARCH, PDF, PNG),
+    "openai_chat": (SEARCH, PDF),
     "openai_responses": (SEARCH, PDF, SOUND),
     "anthropic_messages": (SEARCH, PDF, SOUND),
     "ollama_chat": (SEARCH, HIDDEN, PDF, SOUND),

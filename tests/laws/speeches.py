@@ -62,6 +62,7 @@ def own(dialect: str, **members: st.SearchStrategy[object]) -> st.SearchStrategy
 # ---------------------------------------------------------------- openai_chat
 
 some = values.filter(lambda value: value is not None)
+painted = st.builds(Image, data=base64, media_type=media, provider_metadata=st.just(keep("openai_chat", {"index": 0})))
 
 OPENAI_CHAT = Speech(
     name="openai_chat",
@@ -89,6 +90,7 @@ OPENAI_CHAT = Speech(
             Text, text=texts, provider_metadata=own("openai_chat", annotations=st.lists(objects, min_size=1))
         ),
         Refusal: st.builds(Refusal, text=texts),
+        Image: painted,
         Audio: st.builds(Audio, id=names, data=base64, transcript=texts),
         ToolCall: tool_calls | st.builds(ToolCall, id=names, name=names, arguments=texts, kind=st.just("custom")),
     },
@@ -132,6 +134,7 @@ OPENAI_CHAT = Speech(
         Thinking: st.builds(Thinking, text=texts, signature=st.none() | names),
         Text: st.builds(Text, text=texts),
         Refusal: st.builds(Refusal, text=texts),
+        Image: painted,
         ToolCall: tool_calls,
     },
     result_parts={Text: st.builds(Text, text=texts), Image: st.builds(Image, data=base64, media_type=media)},

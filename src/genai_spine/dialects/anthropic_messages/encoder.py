@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
-from genai_spine.dialects.anthropic_messages.blocks import call_id, finished
+from genai_spine.dialects.anthropic_messages.blocks import call_id, finished, image_source
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.metadata import kept
-from genai_spine.model.content import Audio, Opaque, Part, Refusal, Text, Thinking, ToolCall
+from genai_spine.model.content import Audio, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.wire.json import encode as _encode
@@ -197,6 +197,8 @@ def _begun(part: Part) -> tuple[dict[str, Any] | msgspec.Raw | None, str]:
             return finished(block, part), part.arguments
         case Opaque(dialect=wire.DIALECT):
             return part.raw, ""
+        case Image() if (source := image_source(part)) is not None:  # as in a plain answer
+            return finished({"type": "image", "source": source}, part), ""
         case _:
             return None, ""
 

@@ -13,6 +13,7 @@ from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_of, says_something
+from genai_spine.dialects.openai_chat.images import images_of
 from genai_spine.dialects.openai_chat.schema import DIALECT
 from genai_spine.dialects.openai_chat.thoughts import thinking_of
 from genai_spine.dialects.openai_chat.usage import usage_of
@@ -110,6 +111,7 @@ def _parts_of(message: wire.ReplyMessage, said: Mapping[str, Any], response_id: 
     parts.extend(_content_of(message))
     if message.refusal:
         parts.append(Refusal(text=message.refusal))
+    parts.extend(images_of(message.images or ()))
     if message.audio and says_something(message.audio):
         parts.append(audio_of(message.audio))
     calls: list[wire.ToolCallWire] = list(message.tool_calls or ())

@@ -17,6 +17,7 @@ from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_of, says_something
+from genai_spine.dialects.openai_chat.images import images_of
 from genai_spine.dialects.openai_chat.thoughts import thinking_of_detail
 from genai_spine.dialects.openai_chat.usage import is_counted, usage_of
 from genai_spine.model.content import Metadata, Part, Refusal, Text, Thinking, ToolCall
@@ -134,6 +135,7 @@ class ChatStreamDecoder(FrameDecoder):
                     delta.refusal is not None
                     or delta.annotations is not None
                     or delta.audio is not None
+                    or delta.images
                     or delta.reasoning_details
                     or delta.function_call is not None
                 ):
@@ -181,6 +183,8 @@ class ChatStreamDecoder(FrameDecoder):
             self._write(Refusal, delta.refusal, events)
         if delta.audio and says_something(delta.audio):
             self._hear(delta.audio)
+        for image in images_of(delta.images or ()):
+            self._whole(image, events)
         if calls := delta.tool_calls:
             begun = any(wire.called(call)[0] for call in calls)
             said = _unknown_of_calls(data) if begun else [None] * len(calls)

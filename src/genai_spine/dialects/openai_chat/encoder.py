@@ -9,9 +9,10 @@ import msgspec
 from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_written
+from genai_spine.dialects.openai_chat.images import images_written, is_shown
 from genai_spine.dialects.openai_chat.thoughts import detail_of_thinking, needs_detail
 from genai_spine.dialects.openai_chat.usage import usage_written
-from genai_spine.model.content import Audio, Metadata, Refusal, Text, Thinking, ToolCall
+from genai_spine.model.content import Audio, Image, Metadata, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.wire.json import encode
@@ -40,6 +41,7 @@ class ChatStreamEncoder:
         self._empty_calls: dict[int, ToolCall] = {}  # those of which no arguments have come
         self._thoughts: dict[int, _OpenThought] = {}
         self._count_of_thoughts = 0
+        self._count_of_images = 0
         self._metadata: dict[int, Metadata] = {}  # of texts, from their start
         self._undetailed: dict[str, Any] | None = None  # a thought just ended, as a detail not written so far
 
@@ -116,6 +118,9 @@ class ChatStreamEncoder:
                 return self._chunk({field: part.text}) if part.text else b""
             case Audio():
                 return self._chunk({"audio": audio_written(part)})
+            case Image() if is_shown(part):
+                self._count_of_images += 1
+                return self._chunk({"images": images_written([part], self._count_of_images - 1)})
             case _:
                 return b""
 

@@ -18,10 +18,10 @@ from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat import functions, plain_inbound
 from genai_spine.dialects.openai_chat import schema as wire
-from genai_spine.dialects.openai_chat.audio import audio_written
+from genai_spine.dialects.openai_chat.answer_written import encode_response, shows
 from genai_spine.dialects.openai_chat.encoder import ChatStreamEncoder
-from genai_spine.dialects.openai_chat.thoughts import detail_of_thinking, needs_detail, thinking_of
-from genai_spine.dialects.openai_chat.usage import usage_written
+from genai_spine.dialects.openai_chat.images import images_of
+from genai_spine.dialects.openai_chat.thoughts import thinking_of
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import (
     Audio,
@@ -32,7 +32,6 @@ from genai_spine.model.content import (
     Part,
     Refusal,
     Text,
-    Thinking,
     ToolCall,
     ToolResult,
     split_data_url,
@@ -47,8 +46,20 @@ from genai_spine.model.request import (
     Tool,
     ToolChoice,
 )
-from genai_spine.model.response import CompletionResponse
 from genai_spine.wire import json
+
+__all__ = [
+    "DIALECT",
+    "FORWARDED_HEADERS",
+    "KEEP_ALIVE",
+    "STREAM_CONTENT_TYPE",
+    "decode_request",
+    "encode_error",
+    "encode_response",
+    "read_members",
+    "shows",
+    "stream_encoder",
+]
 
 DIALECT = wire.DIALECT
 STREAM_CONTENT_TYPE = b"text/event-stream; charset=utf-8"
@@ -286,6 +297,8 @@ def _assistant(message: Reader) -> tuple[Part, ...]:
     parts.extend(_content(message))
     if refusal := message.text("refusal"):
         parts.append(Refusal(text=refusal))
+    if isinstance(message.peek("images"), list):
+        parts.extend(images_of(message.take("images")))
     if isinstance(message.peek("audio"), dict):
         parts.append(Audio(id=message.object("audio", required=True).text("id", required=True)))
     parts.extend(_tool_call(call) for call in message.objects("tool_calls"))
@@ -428,62 +441,6 @@ _PARTS: dict[str, Callable[[Reader], Part]] = {
 
 
 # ---------------------------------------------------------------- answer
-
-
-def encode_response(response: CompletionResponse, request: CompletionRequest) -> bytes:
-    extra = kept(response.extra, DIALECT)
-    more = wire.pop_choice(extra)
-    choice = {
-        "index": 0,
-        "message": {**_message_written(response), **more.pop("message", {})},
-        "logprobs": None,
-        "finish_reason": wire.finish_written(response.finish_reason),
-        **more,
-    }
-    written = {
-        "id": response.id or "chatcmpl-unnamed",
-        "object": "chat.completion",
-        "created": response.created_s or 0,
-        "model": response.model,
-        "choices": [choice, *extra.pop("choices", ())],
-        "usage": usage_written(response.usage) if response.usage is not None else None,
-    }
-    return msgspec.json.encode({**written, **extra})
-
-
-def _message_written(response: CompletionResponse) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": response.refusal}
-    calls: list[dict[str, Any]] = []
-    thoughts: list[Thinking] = []
-    texts: list[str] = []
-    for part in response.parts:
-        match part:
-            case Text():
-                texts.append(part.text)
-                message.update(kept(part.provider_metadata, DIALECT))
-            case ToolCall():
-                if wire.has_empty_arguments(part, response.finish_reason):
-                    part = msgspec.structs.replace(part, arguments="{}")
-                calls.append(wire.tool_call_written(part))
-            case Thinking():
-                thoughts.append(part)
-            case Audio():
-                message["audio"] = audio_written(part)
-            case _:
-                pass
-    if texts or not calls:
-        message["content"] = "".join(texts)
-    if thoughts:
-        message["reasoning_content"] = "".join(part.text for part in thoughts)
-    if len(thoughts) > 1 or any(needs_detail(part) for part in thoughts):
-        message["reasoning_details"] = [detail_of_thinking(part, index) for index, part in enumerate(thoughts)]
-    if calls:
-        message["tool_calls"] = calls
-    return message
-
-
-def shows(part: Part) -> bool:
-    return isinstance(part, Text | Refusal | Thinking | ToolCall | Audio)
 
 
 def stream_encoder(request: CompletionRequest) -> ChatStreamEncoder:

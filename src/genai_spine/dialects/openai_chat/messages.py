@@ -15,6 +15,7 @@ from genai_spine.dialects.media_types import sniffed
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.openai_chat import mistral
 from genai_spine.dialects.openai_chat import schema as wire
+from genai_spine.dialects.openai_chat.images import images_written, is_of_images, url_of
 from genai_spine.dialects.openai_chat.schema import DIALECT
 from genai_spine.dialects.openai_chat.thoughts import chunk_of_thinking, detail_of_thinking
 from genai_spine.dialects.quirks import Quirks
@@ -123,6 +124,7 @@ class MessageWriter:
         thoughts: list[Thinking] = []
         refusals: list[str] = []
         calls: list[dict[str, Any]] = []
+        painted: list[Image] = []
         for part in message.content:
             match part:
                 case ToolCall():
@@ -135,6 +137,8 @@ class MessageWriter:
                     refusals.append(part.text)
                 case Audio(id=str(audio_id)):
                     written["audio"] = {"id": audio_id}
+                case Image() if is_of_images(part):
+                    painted.append(part)
                 case Text() if annotations := kept(part.provider_metadata, DIALECT).get("annotations"):
                     # They are the message's, as in the answer that they came from.
                     written["annotations"] = annotations
@@ -144,7 +148,9 @@ class MessageWriter:
         if refusals:
             written["refusal"] = "".join(refusals)
         self.thoughts(thoughts, written, path)
-        if shown or not (calls or refusals or "audio" in written):
+        if painted:
+            written["images"] = images_written(painted)
+        if shown or not (calls or refusals or painted or "audio" in written):
             written["content"] = self.content(shown, path)
         else:
             written["content"] = None
@@ -234,14 +240,10 @@ class MessageWriter:
         raise InvalidRequest(f"{path}: a part of type {type(part).__name__} cannot be said here", param=path)
 
     def image_url(self, image: Image, path: str) -> dict[str, Any]:
-        if image.data is not None:
-            url = f"data:{image.media_type or sniffed(image.data) or 'image/png'};base64,{image.data}"
-        elif image.url is not None and self.quirks.image_urls:
-            url = image.url
-        elif image.url is not None:
-            raise InvalidRequest(f"{path}: the provider takes images as base64 only, not by URL", param=path)
-        else:
+        if (url := url_of(image)) is None:
             raise InvalidRequest(f"{path}: an image known only by its file id cannot be said here", param=path)
+        if image.data is None and not self.quirks.image_urls:
+            raise InvalidRequest(f"{path}: the provider takes images as base64 only, not by URL", param=path)
         return {"url": url} if image.detail is None else {"url": url, "detail": image.detail}
 
     def document(self, document: Document, path: str) -> dict[str, Any]:

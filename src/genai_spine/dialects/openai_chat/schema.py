@@ -117,6 +117,7 @@ class ReplyMessage(msgspec.Struct, gc=False):
     function_call: Function | None = None
     annotations: list[Any] | None = None
     audio: dict[str, Any] | None = None
+    images: list[Any] | None = None
 
 
 class Choice(msgspec.Struct, gc=False):
