@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_an_amount_that_cannot_be_is_refused() -> None:
     for amount in (-1, "nan", float("inf")):
         with pytest.raises(ValueError, match="an amount in USD"):
             CostTracker(daily_limits={"openai": amount})
+
+
+@pytest.mark.parametrize("threshold", [80, 0, -1, float("nan"), "0.8", None, True])
+def test_a_threshold_that_would_never_alert_is_refused(threshold: Any) -> None:
+    with pytest.raises(ValueError, match="alert_threshold: expected a share of the limit"):
+        CostTracker(daily_limits={"openai": 1}, alert_threshold=threshold)
+
+
+@pytest.mark.parametrize("limit", [None, "much", -1])
+def test_a_limit_that_is_no_amount_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match="an amount in USD"):
+        CostTracker(daily_limits={"openai": limit})

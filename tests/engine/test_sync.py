@@ -234,6 +234,50 @@ def test_a_program_that_closes_nothing_ends_and_its_calls_are_in_the_ledger(prog
     assert calls_in(tmp_path) == 1
 
 
+AT_EXIT = """
+    import atexit
+    from genai_spine import SyncManager
+    manager = SyncManager.from_settings({"simulated": {}})
+    atexit.register(lambda: print(manager.complete("Bye").content))
+"""
+
+
+def test_a_program_whose_first_call_is_its_last_act_ends(tmp_path: Path) -> None:
+    if sys.version_info[:2] == (3, 12):  # there no thread can be started any more
+        pytest.skip("Python 3.12 starts no thread at its exit")
+    assert output_of(AT_EXIT, tmp_path) == "You said: Bye\n"
+
+
+def test_threads_may_each_have_a_block_of_one_manager(simulator: Simulator, tmp_path: Path) -> None:
+    table = {"type": "openai_compatible", "base_url": simulator.urls.openai, "model": "simulated"}
+    ledger = {"url": f"sqlite:///{tmp_path / 'spine.db'}"}
+    manager = SyncManager.from_settings({"providers": {"a": table}, "retry": {"max_retries": 0}, "ledger": ledger})
+
+    def talk(number: int) -> str:
+        with manager:
+            return manager.complete(f"Hi {number}").content
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(talk, range(40))) == [f"You said: Hi {number}" for number in range(40)]
+    assert calls_in(tmp_path) == 40
+
+
+def test_a_call_that_comes_while_the_manager_is_closed_waits_and_begins_anew(manager: SyncManager) -> None:
+    def talk(_: int) -> bool:
+        try:
+            return manager.complete("Hi").content == "You said: Hi"
+        except (ProviderError, RuntimeError) as error:  # it was under way when the manager was closed
+            assert "closed" in str(error)
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        answered = pool.map(talk, range(80))
+        for _ in range(10):
+            manager.close()
+        list(answered)
+    assert talk(0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_after_a_fork_it_says_that_each_process_makes_its_own(tmp_path: Path) -> None:
     assert "make one in each process" in output_of(USED + FORKED, tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -253,6 +253,26 @@ async def test_what_is_no_stream_is_named() -> None:
             await drained(provider, "Hi")
 
 
+async def test_what_a_stream_may_not_say_is_named() -> None:
+    start, end = MessageStart(model="grey"), MessageEnd()
+    begun = PartStart(index=0, part=Text(text="whole"))
+    for events, said in (
+        ([start, PartDelta(0, "a"), end], r"gave a PartDelta of part 0, for which there was no PartStart"),
+        ([start, begun, PartEnd(index=1), end], r"gave a PartEnd of part 1, for which there was no PartStart"),
+        ([start, begun, PartEnd(index=0), end, end], r"gave MessageEnd after its MessageEnd"),
+    ):
+
+        class Saying(Parrot):
+            said: ClassVar[list[StreamEvent]] = events
+
+            async def stream(self, request: CompletionRequest) -> Any:
+                for event in self.said:
+                    yield event
+
+        with pytest.raises(ProviderError, match=said):
+            await drained(Saying(), "Hi")
+
+
 async def test_a_batch_may_be_empty() -> None:
     class Hesitant(OfBatches):
         async def batches(self, request: CompletionRequest) -> AsyncIterator[list[StreamEvent]]:
@@ -261,7 +281,7 @@ async def test_a_batch_may_be_empty() -> None:
                 yield events
 
     async with ProviderManager([Hesitant()]) as manager:
-        assert "".join([text async for text in manager.text_stream("Hi")]) == ""
+        assert "".join([text async for text in manager.text_stream("Hi")]) == "a"
         assert collect([event async for event in manager.stream("Hi")]).content == "a"
 
 

@@ -253,6 +253,27 @@ async def test_an_agents_model_and_limits_hold_where_a_request_says_nothing(simu
     await registry.close()
 
 
+async def test_an_agent_with_a_model_of_its_own_has_its_providers_vectors(simulator: Simulator) -> None:
+    table = {
+        "type": "openai_compatible",
+        "base_url": simulator.urls.openai,
+        "model": "usual",
+        "embed_model": "sim-embed",
+    }
+    registry = ProviderRegistry.from_config({"main": table, "claude": {"type": "anthropic", "api_key": "k"}})
+    config = {"writer": {"provider": "main", "model": "special", "temperature": 0.1}}
+    writer = registry.get_for_agent("writer", config)
+    assert len((await writer.embed(["a", "b"])).embeddings) == 2
+    assert simulator.received[-1].json()["model"] == "sim-embed"
+    assert writer.default_embed_model == "sim-embed"
+    assert writer.usage().call_count == 1
+    provider = registry.get("main")
+    for content in ("Hello there", CompletionRequest(messages="Hello there", model="other")):
+        assert await writer.count_tokens(content) == await provider.count_tokens(content)
+    assert writer.suggestion("claude-sonnet-4-5") == provider.suggestion("claude-sonnet-4-5")
+    await registry.close()
+
+
 def test_a_mapping_without_providers_has_no_ollama_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where nothing is given: each call waited seconds at it, and then asked the service that there is a key for."""
     monkeypatch.setattr(presence.OllamaProbe, "answers", False)
@@ -381,3 +402,16 @@ async def test_the_provider_in_this_process_heeds_its_settings() -> None:
     assert mirrored.model == "sim-mirror"
     assert '"temperature":0.5' in mirrored.content.replace(" ", "")
     assert (await provider.embed("Hello")).model == "sim-mirror"
+
+
+def test_a_program_hears_of_what_its_settings_leave_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spine.toml").write_text("[providers.simulated]\n")
+    (tmp_path / ".env").write_text('OPENAI_API_KEY="abc\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENAI_BOGUS", "1")
+    ProviderManager.from_settings()
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert "GENAI_BOGUS" in said
+    assert ".env:1: sets nothing" in said

@@ -344,7 +344,7 @@ BROKEN: dict[type[LLMProvider], tuple[str, str]] = {
     NoEnd: ("test_streaming_chat", "last event"),
     TwoStarts: ("test_streaming_chat", "MessageStart within"),
     PartsOutOfOrder: ("test_streaming_chat", "where 0 was due"),
-    TextOfNoPart: ("test_streaming_chat", "not open"),
+    TextOfNoPart: ("test_streaming_chat", "no PartStart"),
     NeverEnded: ("test_streaming_chat", "never ended"),
     SaysOtherwise: ("test_stream_and_answer_agree", "the stream says"),
     MixesUpCallers: ("test_calls_at_the_same_time", "given one answer"),

@@ -129,6 +129,8 @@ class ProviderManager:
                 plugins=plugins.names(),
                 strategies=custom_strategies.names,
             )
+            for warning in loaded.loaded.warnings:
+                logger.warning("%s", warning)
             loaded = without_absent_ollama(loaded, OllamaProbe(loaded))
         else:
             loaded = settings_of(settings)

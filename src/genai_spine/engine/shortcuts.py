@@ -16,13 +16,17 @@ from genai_spine.model.response import CompletionResponse
 _lock = threading.Lock()
 _shared: dict[int, SyncManager] = {}
 """By process: one that was forked makes its own."""
+# A fork waits until no other thread is making one, so that the lock is free in the child too.
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _manager() -> SyncManager:
     with _lock:
         process = os.getpid()
         if process not in _shared:
-            _shared[process] = SyncManager.from_settings()
+            manager = SyncManager.from_settings()
+            manager.start()
+            _shared[process] = manager
         return _shared[process]
 
 

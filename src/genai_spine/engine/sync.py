@@ -13,6 +13,7 @@ process that was forked after the first call, which has no copy of the loop: eac
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
@@ -48,6 +49,8 @@ class SyncManager:
         self.manager = manager
         self._loop: _Loop | None = None
         self._end: Callable[[], object] | None = None
+        self._ending: _Loop | None = None
+        self._within = 0  # blocks of `with`
         self._lock = threading.Lock()
 
     @classmethod
@@ -71,10 +74,17 @@ class SyncManager:
         return self
 
     def __enter__(self) -> SyncManager:
+        with self._lock:
+            self._within += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Closes, unless another thread is within a block of its own."""
+        with self._lock:
+            self._within -= 1
+            is_last = self._within == 0
+        if is_last:
+            self.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a SyncManager cannot be pickled or copied: make one of the settings in each process")
@@ -86,13 +96,19 @@ class SyncManager:
         """The background loop, which whichever thread comes first starts. Raises: ConfigError."""
         if self._loop is not None:
             return self._loop
-        with self._lock:
+        if (ending := self._ending) is not None:
+            ending.check_thread()
+        with self._lock:  # one that ends is waited for: both have the same manager
             if self._loop is None:
                 loop = _Loop(self.manager)
                 # Who closes nothing loses no entry of the ledger: it ends with the program, or when it is dropped.
                 self._end = weakref.finalize(self, loop.close)
                 self._loop = loop
             return self._loop
+
+    def start(self) -> None:
+        """As `ProviderManager.start`; the first call does the same. Raises: ConfigError."""
+        self._running()
 
     def complete(self, request: Any = None, **options: Unpack[CompleteCall]) -> CompletionResponse:
         """As `ProviderManager.complete`."""
@@ -160,15 +176,21 @@ class SyncManager:
     def close(self) -> None:
         """Close connections and the background loop. The facade may be used again afterwards."""
         with self._lock:
-            end, self._end, self._loop = self._end, None, None
-        if end is not None:
-            end()
+            end, self._end = self._end, None
+            self._ending, self._loop = self._loop, None
+            try:
+                if end is not None:
+                    end()
+            finally:
+                self._ending = None
 
 
 class _Loop:
     """An event loop in a thread of its own, with the manager started in it. Raises: ConfigError."""
 
     def __init__(self, manager: ProviderManager) -> None:
+        if sys.is_finalizing():
+            raise RuntimeError("the program is at its end: a SyncManager cannot begin any more")
         self._manager = manager
         self._process = os.getpid()
         self.open: set[AsyncIterator[Any]] = set()
@@ -189,11 +211,7 @@ class _Loop:
             raise RuntimeError(
                 "a SyncManager that was used before a fork is of no use after it: make one in each process"
             )
-        if threading.current_thread() is self._thread:  # it would wait for itself
-            raise RuntimeError(
-                "a SyncManager cannot be asked from within its own event loop, as by a provider or a callback of its "
-                "manager: await the ProviderManager that is at its `manager`"
-            )
+        self.check_thread()
         try:
             future = self._portal.start_task_soon(function, *args)
         except RuntimeError:
@@ -203,6 +221,14 @@ class _Loop:
         except BaseException:
             future.cancel()  # who is interrupted while he waits, by Ctrl-C, pays for nothing that he does not get
             raise
+
+    def check_thread(self) -> None:
+        """Raises: RuntimeError in the loop's own thread, which would wait for itself."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "a SyncManager cannot be asked from within its own event loop, as by a provider or a callback of its "
+                "manager: await the ProviderManager that is at its `manager`"
+            )
 
     def leave(self, items: AsyncIterator[Any]) -> None:
         """End a stream, unless `close` has."""
@@ -215,8 +241,9 @@ class _Loop:
         self.call(_end, items)
 
     def close(self) -> None:
-        """End the manager and then the loop; in a process that was forked, where there is none, nothing."""
-        if os.getpid() != self._process:
+        """End the manager and then the loop; in a process that was forked, where there is none, nothing. Nor where the
+        program has all but ended, since no thread but this one runs any more: what was begun in its `atexit`."""
+        if os.getpid() != self._process or sys.is_finalizing():
             return
         if threading.current_thread() is self._thread:  # where a facade happened to be collected
             threading.Thread(target=self.close).start()

@@ -163,6 +163,7 @@ def _file_of(value: Mapping[str, Any], path: str) -> Part:
     name, data = file.get("filename"), file.get("file_data")
     if data is None:
         return Document(file_id=_member(file, "file_id", str, f"{path}.file"), name=name)
+    data = _member(file, "file_data", str, f"{path}.file")
     media_type, data = split_data_url(data) or (None, data)
     return Document(data=data, media_type=media_type, name=name)
 
@@ -344,6 +345,15 @@ def thinking_of(value: Any, thinking: Any) -> Any:
 
 
 _THINKING = frozenset({"type", "enabled", "budget_tokens", "effort", "adaptive", "display"})
+
+
+def cache_of(value: Any) -> CacheMark | None:
+    """A mark of the whole prompt: True, how long it holds, or as Anthropic writes it."""
+    if isinstance(value, bool):
+        return CacheMark() if value else None
+    if isinstance(value, str):
+        return CacheMark(ttl=value)
+    return CacheMark(ttl=_object(value, "cache").get("ttl"))
 
 
 def strings_of(value: Any, param: str) -> tuple[str, ...]:

@@ -40,6 +40,11 @@ def split_data_url(url: str) -> tuple[str, str] | None:
 
 def _settle_data(part: Image | Document | Audio) -> None:
     """`data` is text: bytes would go out as Python writes them. A data: URL holds its data itself."""
+    for name in _OTHER_TEXTS:
+        value = getattr(part, name, None)
+        if value is not None and not isinstance(value, str):
+            mend = "; mend it with .decode()" if isinstance(value, bytes) else ""
+            raise InvalidRequest(f"{name}: expected a string, got {kind_of(value)}{mend}", param=name)
     if part.data is not None and not isinstance(part.data, str):
         raise InvalidRequest(
             f"data: expected base64 as text, got {type(part.data).__name__}; "
@@ -55,6 +60,9 @@ def _settle_data(part: Image | Document | Audio) -> None:
         msgspec.structs.force_setattr(part, "url", None)
         msgspec.structs.force_setattr(part, "media_type", split[0] or part.media_type)
         msgspec.structs.force_setattr(part, "data", split[1])
+
+
+_OTHER_TEXTS = ("text", "file_id", "media_type", "detail", "name", "format", "id", "transcript")
 
 
 class Text(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="text"):
@@ -195,12 +203,27 @@ ContentPart: TypeAlias = Part
 """The specification's name."""
 
 
+_TEXTS: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    Text: (("text",), ()),
+    Refusal: (("text",), ()),
+    Thinking: (("text",), ("signature", "redacted")),
+    ToolCall: (("id", "name"), ()),
+    ToolResult: (("call_id",), ("name",)),
+}
+"""By part: fields that are text, and those that are text or None. The others see to themselves."""
+
+
 def check_texts(parts: Sequence[Part]) -> None:
     """Of what is sent: a text may be as a tool gave it, or a database. An answer's is its provider's to answer for.
 
     Raises: InvalidRequest, naming the place.
     """
     for place, part in enumerate(parts):
-        if type(part) is Text and not isinstance(part.text, str):
-            path = f"content[{place}].text"
-            raise InvalidRequest(f"{path}: expected a string, got {kind_of(part.text)}", param=path)
+        if type(part) is Text and type(part.text) is str:
+            continue
+        required, optional = _TEXTS.get(type(part), ((), ()))
+        for name in (*required, *optional):
+            value = getattr(part, name)
+            if not isinstance(value, str) and not (value is None and name in optional):
+                path = f"content[{place}].{name}"
+                raise InvalidRequest(f"{path}: expected a string, got {kind_of(value)}", param=path)

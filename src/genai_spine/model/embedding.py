@@ -56,7 +56,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     def __post_init__(self) -> None:
         _SCALARS.check(self)
-        if not isinstance(self.input, tuple):  # one text and lists are taken too
+        if type(self.input) is not tuple or not all(type(item) is str for item in self.input):  # lists are taken too
             msgspec.structs.force_setattr(self, "input", accept.inputs_of(self.input))
         if self.cost_limit is not None and not accept.is_amount(self.cost_limit):
             msgspec.structs.force_setattr(self, "cost_limit", accept.amount_of(self.cost_limit, "cost_limit"))

@@ -94,6 +94,14 @@ class SpineError(Exception):
         return _remade, (type(self), *self.args), self.__dict__
 
 
+def _seconds(text: str) -> float | None:
+    """Of a header's text, as somebody else's provider may give it; None where it is no number, such as a date."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _remade(kind: type[SpineError], *args: Any) -> SpineError:
     return kind.__new__(kind, *args)
 
@@ -169,7 +177,7 @@ class ProviderError(SpineError):
         self.rate_limits = rate_limits
         self.provider = provider
         self.model = model
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = _seconds(retry_after_s) if isinstance(retry_after_s, str) else retry_after_s
         self.request_id = request_id
         self.sent = sent
         self.body = body

@@ -97,6 +97,9 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: Literal["auto", "none", "required", "tool"]
     name: str | None = None
 
+    def __post_init__(self) -> None:
+        _CHOICE.check(self)
+
 
 class OutputSchema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer must be JSON; of this JSON Schema where `schema` is given."""
@@ -170,7 +173,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
             model: str | None = None,
             stream: bool = False,
             n: int | None = None,
-            cache: CacheMark | None = None,
+            cache: CacheMark | Mapping[str, Any] | str | bool | None = None,
             **options: Unpack[Options],
         ) -> None: ...
 
@@ -185,6 +188,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
             or self.thinking is not None
             or self.cost_limit is not None
             or self.extra is not None
+            or self.cache is not None
         )
         for field, is_final, accepted in _ACCEPTED if says_more else _ACCEPTED[:1]:
             value = getattr(self, field)
@@ -208,6 +212,7 @@ _NONE: tuple[()] = ()
 _LISTS = frozenset(("messages", "tools", "stop", "fallbacks"))
 """Fields that are never None: it is read as one more form of what a caller may write."""
 _TOOL = Scalars(strings=("name", "description"), switches=("strict",))
+_CHOICE = Scalars(strings=("mode", "name"))
 _THINKING = Scalars(strings=("effort", "display"), counts=("budget_tokens",), switches=("enabled", "adaptive"))
 _SCALARS = Scalars(
     strings=("model", "provider", "user", "provider_hint"),
@@ -241,6 +246,7 @@ _ACCEPTED = (
     ("fallbacks", _all(str), lambda value: accept.strings_of(value, "fallbacks")),
     ("cost_limit", accept.is_amount, lambda value: accept.amount_of(value, "cost_limit")),
     ("extra", accept.is_raw, accept.raw_by_dialect),
+    ("cache", _is(CacheMark), accept.cache_of),
 )
 
 ChatRequest = CompletionRequest
@@ -290,4 +296,4 @@ class CompletionKeywords(Options, total=False):
     model: str | None
     stream: bool
     n: int | None
-    cache: CacheMark | None
+    cache: CacheMark | Mapping[str, Any] | str | bool | None

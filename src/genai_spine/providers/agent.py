@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from genai_spine.model.card import ModelCard
+from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.events import StreamEvent
 from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import CompletionResponse
+from genai_spine.policy.tokens import TokenCount
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.settings import AgentSettings
 
@@ -48,6 +51,26 @@ class AgentProvider(LLMProvider):
         async with aclosing(self.provider.batches(self._with_defaults(request))) as batches:
             async for events in batches:
                 yield events
+
+    # The agent's model is one to talk to: what follows is the provider's own, as if the agent had said nothing.
+
+    @property
+    def default_embed_model(self) -> str | None:
+        return self.provider.default_embed_model
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        return await self.provider.embed(request)
+
+    async def rerank(self, request: RerankRequest) -> RerankResponse:
+        return await self.provider.rerank(request)
+
+    async def count_tokens(self, content: str | CompletionRequest, model: str | None = None) -> TokenCount:
+        if isinstance(content, CompletionRequest):
+            return await self.provider.count_tokens(self._with_defaults(content), model)
+        return await self.provider.count_tokens(content, model or self.agent.model)
+
+    def suggestion(self, model: str) -> str:
+        return self.provider.suggestion(model)
 
     async def list_models(self) -> list[ModelCard]:
         return await self.provider.list_models()

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import PARTS, Refusal, Text, Thinking
-from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartStart, StreamEvent
+from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.response import CompletionResponse, FinishReason, TokenUsage
 
 _EVENTS: tuple[type, ...] = get_args(StreamEvent)
@@ -32,8 +32,32 @@ def fault_of_answer(response: Any) -> str | None:
     return _fault_of_end(response)
 
 
-def fault_of_event(event: Any) -> str | None:
-    """The same of what `stream` gave."""
+class StreamCheck:
+    """The same of what `stream` gave, event by event."""
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+        self._is_over = False
+
+    def fault_of(self, event: Any) -> str | None:
+        if (fault := _fault_of_event(event)) is not None:
+            return fault
+        if self._is_over:
+            return f"gave {type(event).__name__} after its MessageEnd, which is the last event"
+        match event:
+            case PartStart():
+                self._begun.add(event.index)
+            case PartDelta() | PartEnd() if event.index not in self._begun:
+                kind = type(event).__name__
+                return f"gave a {kind} of part {event.index}, for which there was no PartStart"
+            case MessageEnd():
+                self._is_over = True
+            case _:
+                pass
+        return None
+
+
+def _fault_of_event(event: Any) -> str | None:
     match event:
         case PartDelta():
             return None if isinstance(event.text, str) else f"gave a delta of type {type(event.text).__name__}, no text"

@@ -43,7 +43,7 @@ from genai_spine.model.told_back import teller_of, told_back
 from genai_spine.policy import tokens
 from genai_spine.policy.cost import Priced, cost_of, priced, reported_cost
 from genai_spine.policy.standing import Standing, standing_of
-from genai_spine.providers.answer_check import fault_of_answer, fault_of_event, fault_of_models
+from genai_spine.providers.answer_check import StreamCheck, fault_of_answer, fault_of_models
 from genai_spine.providers.foreign_failure import CODE as FAILED
 from genai_spine.providers.foreign_failure import failure_of, provider_failed
 from genai_spine.providers.spellings import Spellings
@@ -318,9 +318,10 @@ def _closing(provider: LLMProvider, events: Any) -> AbstractAsyncContextManager[
 def _front_stream(owner: type, stream: Callable[..., AsyncGenerator[StreamEvent, None]]) -> Any:
     @functools.wraps(stream)
     async def batches(self: LLMProvider, request: CompletionRequest) -> AsyncGenerator[list[StreamEvent], None]:
+        check = StreamCheck()
         async with _closing(self, stream(self, request)) as events:
             async for event in events:
-                if (fault := fault_of_event(event)) is not None:
+                if (fault := check.fault_of(event)) is not None:
                     raise provider_failed(f"{type(self).__name__}.stream {fault}")
                 yield [event]
 

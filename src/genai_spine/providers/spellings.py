@@ -25,6 +25,8 @@ async def text_of(events: AsyncIterator[StreamEvent]) -> AsyncGenerator[str, Non
                 yield event.text
             elif isinstance(event, PartStart) and isinstance(event.part, Text):
                 texts.add(event.index)
+                if event.part.text:
+                    yield event.part.text
 
 
 def failed_response(error: SpineError, model: str | None) -> CompletionResponse:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 import msgspec
@@ -57,6 +57,9 @@ class CostTracker:
         timezone: str = "UTC",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if type(alert_threshold) not in (int, float) or not 0 < alert_threshold <= 1:
+            share = "a share of the limit, more than 0 and at most 1"
+            raise ValueError(f"alert_threshold: expected {share}, got {alert_threshold!r}")
         self.daily_limits = {provider: _decimal(limit) for provider, limit in daily_limits.items()}
         self.monthly_limits = {provider: _decimal(limit) for provider, limit in monthly_limits.items()}
         self.alert_threshold = alert_threshold
@@ -150,7 +153,10 @@ _MOST_DAYS = 10_000
 
 def _decimal(amount: Usd) -> Decimal:
     """Raises: ValueError."""
-    found = Decimal(str(amount))
+    try:
+        found = Decimal(str(amount))
+    except InvalidOperation:
+        found = Decimal("nan")
     if not found.is_finite() or found < 0:
         raise ValueError(f"an amount in USD, 0 or more, not {amount!r}")
     return found
