@@ -25,6 +25,7 @@ from genai_spine.model.request import CompletionRequest, Message, ToolChoice
         (lambda any_: ToolChoice(mode="tool", name=any_(5)), "name"),
         (lambda any_: CompletionRequest(messages="x", tool_choice=any_({"name": 5})), "name"),
         (lambda any_: CompletionRequest(messages="x", cache=any_(5)), "cache"),
+        (lambda any_: CompletionRequest(messages="x", thinking=any_({"type": "enabld"})), "thinking.type"),
         (lambda any_: EmbeddingRequest(input=any_((b"x",))), "input[0]"),
         (lambda any_: EmbeddingRequest(input=any_(("a", None))), "input[1]"),
         (lambda any_: EmbeddingRequest(input=any_((5,))), "input[0]"),

@@ -33,6 +33,7 @@ from genai_spine import (
     Text,
     Thinking,
     TokenUsage,
+    Tool,
     collect,
 )
 from genai_spine.providers.http_provider import HttpProvider
@@ -271,6 +272,17 @@ async def test_what_a_stream_may_not_say_is_named() -> None:
 
         with pytest.raises(ProviderError, match=said):
             await drained(Saying(), "Hi")
+
+
+async def test_what_is_no_json_in_a_request_is_the_callers_mistake() -> None:
+    provider = HttpProvider(
+        "openai", ProviderSettings(type="openai", api_key=Secret("k"), base_url="http://127.0.0.1:9")
+    )
+    tool = Tool(name="f", parameters={"type": "object", "properties": {"a": {"type": str}}})
+    with pytest.raises(InvalidRequest, match=r"the request holds what is not JSON: Encoding objects of type type"):
+        await provider.complete("Hi", model="gpt-4o", tools=[tool])
+    assert provider.metrics.request_count == 0
+    await provider.close()
 
 
 async def test_a_batch_may_be_empty() -> None:

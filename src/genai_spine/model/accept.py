@@ -334,6 +334,9 @@ def thinking_of(value: Any, thinking: Any) -> Any:
     if unknown := members.keys() - _THINKING:
         raise InvalidRequest(f"thinking: unknown member {sorted(unknown)[0]!r}", param="thinking")
     kind, effort = members.get("type"), members.get("effort")
+    if kind not in (None, "enabled", "disabled", "adaptive"):
+        wanted = f"thinking.type: expected enabled, disabled or adaptive, got {kind!r}"
+        raise InvalidRequest(wanted, param="thinking.type")
     enabled = kind != "disabled" if kind else effort != "none" if effort else True
     return thinking(
         enabled=members.get("enabled", enabled),
@@ -409,6 +412,11 @@ def unsayable(error: UnicodeEncodeError) -> InvalidRequest:
         f"a text of the request holds U+{code:04X}, which stands for no character: "
         'mend it with text.encode(errors="replace").decode()'
     )
+
+
+def is_not_json(error: Exception) -> bool:
+    """Whether JSON was to be made of something that is none: a class among a schema's members, bytes in a dict."""
+    return type(error) is TypeError and str(error).startswith("Encoding objects of type")
 
 
 def is_amount(value: Any) -> bool:

@@ -269,6 +269,8 @@ def _told(provider: LLMProvider, error: Exception, model: str | None, begun: flo
     """What a caller hears of an exception of `method`: an error of the tree, counted; the log has what was none."""
     if isinstance(error, UnicodeEncodeError):
         return accept.unsayable(error)
+    if accept.is_not_json(error):
+        return InvalidRequest(f"the request holds what is not JSON: {error}")
     failure = failure_of(error, method)
     if failure.code == FAILED:
         logger.error("%s.%s failed", provider.name, method, exc_info=error)
