@@ -138,6 +138,22 @@ def test_a_signature_makes_the_whole_trip_through_a_caller_of_openais_format() -
     assert sent_back(request) == SIGNED_CALL
 
 
+def test_an_image_makes_the_trip_with_its_signature() -> None:
+    """Editing goes on only with it: docs.cloud.google.com/vertex-ai/generative-ai/docs/thought-signatures (2026-11)."""
+    image = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}, "thoughtSignature": "c2lnbmVk"}
+    answer = json.loads(ANSWER)
+    answer["candidates"][0]["content"]["parts"] = [image]
+    response = outbound.decode_response(json.dumps(answer).encode(), TARGET)
+    told = json.loads(openai_inbound.encode_response(response, asked()))["choices"][0]["message"]
+    assert told["images"][0]["image_url"] == {"url": "data:image/png;base64,iVBORw0KGgo="}
+    decoder = openai_outbound.stream_decoder(TARGET)
+    again = collect([*decoder.feed(streamed(openai_inbound, response)), *decoder.close()])
+    assert kept(again.parts[0].provider_metadata, "openai_chat")["extra_content"]["google"]["thought_signature"]
+    messages = [{"role": "user", "content": "Paint"}, told, {"role": "user", "content": "Bluer"}]
+    request = openai_inbound.decode_request(json.dumps({"model": "m", "messages": messages}).encode())
+    assert sent_back(request) == image
+
+
 def test_a_call_that_lost_its_signature_gets_the_documented_one() -> None:
     response = outbound.decode_response(ANSWER, TARGET)
     told = json.loads(anthropic_inbound.encode_response(response, asked()))

@@ -110,7 +110,7 @@ def _call_of(reader: Reader, call_id: Callable[[], str], arguments: str | None) 
 
 
 def signed_metadata(members: Mapping[str, Any]) -> Metadata | None:
-    """A function call's members beside it, a signature also where OpenAI's format has it."""
+    """The members beside a function call or an image, a signature also where OpenAI's format has it."""
     metadata = keep(DIALECT, members)
     if metadata is None or not isinstance(signature := members.get("thoughtSignature"), str):
         return metadata
@@ -160,7 +160,7 @@ def _inline_of(reader: Reader) -> Part:
     reader.leave("inlineData", blob.rest())
     family = (media_type or "").partition("/")[0]
     if family == "image":
-        return Image(data=data, media_type=media_type, provider_metadata=keep(DIALECT, reader.rest()))
+        return Image(data=data, media_type=media_type, provider_metadata=signed_metadata(reader.rest()))
     if family == "audio":
         known = _FORMATS.get(media_type or "")
         rest = reader.rest()
@@ -241,18 +241,18 @@ def call_part(call: ToolCall, arguments: msgspec.Raw) -> dict[str, Any]:
     function = {"name": call.name, "args": arguments}
     if not is_minted(call.id):
         function = {"id": call.id, **function}
-    written = finished({"functionCall": function}, call)
-    if "thoughtSignature" not in written and (signature := _signature_from_openai(call)) is not None:
-        written["thoughtSignature"] = signature
-    return written
+    return _signed({"functionCall": function}, call)
 
 
-def _signature_from_openai(call: ToolCall) -> str | None:
-    """The signature that a caller of OpenAI's format brought back."""
-    found: Any = kept(call.provider_metadata, _OPENAI_CHAT)
+def _signed(written: dict[str, Any], part: ToolCall | Image) -> dict[str, Any]:
+    """The part with its signature, also one that a caller of OpenAI's format brought back."""
+    finished(written, part)
+    found: Any = kept(part.provider_metadata, _OPENAI_CHAT) if "thoughtSignature" not in written else None
     for name in ("extra_content", "google", "thought_signature"):
         found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, str) and found else None
+    if isinstance(found, str) and found:
+        written["thoughtSignature"] = found
+    return written
 
 
 def args_of(call: ToolCall) -> msgspec.Raw | None:
@@ -317,7 +317,8 @@ def media_part(part: Image | Audio | Document) -> dict[str, Any] | None:
     A URL of any host is taken as it is: the service fetches it (…/docs/file-input-methods, 2026-11).
     """
     if part.data is not None:
-        return finished({"inlineData": {"mimeType": _media_type(part), "data": part.data}}, part)
+        written = {"inlineData": {"mimeType": _media_type(part), "data": part.data}}
+        return _signed(written, part) if isinstance(part, Image) else finished(written, part)
     if isinstance(part, Audio):
         return None
     uri = part.url or _uri_of(part.file_id)
