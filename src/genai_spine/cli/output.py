@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from genai_spine.cli.table import table_lines
 from genai_spine.model.errors import BudgetExceeded, ErrorType, ProviderError, SpineError
 
 if TYPE_CHECKING:
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
 SHORTEST_SECRET = 8
 """Shorter ones would strike out ordinary words."""
-
-NARROWEST = 12
-"""Letters of a column that are still read as words."""
 
 _HARMLESS: dict[int, str | None] = {
     **{code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)},
@@ -112,15 +111,11 @@ class Output:
         """Columns named in `right` are numbers."""
         cells = [[self.without_secrets(one_line(cell)) for cell in row] for row in rows]
         if has_colour(sys.stdout):
-            _print_table(columns, cells, right)
-            return
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-        for row in ([*columns], *cells):
-            padded = [
-                cell.rjust(width) if name in right else cell.ljust(width)
-                for name, cell, width in zip(columns, row, widths, strict=True)
-            ]
-            click.echo("  ".join(padded).rstrip())
+            lines = table_lines(columns, cells, right=right, room=shutil.get_terminal_size().columns, paint=_paint)
+        else:
+            lines = table_lines(columns, cells, right=right)
+        for line in lines:
+            click.echo(line)
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
         """Without an indent all of it is one line."""
@@ -197,29 +192,10 @@ _MENDS = {
 }
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    from rich.console import Console  # noqa: PLC0415  # 50 ms, for terminals only
-    from rich.table import Table  # noqa: PLC0415  # only where a table is shown
-    from rich.text import Text  # noqa: PLC0415  # the same
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    console = Console(file=sys.stdout, highlight=False)
-    # Where there is no room even for narrow columns, the terminal breaks the lines: else there is a letter on each.
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    least = [widths[0], *(min(width, NARROWEST) for width in widths[1:])]
-    console.width = max(console.width, sum(least) + 2 * len(least))
-    for index, column in enumerate(columns):
-        table.add_column(
-            column,
-            justify="right" if column in right else "left",
-            style="cyan" if index == 0 else "",
-            min_width=least[index],
-            no_wrap=index == 0,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+def _paint(text: str, column: int, is_head: bool) -> str:
+    if is_head:
+        return click.style(text, bold=True)
+    return click.style(text, fg="cyan") if column == 0 else text
 
 
 _ACCESS = ("method", "path", "status", "duration_ms", "bytes", "attempts", "request_id", "notes")
