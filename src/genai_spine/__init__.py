@@ -24,7 +24,9 @@ _HOMES = {
     "engine.sync": "SyncManager",
     "ledger.days": "DailyCost",
     "model.card": "Capabilities ModelCard Price Rates Tier",
-    "model.content": "Audio CacheMark ContentPart Document Image Opaque Refusal Text Thinking ToolCall ToolResult",
+    "model.content": (
+        "Audio CacheMark Citation ContentPart Document Image Opaque Refusal Text Thinking ToolCall ToolResult"
+    ),
     "model.embedding": "EmbeddingRequest EmbeddingResponse",
     "model.errors": (
         "APIConnectionError APIError AuthenticationError BadReply BadRequest BudgetExceeded ConfigError "

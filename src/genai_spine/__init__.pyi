@@ -18,6 +18,7 @@ from genai_spine.model.card import Rates as Rates
 from genai_spine.model.card import Tier as Tier
 from genai_spine.model.content import Audio as Audio
 from genai_spine.model.content import CacheMark as CacheMark
+from genai_spine.model.content import Citation as Citation
 from genai_spine.model.content import ContentPart as ContentPart
 from genai_spine.model.content import Document as Document
 from genai_spine.model.content import Image as Image

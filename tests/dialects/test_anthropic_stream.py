@@ -12,7 +12,7 @@ import pytest
 from genai_spine.dialects.anthropic_messages import inbound, outbound
 from genai_spine.dialects.interface import Target
 from genai_spine.model.card import ModelCard
-from genai_spine.model.content import Audio, Opaque, Part, Refusal, Text, Thinking, ToolCall
+from genai_spine.model.content import Audio, Citation, Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import (
     BadReply,
     BadRequest,
@@ -151,7 +151,10 @@ def test_citations_are_gathered_for_the_end_of_their_text() -> None:
         {"type": "citations_delta", "citation": {"cited_text": "b"}},
     )
     metadata = {HERE: raw({"citations": [{"cited_text": "a"}, {"cited_text": "b"}]})}
-    assert collect(read(start(), cited, end())).parts == (Text(text="So.", provider_metadata=metadata),)
+    citations = (Citation(cited_text="a"), Citation(cited_text="b"))
+    assert collect(read(start(), cited, end())).parts == (
+        Text(text="So.", citations=citations, provider_metadata=metadata),
+    )
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,25 @@ def _settle_data(part: Image | Document | Audio) -> None:
 _OTHER_TEXTS = ("text", "file_id", "media_type", "detail", "name", "format", "id", "transcript")
 
 
+class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a text of an answer is drawn from: a page at `url`, or a document, by its `title` or `file_id`.
+
+    `cited_text` is what that says. `text[start:end]` of the part is what is drawn from it; None is all of the part.
+    """
+
+    url: str | None = None
+    title: str | None = None
+    file_id: str | None = None
+    cited_text: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
 class Text(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="text"):
-    """Words, of the caller or of the model."""
+    """Words, of the caller or of the model. `citations` are of answers, and are told to no model."""
 
     text: str
+    citations: tuple[Citation, ...] = ()
 
 
 class Image(_Part, frozen=True, kw_only=True, omit_defaults=True, tag="image"):

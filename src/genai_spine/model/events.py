@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from genai_spine.model.content import Metadata, Part, Text
+from genai_spine.model.content import Citation, Metadata, Part, Text
 from genai_spine.model.response import FinishReason, Notice, TokenUsage
 
 
@@ -47,10 +47,11 @@ class PartDelta(msgspec.Struct, frozen=True, gc=False, tag="part_delta"):
 
 
 class PartEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="part_end"):
-    """A part is complete; what is only known then is here."""
+    """A part is complete; what is only known then is here: a thought's signature, a text's citations."""
 
     index: int
     signature: str | None = None
+    citations: tuple[Citation, ...] = ()
     provider_metadata: Metadata | None = None
     """Replaces the part's metadata where it is set."""
 

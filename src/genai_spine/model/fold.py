@@ -61,6 +61,8 @@ class Collector:
         if end := self._ends.get(index):
             if end.signature is not None:
                 changes["signature"] = end.signature
+            if end.citations:
+                changes["citations"] = end.citations
             if end.provider_metadata is not None:
                 changes["provider_metadata"] = end.provider_metadata
         return msgspec.structs.replace(part, **changes) if changes else part
@@ -110,16 +112,19 @@ def replay(response: CompletionResponse) -> Iterator[StreamEvent]:
 
 
 def replay_part(index: int, part: Part) -> Iterator[StreamEvent]:
-    """One part as events; a thought's signature comes with its end, as on the wire."""
+    """One part as events; a thought's signature and a text's citations come with its end, as on the wire."""
     field = TEXT_FIELD.get(type(part))
     text = getattr(part, field) if field else ""
     signature = part.signature if isinstance(part, Thinking) else None
+    citations = part.citations if isinstance(part, Text) else ()
     changes: dict[str, object] = {}
     if text:
         changes[str(field)] = ""
     if signature is not None:
         changes["signature"] = None
+    if citations:
+        changes["citations"] = ()
     yield PartStart(index=index, part=msgspec.structs.replace(part, **changes) if changes else part)
     if text:
         yield PartDelta(index, text)
-    yield PartEnd(index=index, signature=signature)
+    yield PartEnd(index=index, signature=signature, citations=citations)

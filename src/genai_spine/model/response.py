@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from genai_spine.model.content import Metadata, Part, Refusal, Text, Thinking, ToolCall
+from genai_spine.model.content import Citation, Metadata, Part, Refusal, Text, Thinking, ToolCall
 
 
 class FinishReason(StrEnum):
@@ -153,6 +153,11 @@ class CompletionResponse(msgspec.Struct, frozen=True, kw_only=True, omit_default
     def refusal(self) -> str | None:
         refusals = [part.text for part in self.parts if isinstance(part, Refusal)]
         return "".join(refusals) if refusals else None
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """Of all its texts; `start` and `end` of each are places in its own part."""
+        return tuple(citation for part in self.parts if isinstance(part, Text) for citation in part.citations)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
+from genai_spine.dialects.anthropic_messages.citations import citations_of, citations_written
 from genai_spine.dialects.media_types import spelled
 from genai_spine.dialects.metadata import extend, keep, kept
 from genai_spine.model.content import Document, Image, Metadata, Opaque, Part, Text, Thinking, ToolCall
@@ -58,7 +59,8 @@ def part_of_block(raw: msgspec.Raw) -> Part:
 
 
 def _text_part(members: _Members) -> Part:
-    return Text(text=_text(members, "text"), provider_metadata=_rest(members, "text"))
+    cited = citations_of(wire.read(members["citations"], json.ANY)) if "citations" in members else ()
+    return Text(text=_text(members, "text"), citations=cited, provider_metadata=_rest(members, "text"))
 
 
 def _thinking_part(members: _Members) -> Part:
@@ -151,6 +153,14 @@ def text_block(text: str, part: Part) -> dict[str, Any]:
     if (instead := _stands_for(own)) is None:
         return finished({"type": "text", "text": text}, part)
     return finished({**instead, **own}, msgspec.structs.replace(part, provider_metadata=None))
+
+
+def cited_block(part: Text) -> dict[str, Any]:
+    """A text of an answer, with what it is drawn from, whoever said so."""
+    block = text_block(part.text, part)
+    if part.citations and "citations" not in block:
+        block["citations"] = citations_written(part.citations)
+    return block
 
 
 def _stands_for(own: dict[str, Any]) -> dict[str, Any] | None:

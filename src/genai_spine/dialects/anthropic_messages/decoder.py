@@ -13,6 +13,7 @@ import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
 from genai_spine.dialects.anthropic_messages.blocks import part_of_block
+from genai_spine.dialects.anthropic_messages.citations import citations_of
 from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept, unknown
@@ -276,7 +277,9 @@ class MessagesStreamDecoder(FrameDecoder):
         if isinstance(block.part, ToolCall) and not block.changed:
             events.append(PartDelta(block.index, block.started_input))
         metadata = keep(wire.DIALECT, block.members)
-        events.append(PartEnd(index=block.index, signature=block.signature or None, provider_metadata=metadata))
+        cited = citations_of(block.members.get("citations")) if block.is_text and block.members else ()
+        signature = block.signature or None
+        events.append(PartEnd(index=block.index, signature=signature, citations=cited, provider_metadata=metadata))
 
     # ------------------------------------------------------------ the end
 

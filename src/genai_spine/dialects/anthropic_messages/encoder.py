@@ -8,6 +8,7 @@ import msgspec
 
 from genai_spine.dialects.anthropic_messages import schema as wire
 from genai_spine.dialects.anthropic_messages.blocks import call_id, finished, image_source
+from genai_spine.dialects.anthropic_messages.citations import citations_written
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.metadata import kept
 from genai_spine.model.content import Audio, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
@@ -118,7 +119,8 @@ class MessagesStreamEncoder:
                 if signature := (event.signature if event else None) or part.signature:
                     written = self._more({"type": "signature_delta", "signature": signature})
             case Text():
-                for citation in _citations(kept(metadata, wire.DIALECT)):
+                cited = event.citations if event else part.citations
+                for citation in _citations(kept(metadata, wire.DIALECT)) or citations_written(cited):
                     written += self._more({"type": "citations_delta", "citation": citation})
             case ToolCall(kind="custom"):
                 whole = _encode({"input": "".join(self._custom)}).decode()

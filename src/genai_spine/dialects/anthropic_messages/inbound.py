@@ -16,6 +16,7 @@ import msgspec
 from genai_spine.dialects.anthropic_messages import schema as wire
 from genai_spine.dialects.anthropic_messages.blocks import (
     Block,
+    cited_block,
     finished,
     image_source,
     input_of,
@@ -387,15 +388,18 @@ def shows(part: Part) -> bool:
 
 def _is_empty(part: Part) -> bool:
     """Anthropic refuses an empty text when the answer comes back ("text content blocks must be non-empty", 400)."""
-    return (
-        isinstance(part, Text | Refusal) and not part.text and "citations" not in kept(part.provider_metadata, DIALECT)
-    )
+    if not isinstance(part, Text | Refusal) or part.text:
+        return False
+    is_cited = isinstance(part, Text) and part.citations
+    return not is_cited and "citations" not in kept(part.provider_metadata, DIALECT)
 
 
 def _block(part: Part) -> Block | None:
     """The block for a part of an answer; None for what clients of this dialect could not show."""
     match part:
-        case Text() | Refusal():
+        case Text():
+            return cited_block(part)
+        case Refusal():
             return text_block(part.text, part)
         case Thinking():
             return thinking_block(part)

@@ -19,9 +19,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from genai_spine.dialects.bedrock_converse import schema as wire
+from genai_spine.dialects.citations import citation_of, named
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.shortened import shortened
-from genai_spine.model.content import Audio, Document, Image, Opaque, Part, Text, Thinking, ToolCall
+from genai_spine.model.content import Audio, Citation, Document, Image, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply
 from genai_spine.wire import json
 
@@ -65,7 +66,34 @@ def _cited_part(raw: msgspec.Raw) -> Part:
     """Text and what it is drawn from: {"content": [{"text": "…"}], "citations": [{…}]}."""
     content = wire.read(raw, _CITED).content
     members = unknown(wire.read(raw, json.ANY), ("content",))
-    return Text(text="".join(piece.text for piece in content), provider_metadata=keep(DIALECT, members))
+    return Text(
+        text="".join(piece.text for piece in content),
+        citations=citations_of(members.get("citations")),
+        provider_metadata=keep(DIALECT, members),
+    )
+
+
+def citations_of(citations: Any) -> tuple[Citation, ...]:
+    """[{"title": "…", "source": "https://…", "sourceContent": [{"text": "…"}], "location": {"web": {"url": "…"}}}]"""
+    return named(
+        citation_of(
+            url=_address_of(citation.get("location")) or citation.get("source"),
+            title=citation.get("title"),
+            cited_text=_words_of(citation.get("sourceContent")),
+        )
+        for citation in (citations if isinstance(citations, list) else ())
+        if isinstance(citation, dict)
+    )
+
+
+def _address_of(location: Any) -> Any:
+    web = location.get("web") if isinstance(location, dict) else None
+    return web.get("url") if isinstance(web, dict) else None
+
+
+def _words_of(content: Any) -> str:
+    pieces = content if isinstance(content, list) else []
+    return "".join(str(piece.get("text") or "") for piece in pieces if isinstance(piece, dict))
 
 
 class _ReasoningText(msgspec.Struct):

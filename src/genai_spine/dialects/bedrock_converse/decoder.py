@@ -15,7 +15,13 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.bedrock_converse import schema as wire
-from genai_spine.dialects.bedrock_converse.blocks import SERVER_TOOL, decoded, part_of_block, redacted_of
+from genai_spine.dialects.bedrock_converse.blocks import (
+    SERVER_TOOL,
+    citations_of,
+    decoded,
+    part_of_block,
+    redacted_of,
+)
 from genai_spine.dialects.bedrock_converse.errors import checked
 from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
@@ -240,8 +246,15 @@ class ConverseStreamDecoder(FrameDecoder):
             return
         if block.kind == "toolUse" and not block.changed:
             events.append(PartDelta(block.index, "{}"))
-        metadata = keep(wire.DIALECT, block.members) if block.kind == "text" else None
-        events.append(PartEnd(index=block.index, signature=block.signature or None, provider_metadata=metadata))
+        members = block.members if block.kind == "text" else {}
+        events.append(
+            PartEnd(
+                index=block.index,
+                signature=block.signature or None,
+                citations=citations_of(members.get("citations")),
+                provider_metadata=keep(wire.DIALECT, members),
+            )
+        )
 
     def _end(self, events: list[StreamEvent]) -> None:
         self._done = True

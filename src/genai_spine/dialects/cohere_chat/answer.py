@@ -12,7 +12,7 @@ from genai_spine.dialects.cohere_chat.schema import DIALECT
 from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, unknown
-from genai_spine.model.content import Metadata, Part
+from genai_spine.model.content import Metadata, Part, Text
 from genai_spine.model.errors import BadReply, ProviderError
 from genai_spine.model.response import CompletionResponse, TokenUsage
 from genai_spine.wire import json
@@ -67,8 +67,10 @@ def parts_of(message: Mapping[str, Any]) -> tuple[list[Part], list[Any]]:
     homeless = cited.pop(None, [])
     for place, citations in cited.items():
         if place is not None:
-            metadata = wire.with_citations(parts[place].provider_metadata, citations)
-            parts[place] = msgspec.structs.replace(parts[place], provider_metadata=metadata)
+            part = parts[place]
+            metadata = wire.with_citations(part.provider_metadata, citations)
+            changes: dict[str, Any] = {"citations": wire.citations_of(citations)} if isinstance(part, Text) else {}
+            parts[place] = msgspec.structs.replace(part, provider_metadata=metadata, **changes)
     return parts, homeless
 
 

@@ -166,7 +166,9 @@ class CohereStreamDecoder(FrameDecoder):
         if self._open is None:
             return
         metadata = wire.with_citations(self._metadata, self._citations) if self._citations else None
-        events.append(PartEnd(index=self._open, provider_metadata=metadata))
+        is_text = self._kinds[self._open] == "text"
+        cited = wire.citations_of(self._citations) if is_text else ()
+        events.append(PartEnd(index=self._open, citations=cited, provider_metadata=metadata))
         self._open = self._metadata = None
         self._citations = []
 

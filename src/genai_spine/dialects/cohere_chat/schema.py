@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.citations import citation_of, named
 from genai_spine.dialects.failure import failed
 from genai_spine.dialects.metadata import keep, unknown
-from genai_spine.model.content import Metadata, Opaque, Part, Text, Thinking, ToolCall
+from genai_spine.model.content import Citation, Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, ContentFiltered, ProviderError, QuotaExceeded
 from genai_spine.model.response import FinishReason, TokenUsage
 
@@ -99,6 +100,25 @@ def cited_part(citation: Mapping[str, Any], kinds: Sequence[str]) -> int | None:
         return contents[place] if 0 <= place < len(contents) else None
     wanted = "thinking" if citation.get("type") == "THINKING_CONTENT" else "text"
     return next((index for index in contents if kinds[index] == wanted), None)
+
+
+def citations_of(citations: Sequence[Any]) -> tuple[Citation, ...]:
+    """One for each source of each: a document of the request, or what a tool gave back.
+
+    {"start": 33, "end": 60, "text": "…", "sources": [{"type": "document", "id": "…", "document": {"title": "…", …}}]}
+    """
+    found: list[Citation] = []
+    for citation in citations:
+        sources = citation.get("sources") if isinstance(citation, dict) else None
+        for source in sources if isinstance(sources, list) else ():
+            said = source.get("document") or source.get("tool_output") if isinstance(source, dict) else None
+            if not isinstance(said, dict):
+                continue
+            words = said.get("text") or said.get("snippet") or said.get("content") or said.get("data")
+            place = {"start": citation.get("start"), "end": citation.get("end")}
+            name = said.get("title") or source.get("id")
+            found.append(citation_of(url=said.get("url"), title=name, cited_text=words, **place))
+    return named(found)
 
 
 def with_citations(metadata: Metadata | None, citations: Sequence[Any]) -> Metadata | None:

@@ -16,10 +16,11 @@ import msgspec
 from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini.answer import answer_part, extra_of, read_chunk
+from genai_spine.dialects.gemini.citations import citations_of, is_grounded
 from genai_spine.dialects.gemini.partial_args import PartialArgs
 from genai_spine.dialects.gemini.schema import finish_of, merged, newer_usage, usage_of
 from genai_spine.dialects.interface import Target
-from genai_spine.model.content import Part, Text, Thinking, ToolCall
+from genai_spine.model.content import Citation, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.fold import replay_part
@@ -63,6 +64,8 @@ class GeminiStreamDecoder(FrameDecoder):
         self._started = False
         self._next = 0  # the index of the next part
         self._open: Text | Thinking | None = None
+        self._texts: list[str] = []  # of that
+        self._is_cited = False
         self._partial: tuple[dict[str, Any], PartialArgs] | None = None
         self._calls = 0
         self._finish: str | None = None
@@ -111,6 +114,7 @@ class GeminiStreamDecoder(FrameDecoder):
             for piece in chunk.candidates[0].content.parts:
                 kind = Thinking if piece.thought else Text
                 if piece.text and type(self._open) is kind:
+                    self._texts.append(piece.text)
                     events.append(PartDelta(self._next, piece.text))
                 else:
                     self._text(kind(text=piece.text), events)
@@ -179,6 +183,7 @@ class GeminiStreamDecoder(FrameDecoder):
             self._close_text(events)
             self._open = part
             events.append(PartStart(index=self._next, part=msgspec.structs.replace(part, text="")))
+        self._texts.append(part.text)
         events.append(PartDelta(self._next, part.text))
 
     def _proven(self, part: Thinking, events: list[StreamEvent]) -> None:
@@ -191,9 +196,19 @@ class GeminiStreamDecoder(FrameDecoder):
 
     def _close_text(self, events: list[StreamEvent], *, signature: str | None = None) -> None:
         if self._open is not None:
-            events.append(PartEnd(index=self._next, signature=signature))
+            cited = self._cited() if isinstance(self._open, Text) else ()
+            events.append(PartEnd(index=self._next, signature=signature, citations=cited))
             self._next += 1
             self._open = None
+            self._texts.clear()
+
+    def _cited(self) -> tuple[Citation, ...]:
+        """What the text that is open is drawn from, as far as the service has said it; said once."""
+        if self._is_cited or not is_grounded(self._candidate):
+            return ()
+        cited = citations_of(self._candidate, "".join(self._texts))
+        self._is_cited = bool(cited)
+        return cited
 
     def _whole(self, part: Part, events: list[StreamEvent]) -> None:
         events.extend(replay_part(self._next, part))
@@ -221,6 +236,8 @@ class GeminiStreamDecoder(FrameDecoder):
         if self._finish is None or self._partial is not None:
             raise StreamBroken("the stream ended before the answer did")
         self._close_text(events)
+        if cited := self._cited():  # after the text had ended
+            events += [PartStart(index=self._next, part=Text(text="")), PartEnd(index=self._next, citations=cited)]
         events.append(
             MessageEnd(
                 finish_reason=finish_of(self._finish, has_calls=self._calls > 0),

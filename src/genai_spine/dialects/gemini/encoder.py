@@ -13,6 +13,7 @@ from genai_spine.dialects import rfc3339
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini import schema as wire
+from genai_spine.dialects.gemini.citations import grounding_written, is_grounded
 from genai_spine.dialects.gemini.parts import call_part, media_part, proof_written, text_part, thought_part, whole_args
 from genai_spine.dialects.metadata import kept
 from genai_spine.model.content import Audio, Document, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
@@ -52,11 +53,14 @@ class GeminiStreamEncoder:
         self._heads: dict[int, tuple[bytes, bytes]] = {}
         self._whole: dict[int, Collector] = {}
         self._thoughts: dict[int, Thinking] = {}
+        self._texts: dict[int, list[str]] = {}  # of those that are written as they come
+        self._said: list[Text] = []
 
     def encode(self, event: StreamEvent) -> bytes:
         match event:
             case PartDelta():
                 if (head := self._heads.get(event.index)) is not None:
+                    self._texts[event.index].append(event.text)
                     return head[0] + _encode(event.text) + head[1]
                 if event.index in self._whole:
                     self._whole[event.index].add(event)
@@ -83,6 +87,7 @@ class GeminiStreamEncoder:
             if isinstance(part, Thinking):
                 more, self._thoughts[event.index] = b',"thought":true', part
             head = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":'
+            self._texts[event.index] = []
             self._heads[event.index] = head, more + b'}]},"index":0}]' + self._tail
             return self.encode(PartDelta(event.index, part.text)) if part.text else b""
         self._whole[event.index] = Collector()
@@ -91,13 +96,19 @@ class GeminiStreamEncoder:
 
     def _stop(self, event: PartEnd) -> bytes:
         if self._heads.pop(event.index, None) is not None:
-            thought = self._thoughts.pop(event.index, None)
-            return self._proof(thought, event) if thought is not None else b""
+            text = "".join(self._texts.pop(event.index))
+            if (thought := self._thoughts.pop(event.index, None)) is not None:
+                return self._proof(thought, event)
+            self._said.append(Text(text=text, citations=event.citations))
+            return b""
         collector = self._whole.pop(event.index, None)
         if collector is None:
             return b""
         collector.add(event)
-        written = written_part(collector.parts()[0])
+        part = collector.parts()[0]
+        if isinstance(part, Text):
+            self._said.append(part)
+        written = written_part(part)
         return self._part(written) if written else b""
 
     def _proof(self, thought: Thinking, end: PartEnd) -> bytes:
@@ -125,7 +136,9 @@ class GeminiStreamEncoder:
         # Clients read the text of every chunk.
         last: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": ""}]}}
         last["finishReason"] = wire.finish_written(event.finish_reason, event.raw_finish_reason)
-        last |= {"index": 0, **(candidate if isinstance(candidate, dict) else {})}
+        own = candidate if isinstance(candidate, dict) else {}
+        cited = {} if is_grounded(own) else grounding_written(self._said)
+        last |= {"index": 0, **cited, **own}
         usage = wire.usage_written(event.usage)
         return self._chunk(last, {**({"usageMetadata": usage} if usage else {}), **extra})
 

@@ -17,6 +17,7 @@ from genai_spine.dialects import rfc3339
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini import schema as wire
+from genai_spine.dialects.gemini.citations import grounding_written, is_grounded, texts_joined
 from genai_spine.dialects.gemini.encoder import GeminiStreamEncoder, written_part
 from genai_spine.dialects.gemini.json_schema import fitted, plain
 from genai_spine.dialects.gemini.parts import part_of
@@ -24,7 +25,7 @@ from genai_spine.dialects.gemini.schema import in_camel, objects
 from genai_spine.dialects.gemini.thinking import read_thinking
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
-from genai_spine.model.content import Opaque, Part, Thinking, ToolCall, ToolResult
+from genai_spine.model.content import Opaque, Part, Text, Thinking, ToolCall, ToolResult
 from genai_spine.model.errors import SpineError
 from genai_spine.model.request import (
     CompletionRequest,
@@ -299,10 +300,13 @@ def encode_response(response: CompletionResponse, request: CompletionRequest) ->
     extra = kept(response.extra, DIALECT)
     candidate = extra.pop("candidate", None)
     content: dict[str, Any] = {"role": "model"}
-    if parts := [each for part in response.parts if (each := written_part(part)) is not None]:
+    shown = [part for part in response.parts if shows(part)]
+    if parts := [each for part in texts_joined(shown) if (each := written_part(part)) is not None]:
         content["parts"] = parts
     first: dict[str, Any] = {"content": content, "index": 0}
     first["finishReason"] = wire.finish_written(response.finish_reason, response.raw_finish_reason)
+    if not (isinstance(candidate, dict) and is_grounded(candidate)):
+        first |= grounding_written([part for part in response.parts if isinstance(part, Text)])
     others = extra.pop("candidates", None)
     written: dict[str, Any] = {
         "candidates": [

@@ -15,6 +15,7 @@ from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini import schema as wire
 from genai_spine.dialects.gemini.answer import extra_of, parts_of_chunk, read_answer
+from genai_spine.dialects.gemini.citations import grounded
 from genai_spine.dialects.gemini.decoder import GeminiStreamDecoder
 from genai_spine.dialects.gemini.history import HistoryWriter
 from genai_spine.dialects.gemini.json_schema import fitted
@@ -263,7 +264,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
     chunk = read_answer(body)
     if not chunk.has_candidate:
         raise BadReply("an answer without candidates")
-    parts = parts_of_chunk(chunk)
+    parts = grounded(parts_of_chunk(chunk), chunk.candidate)
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     return CompletionResponse(
         id=chunk.id,

@@ -13,6 +13,7 @@ from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_of, says_something
+from genai_spine.dialects.openai_chat.citations import citations_of, searched
 from genai_spine.dialects.openai_chat.images import images_of
 from genai_spine.dialects.openai_chat.schema import DIALECT
 from genai_spine.dialects.openai_chat.thoughts import thinking_of
@@ -95,7 +96,7 @@ def _decode_any(body: bytes, target: Target) -> CompletionResponse:
         id=reply.id or None,
         model=reply.model or target.model,
         created_s=wire.seconds_of(reply.created),
-        parts=tuple(_parts_of(message, said.get("message") or said.get("delta") or {}, reply.id)),
+        parts=_with_sources(_parts_of(message, said.get("message") or said.get("delta") or {}, reply.id), members),
         finish_reason=wire.finish_of(choice.finish_reason),
         raw_finish_reason=choice.finish_reason or None,
         usage=usage_of(reply.usage, members.get("service_tier")),
@@ -144,9 +145,20 @@ def _content_of(message: wire.ReplyMessage) -> list[Part]:
     if message.annotations:
         if not (parts and isinstance(parts[-1], Text)):
             parts.append(Text(text=""))
-        metadata = keep(DIALECT, {"annotations": message.annotations})
-        parts[-1] = msgspec.structs.replace(parts[-1], provider_metadata=metadata)
+        metadata, cited = keep(DIALECT, {"annotations": message.annotations}), citations_of(message.annotations)
+        parts[-1] = msgspec.structs.replace(parts[-1], provider_metadata=metadata, citations=cited)
     return parts
+
+
+def _with_sources(parts: list[Part], members: Mapping[str, Any]) -> tuple[Part, ...]:
+    """The pages that are listed beside a message are what its last text is drawn from."""
+    cited = searched(members)
+    for index in reversed(range(len(parts) if cited else 0)):
+        part = parts[index]
+        if isinstance(part, Text):
+            parts[index] = msgspec.structs.replace(part, citations=(*part.citations, *cited))
+            break
+    return tuple(parts)
 
 
 def _extra_of(members: Mapping[str, Any]) -> Metadata | None:

@@ -9,6 +9,7 @@ import msgspec
 from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_written
+from genai_spine.dialects.openai_chat.citations import annotations_written, searched
 from genai_spine.dialects.openai_chat.images import images_written, is_shown
 from genai_spine.dialects.openai_chat.schema import DIALECT
 from genai_spine.dialects.openai_chat.thoughts import detail_of_thinking, needs_detail
@@ -45,9 +46,13 @@ def _message_written(response: CompletionResponse) -> dict[str, Any]:
     thoughts: list[Thinking] = []
     texts: list[str] = []
     painted: list[Image] = []
+    cited: list[dict[str, Any]] = []
     for part in response.parts:
         match part:
             case Text():
+                if part.citations:
+                    before = sum(map(len, texts))
+                    cited += annotations_written(part.citations, before=before, length=len(part.text))
                 texts.append(part.text)
                 message.update(kept(part.provider_metadata, DIALECT))
             case ToolCall():
@@ -70,6 +75,8 @@ def _message_written(response: CompletionResponse) -> dict[str, Any]:
         message["reasoning_details"] = [detail_of_thinking(part, index) for index, part in enumerate(thoughts)]
     if calls:
         message["tool_calls"] = calls
+    if cited and "annotations" not in message and not searched(kept(response.extra, DIALECT)):
+        message["annotations"] = cited
     if painted:
         message["images"] = images_written(painted)
     return message

@@ -17,16 +17,20 @@ from genai_spine.dialects.interface import Target
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_of, says_something
+from genai_spine.dialects.openai_chat.citations import citations_of, searched
 from genai_spine.dialects.openai_chat.images import images_of
 from genai_spine.dialects.openai_chat.thoughts import thinking_of_detail
 from genai_spine.dialects.openai_chat.usage import is_counted, usage_of
-from genai_spine.model.content import Metadata, Part, Refusal, Text, Thinking, ToolCall
+from genai_spine.model.content import Citation, Metadata, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, StreamBroken
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.wire import json
 from genai_spine.wire.sse import SSEEvent, SSEParser
 
 _chunk = msgspec.json.Decoder(wire.Reply)
+
+
+_NONE: tuple[Citation, ...] = ()
 
 
 class _OpenCall:
@@ -214,15 +218,18 @@ class ChatStreamDecoder(FrameDecoder):
         self._close_text(events)
         events.append(PartEnd(index=self._open(part, events)))
 
-    def _close_text(self, events: list[StreamEvent]) -> None:
+    def _close_text(self, events: list[StreamEvent], *, is_last: bool = False) -> None:
         kind = self._kind
         if kind is None:
             return
-        metadata = self._metadata
+        metadata, cited = self._metadata, _NONE
         if kind is Text and self._annotations:
-            metadata = keep(wire.DIALECT, {"annotations": self._annotations})
+            metadata, cited = keep(wire.DIALECT, {"annotations": self._annotations}), citations_of(self._annotations)
             self._annotations = []
-        events.append(PartEnd(index=self._open_index, signature=self._signature, provider_metadata=metadata))
+        if kind is Text and is_last:
+            cited = (*cited, *searched(self._extra))
+        signature = self._signature
+        events.append(PartEnd(index=self._open_index, signature=signature, citations=cited, provider_metadata=metadata))
         self._kind = self._signature = self._metadata = self._detail_index = None
         self._plain_thought.clear()
         self._plain_length = 0
@@ -348,7 +355,7 @@ class ChatStreamDecoder(FrameDecoder):
         if self._annotations and self._kind is not Text:
             self._close_text(events)
             self._open_index, self._kind = self._open(Text(text=""), events), Text
-        self._close_text(events)
+        self._close_text(events, is_last=True)
         self._close_audio(events)
         for call in self._calls:
             if call.index is None:

@@ -9,6 +9,7 @@ import msgspec
 from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_written
+from genai_spine.dialects.openai_chat.citations import annotations_written, searched
 from genai_spine.dialects.openai_chat.images import images_written, is_shown
 from genai_spine.dialects.openai_chat.thoughts import detail_of_thinking, needs_detail
 from genai_spine.dialects.openai_chat.usage import usage_written
@@ -30,13 +31,27 @@ class _OpenThought:
         self.texts = [part.text]
 
 
+class _Half:
+    """What stands before and after a text in its chunks, and how long the text is so far."""
+
+    __slots__ = ("after", "before", "is_content", "length")
+
+    def __init__(self, before: bytes, after: bytes, *, is_content: bool) -> None:
+        self.before = before
+        self.after = after
+        self.is_content = is_content
+        self.length = 0
+
+
 class ChatStreamEncoder:
     """Text deltas, the bulk of every stream, are written between two prepared halves of a chunk."""
 
     def __init__(self, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._head: dict[str, Any] = {}
-        self._halves: dict[int, tuple[bytes, bytes]] = {}
+        self._halves: dict[int, _Half] = {}
+        self._content_length = 0  # of the texts that have ended
+        self._annotations: list[dict[str, Any]] = []
         self._calls: dict[int, int] = {}
         self._empty_calls: dict[int, ToolCall] = {}  # those of which no arguments have come
         self._thoughts: dict[int, _OpenThought] = {}
@@ -49,8 +64,9 @@ class ChatStreamEncoder:
         if type(event) is PartDelta:
             if self._thoughts or self._empty_calls:
                 self._note(event)
-            before, after = self._halves[event.index]
-            return before + encode(event.text) + after
+            half = self._halves[event.index]
+            half.length += len(event.text)
+            return half.before + encode(event.text) + half.after
         match event:
             case PartStart():
                 return self._part_start(event)
@@ -87,7 +103,7 @@ class ChatStreamEncoder:
         """Prepares the chunk around a text: `delta` holds "\\0" as a mark where it goes."""
         # The last one: model and id are the provider's, and may hold anything.
         before, _, after = self._chunk(delta).rpartition(b'"\\u0000"')
-        self._halves[index] = (before, after)
+        self._halves[index] = _Half(before, after, is_content="content" in delta)
 
     def _part_start(self, event: PartStart) -> bytes:
         part, index = event.part, event.index
@@ -115,7 +131,7 @@ class ChatStreamEncoder:
                     self._metadata[index] = part.provider_metadata
                 field = "content" if isinstance(part, Text) else "refusal"
                 self._halve(index, {field: "\0"})
-                return self._chunk({field: part.text}) if part.text else b""
+                return self.encode(PartDelta(index, part.text)) if part.text else b""
             case Audio():
                 return self._chunk({"audio": audio_written(part)})
             case Image() if is_shown(part):
@@ -128,9 +144,12 @@ class ChatStreamEncoder:
         if (thought := self._thoughts.pop(event.index, None)) is not None:
             return self._thought_end(event, thought)
         metadata = self._metadata.pop(event.index, None)
-        if members := kept(event.provider_metadata or metadata, wire.DIALECT):
-            return self._chunk(members)
-        return b""
+        members = kept(event.provider_metadata or metadata, wire.DIALECT)
+        if (half := self._halves.get(event.index)) is not None and half.is_content:
+            before, self._content_length = self._content_length, self._content_length + half.length
+            if event.citations and "annotations" not in members:
+                self._annotations += annotations_written(event.citations, before=before, length=half.length)
+        return self._chunk(members) if members else b""
 
     def _thought_end(self, event: PartEnd, thought: _OpenThought) -> bytes:
         """A thought with a signature or redacted goes out once more, whole, as an entry of `reasoning_details`:
@@ -151,9 +170,11 @@ class ChatStreamEncoder:
         written = b""
         for index, call in self._empty_calls.items():
             if wire.has_empty_arguments(call, event.finish_reason):
-                before, after = self._halves[index]
-                written += before + b'"{}"' + after
+                half = self._halves[index]
+                written += half.before + b'"{}"' + half.after
         extra = kept(event.extra, wire.DIALECT)
+        if self._annotations and not searched(extra):
+            written += self._chunk({"annotations": self._annotations})
         choice = wire.pop_choice(extra)
         extra.pop("choices", None)
         last = {

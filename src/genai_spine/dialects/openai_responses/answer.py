@@ -14,6 +14,7 @@ import msgspec
 from genai_spine.dialects.metadata import kept
 from genai_spine.dialects.openai_chat.schema import has_empty_arguments
 from genai_spine.dialects.openai_responses import schema as wire
+from genai_spine.dialects.openai_responses.citations import annotations_written
 from genai_spine.dialects.openai_responses.grouping import (
     Group,
     Kind,
@@ -70,7 +71,8 @@ def _image(data: str) -> Opaque:
 def content_written(part: Part, more: dict[str, Any]) -> Item:
     match part:
         case Text(text=text):
-            return {"type": "output_text", "text": text, "annotations": [], "logprobs": [], **more}
+            cited = annotations_written(part.citations, len(text)) if part.citations else []
+            return {"type": "output_text", "text": text, "annotations": cited, "logprobs": [], **more}
         case Refusal(text=text):
             return {"type": "refusal", "refusal": text, **more}
         case Opaque(raw=raw):

@@ -286,20 +286,25 @@ class ResponsesStreamDecoder(FrameDecoder):
         field = TEXT_FIELD.get(type(part))
         text = getattr(part, field) if field is not None else ""
         signature = part.signature if isinstance(part, Thinking) else None
+        cited = part.citations if isinstance(part, Text) else ()
         changes: dict[str, Any] = {field: ""} if field is not None else {}
         if signature is not None:
             changes["signature"] = None
+        if cited:
+            changes["citations"] = ()
         opened = self._begin(msgspec.structs.replace(part, **changes), events)
         if text:
             events.append(PartDelta(opened.index, text))
-        events.append(PartEnd(index=opened.index, signature=signature))
+        events.append(PartEnd(index=opened.index, signature=signature, citations=cited))
 
     def _finish(self, opened: _OpenPart, part: Part, events: list[StreamEvent]) -> None:
         text = getattr(part, TEXT_FIELD[type(part)])
         if len(text) > opened.length:
             events.append(PartDelta(opened.index, text[opened.length :]))
         signature = part.signature if isinstance(part, Thinking) else None
-        events.append(PartEnd(index=opened.index, signature=signature, provider_metadata=part.provider_metadata))
+        cited = part.citations if isinstance(part, Text) else ()
+        metadata = part.provider_metadata
+        events.append(PartEnd(index=opened.index, signature=signature, citations=cited, provider_metadata=metadata))
 
     # ------------------------------------------------------------ the end
 

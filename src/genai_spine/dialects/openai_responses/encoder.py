@@ -228,6 +228,8 @@ class ResponsesStreamEncoder:
             changes[field] = "".join(piece.texts)
         if event is not None and event.signature is not None:
             changes["signature"] = event.signature
+        if event is not None and event.citations:
+            changes["citations"] = event.citations
         if event is not None and event.provider_metadata is not None:
             changes["provider_metadata"] = event.provider_metadata
         piece.part = msgspec.structs.replace(piece.part, **changes) if changes else piece.part
@@ -247,7 +249,7 @@ class ResponsesStreamEncoder:
             said: dict[str, Any] = {form.field: "".join(piece.texts)}
             if form is _TEXT:
                 said["logprobs"] = []
-                for index, annotation in enumerate(whole.more.get("annotations") or ()):
+                for index, annotation in enumerate(_annotations(whole)):
                     at = {**place, "annotation_index": index, "annotation": annotation}
                     written += self._event("response.output_text.annotation.added", at)
             elif form is _FUNCTION and isinstance(whole.part, ToolCall):
@@ -302,6 +304,11 @@ class ResponsesStreamEncoder:
         response = self._response(ending, wire.usage_written(event.usage), kept(event.extra, DIALECT))
         name = ending["status"] if ending["status"] in ("failed", "incomplete") else "completed"
         return written + self._event(f"response.{name}", {"response": response})
+
+
+def _annotations(whole: Piece) -> list[Any]:
+    written = content_written(whole.part, whole.more)
+    return (written.get("annotations") or []) if isinstance(written, dict) else []
 
 
 def _content(piece: _OpenPiece, more: dict[str, Any], text: str) -> Item:

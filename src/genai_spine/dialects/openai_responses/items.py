@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from genai_spine.dialects.metadata import keep
+from genai_spine.dialects.openai_responses.citations import citations_of
 from genai_spine.dialects.openai_responses.namespaces import name_of
 from genai_spine.dialects.openai_responses.schema import (
     CONTINUES,
@@ -127,6 +128,8 @@ def _content_part(part: Reader) -> Part:
     rest = {key: value for key, value in part.rest().items() if value != [] and key not in OURS}
     if not rest:
         return decoded
+    if isinstance(decoded, Text):
+        decoded = msgspec.structs.replace(decoded, citations=citations_of(rest.get("annotations")))
     mark = CacheMark() if "prompt_cache_breakpoint" in rest else None
     return msgspec.structs.replace(decoded, cache=mark, provider_metadata=keep(DIALECT, rest))
 
