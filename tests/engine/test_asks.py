@@ -89,9 +89,56 @@ def test_a_prompt_that_the_provider_keeps_is_told() -> None:
     assert not asks().has_kept_prompt and not asks("gemini").has_kept_prompt
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": {"id": "pmpt_1"}, "input": "hi"},
+        {"input": [{"type": "item_reference", "id": "msg_1"}]},
+        {"input": [{"type": "item_reference", "id": "msg_1"}], "tools": [{"type": "web_search"}]},
+    ],
+)
+def test_openais_templates_and_kept_items_are_such_prompts(body: dict[str, Any]) -> None:
+    assert asks("openai_responses", **body).has_kept_prompt
+    asked = inbounds.inbound("openai_responses").decode_request(msgspec.json.encode({"model": "m", **body}))
+    assert asks_of(asked).has_kept_prompt
+
+
+@pytest.mark.parametrize("body", [{"prompt": "hi"}, {"messages": [{"role": "user", "content": 'an "item_reference"'}]}])
+def test_words_are_no_prompt_that_is_kept(body: dict[str, Any]) -> None:
+    assert not asks(**body).has_kept_prompt
+
+
 def test_a_tier_that_is_asked_for_is_told() -> None:
     assert asks(service_tier="priority").service == "priority"
     assert asks(service_tier=5).service is None
+    assert asks(service_tier="auto").service is None
+    assert asks("anthropic_messages", max_tokens=5, speed="fast").service == "fast"
+    assert asks("gemini", serviceTier="priority").service == "priority"
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])
+def test_a_tier_is_told_beside_a_picture_and_of_a_program_too(dialect: str) -> None:
+    source = {"type": "url", "url": "https://example.com/a.png"}
+    picture = (
+        {"type": "image_url", "image_url": source} if dialect == "openai_chat" else {"type": "image", "source": source}
+    )
+    body = {"messages": [{"role": "user", "content": [picture]}], "max_tokens": 5, "service_tier": "priority"}
+    said = asks(dialect, **body)
+    assert said.has_media and said.service == "priority"
+    asked = inbounds.inbound(dialect).decode_request(msgspec.json.encode({"model": "m", **body}))
+    assert asks_of(asked).service == "priority"
+
+
+def test_a_picture_is_seen_whose_name_is_written_with_escapes() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": [picture]}]})
+    hidden = body.replace(b"image_url", rb"im\u0061ge_url")
+    said = asks_of_exchange(Exchange("openai_chat", inbounds.inbound("openai_chat"), hidden))
+    assert said.has_media and said.most_input > 20_000
+
+
+def test_all_that_a_server_compares_is_counted() -> None:
+    assert asks(best_of=8).answers == 8
 
 
 def test_vectors_and_scores_have_no_answer() -> None:

@@ -79,6 +79,25 @@ def test_usage_and_calls_are_told_and_paged(tmp_path: Path) -> None:
         assert one["attempts"][0]["arithmetic"].startswith("$0.000000003")
 
 
+def test_a_call_of_late_is_told_as_after_a_restart_and_more(tmp_path: Path) -> None:
+    tables = settings(tmp_path / "spine.db")
+    body = json.dumps({"model": "sim/sim-chat", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    with running_gateway(tables) as running:
+        request = urllib.request.Request(f"{running.url}/v1/chat/completions", body, {"x-spine-tags": "blue"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            id = answer.headers["x-request-id"]
+        path = f"/v1/requests/{id}"
+        wait_until(lambda: "arithmetic" in ask(running, path)[1]["attempts"][0])
+        of_late = ask(running, path)[1]
+    with running_gateway(tables) as running:
+        later = ask(running, path)[1]
+    assert of_late.keys() > later.keys() and of_late["attempts"][0].keys() > later["attempts"][0].keys()
+    assert {name: of_late[name] for name in later if name != "attempts"} == {
+        name: value for name, value in later.items() if name != "attempts"
+    }
+    assert (later["status"], later["tags"], of_late["passed_over"]) == ("answered", ["blue"], [])
+
+
 def test_each_key_sees_its_own(tmp_path: Path) -> None:
     path = tmp_path / "spine.db"
     names = tuple(map(name_of, KEYS))

@@ -52,6 +52,7 @@ def test_fault_69_the_same_again_is_the_same_answer_and_no_second_call(
     assert "idempotent-replayed" not in first.headers
     assert second.headers["idempotent-replayed"] == "true"
     assert second.headers["x-spine-provider"] == "p"
+    assert (first.headers["x-spine-attempts"], second.headers["x-spine-attempts"]) == ("1", "0")
     assert len(simulator.received) == 1
 
 

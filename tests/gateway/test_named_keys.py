@@ -179,9 +179,45 @@ def test_lists_show_what_the_key_may_use(gateway: RunningGateway) -> None:
     assert ask(gateway, ALL, "openai/gpt-4o").status_code == 200
     own, all_keys = (get(gateway, key, "/v1/providers").json()["data"] for key in (ALL, PLAIN))
     assert {(each["usage"], each["metrics"]["total_cost_usd"]) for each in own} == {(None, None)}
+    assert {each["metrics"][count] for each in own for count in ("request_count", "error_count")} == {None}
     (openai,) = (each for each in all_keys if each["id"] == "openai")
     assert openai["usage"]["call_count"] > 0
     assert float(openai["metrics"]["total_cost_usd"]) > 0
+
+
+def test_a_key_is_not_told_which_models_others_have_asked(simulator: Simulator) -> None:
+    server = {"api_keys": [PLAIN], "keys": {"one": {"key": "sk-one", "models": ["openai/gpt-4o-mini"]}}}
+    with running_gateway(tables(simulator, server=server)) as running:
+        for key, model in ((PLAIN, "gpt-4o"), ("sk-one", "gpt-4o-mini")):
+            assert ask(running, key, f"openai/{model}").status_code == 200
+        seen = {
+            key: {
+                model["model"] for each in get(running, key, "/v1/providers").json()["data"] for model in each["models"]
+            }
+            for key in (PLAIN, "sk-one")
+        }
+    assert seen == {PLAIN: {"gpt-4o", "gpt-4o-mini"}, "sk-one": {"gpt-4o-mini"}}
+
+
+def test_a_key_sees_its_own_budgets_and_not_what_others_use(simulator: Simulator) -> None:
+    budgets = {
+        "all": {"limit_usd": 9},
+        "each_model": {"limit_usd": 9, "each": "model"},
+        "each_key": {"limit_usd": 9, "each": "key"},
+        "mini_of_one": {"limit_usd": 9, "key": "one", "model": "openai/gpt-4o-mini"},
+        "of_two": {"limit_usd": 9, "key": "two"},
+    }
+    server = {"api_keys": [PLAIN], "keys": {name: {"key": f"sk-{name}"} for name in ("one", "two")}}
+    with running_gateway(tables(simulator, server=server, costs={"budgets": budgets})) as running:
+        for key, model in ((PLAIN, "gpt-4o"), ("sk-one", "gpt-4o-mini")):
+            assert ask(running, key, f"openai/{model}").status_code == 200
+        seen = {
+            key: {budget["name"] for budget in get(running, key, "/v1/budgets").json()["data"]}
+            for key in (PLAIN, "sk-one", "sk-two")
+        }
+    assert seen["sk-one"] == {"all", "each_key[one]", "mini_of_one"}
+    assert seen["sk-two"] == {"all", "of_two"}
+    assert {"all", "each_model[openai/gpt-4o]", "each_model[openai/gpt-4o-mini]", "by_provider[openai]"} < seen[PLAIN]
 
 
 def test_own_names_of_models_may_stand_in_the_patterns(gateway: RunningGateway) -> None:

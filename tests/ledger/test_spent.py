@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from genai_spine.ledger.database import Database, SqliteDatabase, SqliteReader
 from genai_spine.ledger.entry import Begun, Call, Ended, Entry, Tokens
+from genai_spine.ledger.forecasts import month_forecasts
 from genai_spine.ledger.matching import Matching
 from genai_spine.ledger.postgres import PostgresDatabase, PostgresReader
 from genai_spine.ledger.reading import Reader
@@ -163,7 +166,50 @@ def test_what_broke_counts_with_what_budgets_took_for_spent(tmp_path: Path) -> N
     part = Budget(name="part", window="day", limit_tokens=1, agent="writer", provider="openai")
     spent = read_spent(reader, (whole, part), NOW)  # the latter is told by no roll-up
     assert [spent.of(budget, "", at("2026-11-19")) for budget in (whole, part)] == [(830, 0)] * 2
+    hard = tuple(msgspec.structs.replace(budget, is_hard=True) for budget in (whole, part))
+    spent = read_spent(reader, hard, NOW)  # which set the most aside
+    assert [spent.of(budget, "", at("2026-11-19")) for budget in hard] == [(2_400, 0)] * 2
     assert reader.query("SELECT most_nanousd FROM daily WHERE kind = 'all'") == [(2_400,)]  # for people
+    reader.close()
+
+
+@pytest.mark.parametrize("each", ["tag", "model", "key", None])
+def test_no_name_is_forgotten_on_a_day_that_had_more_than_its_sums_tell_apart(tmp_path: Path, each: Any) -> None:
+    entries = []
+    for number in range(1_050):
+        whose = {"tags": (f"tag-{number}",), "model": f"model-{number}", "caller": f"key-{number}"}
+        entries += call(number, "2026-11-19T01:00:00", 7, **whose)
+    entries += call(2_000, "2026-11-18T01:00:00", 1, tags=("tag-1049",), model="model-1049", caller="key-1049")
+    database = SqliteDatabase(tmp_path / "spine.db")
+    database.enter(Matching().take(entries))
+    database.close()
+    reader = SqliteReader(tmp_path / "spine.db")
+    if each is None:
+        assert spent_on(reader, window="month", tag="tag-1049") == {"": 8}
+    else:
+        name = {"tag": "tag-1049", "model": "openai/model-1049", "key": "key-1049"}[each]
+        found = spent_on(reader, window="month", each=each)
+        assert (len(found), found[name], sum(found.values())) == (1_050, 8, 7_351)
+    reader.close()
+    writer = SqliteDatabase(tmp_path / "spine.db")  # calls of that day were deleted: its sums are what there is
+    writer.run("DELETE FROM attempt WHERE call = '5'")
+    writer.close()
+    reader = SqliteReader(tmp_path / "spine.db")
+    if each is not None:
+        assert sum(spent_on(reader, window="month", each=each).values()) == 7_351
+    reader.close()
+
+
+def test_what_a_clock_that_was_ahead_has_dated_beyond_a_window_is_not_in_it(tmp_path: Path) -> None:
+    entries = [*call(1, "2026-11-19T01:00:00", 7), *call(2, "2027-11-19T01:00:00", 1_000)]
+    database = SqliteDatabase(tmp_path / "spine.db")
+    database.enter(Matching().take(entries))
+    database.close()
+    reader = SqliteReader(tmp_path / "spine.db")
+    for zone in ("UTC", "Europe/Vienna"):
+        assert spent_on(reader, window="day", zone=zone) == spent_on(reader, window="month", zone=zone) == {"": 7}
+    [total] = month_forecasts(reader, datetime.fromtimestamp(NOW, UTC))
+    assert total.spent == Decimal("0.000000007")
     reader.close()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from genai_spine.model.card import Price, Tier
 from genai_spine.model.response import TokenUsage, UsageDetails
-from genai_spine.policy.cost import Priced, arithmetic, cost_of, nanousd, priced, reported_cost
+from genai_spine.policy.cost import Priced, arithmetic, cost_of, exact_cost, nanousd, priced, reported_cost
 
 PRICE = Price(
     input=D(3),
@@ -200,12 +200,26 @@ def test_a_cost_says_which_price_made_it() -> None:
 def test_what_the_provider_reports_goes_before_any_price() -> None:
     told = TokenUsage(input_tokens=1000, output_tokens=1, reported_cost_usd=D("0.5"))
     assert priced(told, PRICE) == Priced(cost_usd=D("0.5"), source="reported")
-    assert priced(TokenUsage(input_tokens=1000, reported_cost_usd=D(-1)), PRICE).cost_usd == D("0.003")
+    impossible = TokenUsage(input_tokens=1000, output_tokens=0, reported_cost_usd=D(-1))
+    assert priced(impossible, PRICE).cost_usd == D("0.003")
 
 
 def test_without_counts_or_a_price_nothing_is_known() -> None:
     assert priced(None, PRICE) == Priced(cost_usd=None)
     assert priced(usage(input_tokens=1), None).cost_nanousd is None
+
+
+@pytest.mark.parametrize("counts", [{}, {"input_tokens": 5}, {"output_tokens": 5}, {"service_tier": None}])
+def test_what_is_charged_and_was_not_counted_makes_a_cost_unknown(counts: dict[str, Any]) -> None:
+    """Never a false 0."""
+    assert cost_of(TokenUsage(**counts), PRICE) is None
+    assert exact_cost(TokenUsage(**counts), PRICE) is None
+    free = Price(input=D(0), output=D(0))
+    assert cost_of(TokenUsage(**counts), free) == 0
+
+
+def test_vectors_have_no_output_that_could_be_counted() -> None:
+    assert cost_of(TokenUsage(input_tokens=1_000_000), Price(input=D(2))) == D(2)
 
 
 def test_the_arithmetic_of_a_cost_can_be_read() -> None:
@@ -216,8 +230,9 @@ def test_the_arithmetic_of_a_cost_can_be_read() -> None:
     assert arithmetic(spent, PRICE).endswith("2 × ? searches_per_1k per 1K: not known")
     assert arithmetic(spent, None) == "no price is known"
     assert arithmetic(TokenUsage(reported_cost_usd=D("0.1250")), PRICE) == "$0.125, as the provider says"
-    assert arithmetic(TokenUsage(), PRICE) == "nothing was used"
-    odd = TokenUsage(input_tokens=1, details=UsageDetails(unpriced=("advisor_message",)))
+    assert arithmetic(TokenUsage(input_tokens=0, output_tokens=0), PRICE) == "nothing was used"
+    assert arithmetic(TokenUsage(input_tokens=5), PRICE) == "output tokens were not counted"
+    odd = TokenUsage(input_tokens=1, output_tokens=0, details=UsageDetails(unpriced=("advisor_message",)))
     assert (
         arithmetic(odd, PRICE) == "1 × 3 input per 1M + advisor_message is charged beside and has no price: not known"
     )

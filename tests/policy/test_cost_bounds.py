@@ -89,9 +89,9 @@ def test_the_bound_takes_every_token_for_the_dearest_that_it_can_be() -> None:
     assert most_cost(long, PRICE) == (200_001 * D(6) + 100 * D("22.5")) / 1_000_000
 
 
-def test_sound_and_pictures_are_in_the_bound_of_a_request_that_can_have_them() -> None:
+def test_sound_is_in_the_bound_of_a_request_that_has_it_and_pictures_in_that_of_a_model_that_paints() -> None:
     price = Price(input=D(1), output=D(4), audio_input=D(10), image_output=D(30))
-    assert most_cost(Most(input_tokens=100, max_tokens=10), price) == D("0.00014")
+    assert most_cost(Most(input_tokens=100, max_tokens=10), price) == D("0.0004")
     assert most_cost(Most(input_tokens=100, max_tokens=10, has_media=True), price) == D("0.0013")
 
 

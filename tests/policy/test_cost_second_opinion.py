@@ -31,6 +31,7 @@ DIFFERENCES = {
     "no rate for searches": "without a rate for it they leave it out, and the cost is too low",
     "per hour": "Voxtral's sound is charged by the second, which usage as they read it does not tell",
     "local": "what runs here costs nothing, and they know no price of it",
+    "of which this one reads none": "what nobody counted costs nothing there, and is not known here",
     "cached beside": "more was cached than there was input: we take it to be beside, and they refuse such counts",
 }
 """What is different on purpose, or by what is known: each is a word of a row's arithmetic, or of its place."""

@@ -98,6 +98,16 @@ def openai_usage(calls: list[Used]) -> bytes:
     )  # fmt: skip
 
 
+def openai_vectors(calls: list[Used]) -> bytes:
+    """As `/v1/organization/usage/embeddings` tells: without columns of output and caches."""
+    pages = json.loads(openai_usage(calls))
+    for bucket in pages["data"]:
+        for result in bucket["results"]:
+            del result["output_tokens"], result["input_cached_tokens"]
+            result["object"] = "organization.usage.embeddings.result"
+    return json.dumps(pages).encode()
+
+
 def openai_costs(calls: list[Used], item: str = "{}, input") -> bytes:
     return page(
         [
@@ -465,3 +475,14 @@ def test_one_model_by_all_its_names() -> None:
     assert len({same_model(name) for name in ("gpt-4o", "gpt-4o-mini", "evals | gpt-4o", "claude-opus-4-1")}) == 4
     assert model_of_line_item("gpt-audio-mini-2025-12-15 audio, input") == "gpt-audio-mini-2025-12-15"
     assert model_of_line_item("web search tool calls") == "web search tool calls"
+
+
+def test_vectors_have_a_file_of_their_own_and_agree_with_it() -> None:
+    vectors = [Used(0, "text-embedding-3-small", 501, 0, 0, 0, 10_020)]
+    files = [openai_usage(OPENAI), openai_vectors(vectors)]
+    assert [read_export(file).kinds for file in files] == [{"answers"}, {"vectors"}]
+    for order in (files, files[::-1]):
+        [both] = merged([read_export(file) for file in order])
+        assert both.kinds == {"answers", "vectors"}
+        found = reconcile(both, ours_of([*OPENAI, *vectors]), HALF_PERCENT)
+        assert found.is_within and not found.gaps

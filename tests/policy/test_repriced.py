@@ -115,6 +115,8 @@ def test_what_another_model_would_count_otherwise_is_not_compared() -> None:
     assert why(details=UsageDetails(searches=5)) == "beside"
     assert why(compute_s=1.0) == "beside"
     assert why(input_tokens=6000) == "too_long"
+    chat = ModelCard(id="m", price=PRICE)
+    assert would_cost(TokenUsage(input_tokens=1000), chat, PRICE) == "vectors"
     assert why(None) == "price"
     assert why(None, service_tier="batch") == "service"
     assert why(Price(input=Decimal(1))) == "price"

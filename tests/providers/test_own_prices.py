@@ -74,14 +74,14 @@ def test_a_long_input_at_a_price_of_ones_own_is_not_at_the_catalogs_tier() -> No
 def test_a_tier_of_service_has_its_price_and_an_unknown_one_has_none() -> None:
     own = HttpProvider("openai")
     plain, flex = (
-        own.calculate_cost("gpt-5", 0, 0, TokenUsage(input_tokens=1_000_000, service_tier=tier))
+        own.calculate_cost("gpt-5", 0, 0, TokenUsage(input_tokens=1_000_000, output_tokens=0, service_tier=tier))
         for tier in (None, "flex")
     )
     assert plain == D("1.25")
     assert flex == D("0.625")
     assert own.calculate_cost("gpt-5", 0, 0, TokenUsage(input_tokens=1, service_tier="scale")) is None
     for tokens, wanted in ((100_000, D("0.15")), (1_000_000, D(3))):  # the dearer tier of long inputs is halved, too
-        batch = TokenUsage(input_tokens=tokens, service_tier="batch")
+        batch = TokenUsage(input_tokens=tokens, output_tokens=0, service_tier="batch")
         assert HttpProvider("anthropic").calculate_cost("claude-sonnet-4-5", 0, 0, batch) == wanted
 
 

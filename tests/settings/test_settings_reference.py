@@ -88,6 +88,21 @@ def test_the_reference_has_every_key_with_type_default_and_words() -> None:
             "provider = 'opnai'\n[costs.budgets.y]\nlimit_usd = 1\nprovider = 'open*'\n",
             ["costs.budgets.x: no provider 'opnai' is configured, so this limits nothing; did you mean \"openai\"?"],
         ),
+        (
+            "[ledger]\nurl = 'sqlite:///x.db'\nretention_days = 7\n[costs]\ntimezone = 'America/Los_Angeles'\n"
+            "[costs.budgets.x]\nlimit_usd = 1\n[costs.budgets.y]\nlimit_usd = 1\nwindow = 'week'\n"
+            "[costs.budgets.z]\nlimit_usd = 1\nwindow = 'total'\n",
+            [
+                "costs.budgets.x: a restart would forget what was spent: the sums of days do not tell it, and calls "
+                "are kept for less than its window (ledger.retention_days)"
+            ],
+        ),
+        (
+            "[ledger]\nurl = 'sqlite:///x.db'\n[server.keys.alice]\nkey = 'sk-alice-123'\n[server.keys.bob]\n"
+            "key = 'sk-bob-12345'\n[costs.budgets.x]\nlimit_usd = 1\nkey = 'alic'\n[costs.budgets.y]\nlimit_usd = 1\n"
+            "key = 'b*'\n",
+            ["costs.budgets.x: no key has the name 'alic', so this limits nothing; did you mean \"alice\"?"],
+        ),
         ("[providers.ollama]\nauto_pull = true\n", []),
         (
             "[providers.ollama.cost]\ninput_cost_per_1k = 1\n",

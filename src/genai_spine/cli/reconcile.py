@@ -101,12 +101,21 @@ def _ours(reader: Reader, export: Export, ids: frozenset[str]) -> dict[Key, Ours
     only = next(iter(ids)) if len(ids) == 1 else None
     which = Which(since=export.since, until=export.until, provider=only, before=time.time())
     ours: dict[Key, Ours] = {}
+    left_out = 0
     for row in attempts(reader, which, alone=True):
         is_refused = row.cost_nanousd == 0 and not row.is_answered  # which is on no bill
         day = day_of(row.begun_at)
         if row.provider in ids and not is_refused and export.tells_of(day):
             model, cost, most = row.answered_model or row.model, row.cost_nanousd, row.most_nanousd
-            count(ours, day, model, row.usage(), cost, most, is_whole=row.is_answered)
+            usage = row.usage()
+            kind = "vectors" if usage is not None and not usage.output_tokens else "answers"
+            if kind in export.kinds:
+                count(ours, day, model, usage, cost, most, is_whole=row.is_answered)
+            else:
+                left_out += 1
+    if left_out:
+        others = "vectors" if "answers" in export.kinds else "answers"
+        export.notes.append(f"{left_out:,} calls for {others} are left out: name the file of their usage, too")
     return ours
 
 

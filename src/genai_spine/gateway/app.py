@@ -32,7 +32,7 @@ from genai_spine.gateway import (
     routing,
     streams,
 )
-from genai_spine.gateway.chat import SHUTDOWN, chat, limit_headers
+from genai_spine.gateway.chat import SHUTDOWN, ShuttingDown, chat, limit_headers
 from genai_spine.gateway.discretion import Discretion
 from genai_spine.gateway.idempotency import Idempotency
 from genai_spine.gateway.kept_request import KeptRequest
@@ -192,7 +192,8 @@ class Gateway:
             request.status = request.status or 499
         except asyncio.CancelledError as cancelled:
             if cancelled.args == (SHUTDOWN,) and not request.is_started:
-                await self._refuse(request, InvalidRequest("the gateway is shutting down", status_code=503), record)
+                record.outcome = "interrupted"
+                await self._refuse(request, ShuttingDown(), record)
             else:
                 request.status = 499
         finally:

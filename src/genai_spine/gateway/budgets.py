@@ -2,7 +2,8 @@
 
     GET /v1/budgets     each in the window under way: its limit, what is spent, set aside for calls under way, and left
 
-Where the gateway has keys, each sees its own and those that are nobody's in particular.
+Where the gateway has keys, each sees its own and those that are nobody's in particular; named ones do not see what each
+provider, model, agent or tag has used for all callers together.
 """
 
 from __future__ import annotations
@@ -27,5 +28,5 @@ async def listed(gateway: Gateway, request: Request, record: CallRecord) -> None
     """
     budgets = gateway.manager.budgets
     await budgets.refresh()
-    found = told(budgets.status(record.caller))
+    found = told(budgets.status(record.caller, is_guest=record.caller in gateway.keys.named))
     await request.reply(200, msgspec.json.encode({"object": "list", "data": found}))

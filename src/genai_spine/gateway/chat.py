@@ -27,10 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 class ShuttingDown(ProviderError):
-    """The gateway is told to stop and has waited for this stream as long as it may."""
+    """The gateway is told to stop and has waited for this call as long as it may."""
 
     status_code = 503
     code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("the gateway is shutting down; ask again")
 
 
 async def chat(
@@ -134,7 +137,7 @@ async def _pump(
         ending = _ENDINGS.get(cancelled.args)
         if ending is None:
             raise
-        broken = ending()
+        broken, record.outcome = ending(), "interrupted"
         request.notes += f" broken: {cancelled.args[0]}"
     except Exception:
         logger.exception("request %s failed in mid-stream", request.id)
@@ -150,7 +153,7 @@ SHUTDOWN = "the gateway is shutting down"
 """The message with which a stream's task is cancelled when the gateway stops."""
 
 _ENDINGS: dict[tuple[object, ...], Callable[[], ProviderError]] = {
-    (SHUTDOWN,): lambda: ShuttingDown("the gateway is shutting down; ask again"),
+    (SHUTDOWN,): ShuttingDown,
     (CANCELLED,): lambda: StreamCancelled("the stream was cancelled by whoever runs this gateway"),
 }
 """What a caller is told of a stream that was cancelled with such a message; of any other he has no need."""

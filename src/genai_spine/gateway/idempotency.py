@@ -1,6 +1,6 @@
 """`Idempotency-Key`: a request that is sent again under its key gets the answer of the first, which is paid for once.
 
-    the first is done            its answer again, byte for byte, with `idempotent-replayed: true`
+    the first is done            its answer again, byte for byte, with `idempotent-replayed: true`; it costs nothing
     the first is under way       the same, when it is done; if it fails, the second is asked in its place
     another body under the key   422: one of the two is a mistake
     the answer was too large     409: it was given once and is not kept
@@ -31,6 +31,9 @@ MOST_KEPT_BYTES = 4 * 1024 * 1024
 BESIDE_BYTES = 2_000
 """What is kept of an answer beside its body: its headers, its key."""
 LONGEST_KEY = 255
+
+_OF_WORK = frozenset({b"x-spine-attempts", b"x-spine-cost-usd"})
+"""Headers that tell what was done for an answer: for the same once more, nothing."""
 
 Key = tuple[str | None, str, bytes]
 """Caller, path, and what the header says."""
@@ -159,7 +162,8 @@ async def reply_once(
 async def replay(request: Request, kept: Answer) -> None:
     """An answer that was given before, again."""
     request.notes = "replayed"
-    headers = [*kept.headers, (b"idempotent-replayed", b"true")]
+    headers = [(name, b"0" if name in _OF_WORK else value) for name, value in kept.headers]
+    headers.append((b"idempotent-replayed", b"true"))
     await request.reply(200, kept.body or b"", headers, kept.content_type)
 
 

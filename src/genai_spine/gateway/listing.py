@@ -322,7 +322,11 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
             "metrics": _metrics(provider, gateway, is_told),
             "usage": totals.get(provider.name),
             "keys": _keys(provider),
-            "models": [_fares(target) for target in manager.targets.of_provider(provider.name)],
+            "models": [
+                _fares(target)
+                for target in manager.targets.of_provider(provider.name)
+                if allowed is None or allowed.may_use(target.choice)
+            ],
         }
         for provider in manager.registry
         if allowed is None or allowed.may_ask(provider.name)
@@ -332,7 +336,7 @@ async def providers(gateway: Gateway, request: Request, record: CallRecord) -> N
 
 def _metrics(provider: LLMProvider, gateway: Gateway, is_told: bool) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.structs.asdict(metrics_of(provider, gateway.manager.targets))
-    return told if is_told else {**told, "total_cost_usd": None}
+    return told if is_told else {**told, "request_count": None, "error_count": None, "total_cost_usd": None}
 
 
 def _keys(provider: LLMProvider) -> dict[str, int] | None:

@@ -23,9 +23,10 @@ from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import MOST_KEPT, CallRecord
 from genai_spine.engine.routing.request_facts import About
 from genai_spine.gateway import inbounds
-from genai_spine.gateway.accounts import content_of, ledger_call
+from genai_spine.gateway.accounts import LedgerUnreadable, content_of, ledger_call
 from genai_spine.gateway.call_headers import tags_of
 from genai_spine.gateway.request import Request
+from genai_spine.ledger.reading import told
 from genai_spine.model.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -128,22 +129,37 @@ async def recorded(gateway: Gateway, request: Request, record: CallRecord) -> No
     """
     id = request.path.removeprefix("/v1/requests/")
     found = gateway.manager.traffic.recent.find(id)
-    if found is None or found.caller != record.caller:
-        if (logged := await ledger_call(gateway, id, record.caller)) is not None:
-            await gateway.discretion.reply(request, {**logged, **await content_of(gateway, request, id)})
-            return
+    if found is not None and found.caller != record.caller:
+        found = None
+    try:
+        logged = await ledger_call(gateway, id, record.caller)
+    except LedgerUnreadable:
+        if found is None:
+            raise
+        logged = None
+    if found is None and logged is None:
         raise InvalidRequest(
             f"no call of yours by that id is remembered; the last {MOST_KEPT} of each worker are",
             status_code=404,
             code="not_found",
         )
-    await gateway.discretion.reply(request, {**_told(found), **await content_of(gateway, request, id)})
+    answer = _joined(_told(found), logged or {}) if found is not None else logged or {}
+    await gateway.discretion.reply(request, {**answer, **await content_of(gateway, request, id)})
+
+
+def _joined(remembered: dict[str, Any], logged: dict[str, Any]) -> dict[str, Any]:
+    """What the ledger knows of a call, and what this worker remembers of it beside, attempt by attempt."""
+    attempts = remembered["attempts"]
+    if len(logged.get("attempts", ())) == len(attempts):
+        attempts = [{**attempt, **one} for attempt, one in zip(attempts, logged["attempts"], strict=True)]
+    return {**remembered, **logged, "attempts": attempts}
 
 
 def _told(record: CallRecord) -> dict[str, Any]:
     decision = record.decision
     answered = next((attempt for attempt in record.attempts if status_of(attempt) == "answered"), None)
     usage = answered.usage if answered is not None else None
+    costs = [attempt.cost_usd for attempt in record.attempts if attempt.cost_usd is not None]
     counted = (usage.input_tokens or 0, usage.output_tokens or 0) if usage is not None else None
     considered = decision.considered(None if counted is None else lambda model: counted) if decision is not None else ()
     return {
@@ -153,6 +169,7 @@ def _told(record: CallRecord) -> dict[str, Any]:
         "strategy": decision.strategy if decision is not None else None,
         "provider": answered.provider if answered is not None else None,
         "model": answered.model if answered is not None else None,
+        "cost_usd": told(sum(costs)) if costs else None,
         "cached": msgspec.to_builtins(record.cached),
         "attempts": [_attempt(attempt) for attempt in record.attempts],
         "passed_over": [
@@ -174,6 +191,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "provider": attempt.provider,
         "model": attempt.model,
         "answered_model": attempt.answered_model,
+        "status": status_of(attempt),
+        "cost_usd": told(attempt.cost_usd),
         "is_hedge": attempt.is_hedge,
         "is_settled": attempt.is_settled,
         "first_s": attempt.first_s,

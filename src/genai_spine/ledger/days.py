@@ -31,7 +31,8 @@ class DailyCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DaySum(NamedTuple):
-    """Of one day: known costs, what budgets take those for that are not known, and tokens in and out."""
+    """Of one day: known costs, what budgets take those for that are not known, and tokens in and out, as budgets count
+    them."""
 
     cost_nanousd: int
     taken_nanousd: int
@@ -95,7 +96,8 @@ def _rows(reader: Reader, kind: str, since: date, caller: str | None) -> Iterato
     """Caller, name, day and its sums. `caller` "" is for all callers together, None for each of them."""
     whose = "caller <> ''" if caller is None else "caller = ?"
     rows = reader.query(
-        f"SELECT caller, name, day, cost_nanousd, taken_nanousd, input_tokens + output_tokens FROM daily "
+        f"SELECT caller, name, day, cost_nanousd, taken_nanousd, "
+        "input_tokens + output_tokens + uncounted_tokens FROM daily "
         f"WHERE kind = ? AND {whose} AND day >= ?",
         (kind, *(() if caller is None else (caller,)), since.isoformat()),
     )

@@ -89,8 +89,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="e", array_like=True,
     """How long the whole call took, where it is over with this attempt, which was its only one: no `Call` is written
     then, since all that it would tell is here and in the beginning."""
     taken_nanousd: int | None = None
-    """What budgets take for spent where the cost is None, as far as they are told apart: what was set aside, or what
-    was counted where that is more. None: as much as it may have cost at most."""
+    """What expected budgets take for spent where the cost is None: what was set aside, or what was counted where that
+    is more. None: as much as it may have cost at most, which is what hard ones take."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, gc=False):

@@ -59,7 +59,7 @@ def month_forecasts(
     last = (first + timedelta(32)).replace(day=1) - timedelta(1)
 
     def line(kind: str, name: str, days: Days) -> Foretold:
-        spent = sum(_known(day) for at, day in days.items() if at >= first)
+        spent = sum(_known(day) for at, day in days.items() if first <= at <= last)
         return _of(kind, name, "month", last, days, spent, now, _known)
 
     found = []

@@ -9,21 +9,29 @@ one of which they took nothing, or whose end nobody saw, with what it may have c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from math import inf
 
 import msgspec
 
 from genai_spine.ledger.reading import Reader
+from genai_spine.ledger.tables import OTHERS
 from genai_spine.policy.budget import Budget, Span, Subject, span_of
 from genai_spine.settings.budget_checks import is_pattern
 
 KINDS = {"provider": "provider", "model": "model", "key": "caller", "agent": "agent", "tag": "tag"}
-_SUMS = "sum(cost_nanousd) + sum(taken_nanousd), sum(input_tokens + output_tokens + uncounted_tokens)"
+_TOKENS = "sum(input_tokens + output_tokens + uncounted_tokens)"
+_SUMS = {
+    "expected": f"sum(cost_nanousd) + sum(taken_nanousd), {_TOKENS}",
+    "hard": f"sum(cost_nanousd) + sum(most_nanousd), {_TOKENS}",
+}
+_COSTS = {
+    "expected": "coalesce(a.cost_nanousd, a.taken_nanousd, a.most_nanousd, 0)",
+    "hard": "coalesce(a.cost_nanousd, a.most_nanousd, 0)",
+}
 _ATTEMPTS = (
-    "SELECT a.provider, a.model, c.caller, c.agent, c.tags, "
-    "sum(coalesce(a.cost_nanousd, a.taken_nanousd, a.most_nanousd, 0)), "
+    "SELECT a.provider, a.model, c.caller, c.agent, c.tags, sum({cost}), "
     "sum(coalesce(a.input_tokens, 0) + coalesce(a.output_tokens, 0) + coalesce(a.uncounted_tokens, 0)) "
     "FROM attempt a JOIN call c ON c.id = a.call "
     "WHERE c.ended_at >= ? AND a.begun_at >= ? AND a.begun_at < ? "
@@ -66,26 +74,31 @@ def read_spent(reader: Reader, budgets: tuple[Budget, ...], now_s: float, *, bef
     for budget in budgets:
         span = span_of(budget.window, now_s, budget.zone)
         spent.begin(budget, span.starts_s)
-        for subject, nanousd, tokens in _parts(reader, budget, Span(span.starts_s, before_s)):
+        # Not what a clock that was ahead has dated beyond it.
+        for subject, nanousd, tokens in _parts(reader, budget, Span(span.starts_s, min(span.ends_s, before_s))):
             spent.add(budget, subject, nanousd, tokens)
     return spent
 
 
 def _parts(reader: Reader, budget: Budget, span: Span) -> Iterator[tuple[Subject, int, int]]:
+    mode = "hard" if budget.is_hard else "expected"
     kinds = kinds_of(budget)
     if kinds is None or _fits_many_tags(budget):
-        yield from _of_attempts(reader, span)
+        yield from _of_attempts(reader, mode, span)
         return
     first = _day_of(span.starts_s, is_begun=False)
     last = _day_of(span.ends_s, is_begun=True)
     if first >= last:  # not a single whole day
-        yield from _of_attempts(reader, span)
+        yield from _of_attempts(reader, mode, span)
         return
     # A part of a day, whole ones, and a part of one.
-    yield from _of_attempts(reader, Span(span.starts_s, _begin_of(first)))
-    yield from _of_days(reader, budget, kinds, first, last)
+    yield from _of_attempts(reader, mode, Span(span.starts_s, _begin_of(first)))
+    crowded = _crowded_days(reader, kinds, first, last)
+    for day in crowded:
+        yield from _of_attempts(reader, mode, Span(_begin_of(day), _begin_of(day + timedelta(1))))
+    yield from _of_days(reader, mode, kinds, first, last, without=crowded)
     if last < date.max:
-        yield from _of_attempts(reader, Span(_begin_of(last), span.ends_s))
+        yield from _of_attempts(reader, mode, Span(_begin_of(last), span.ends_s))
 
 
 def _day_of(moment_s: float, *, is_begun: bool) -> date:
@@ -110,14 +123,44 @@ def kinds_of(budget: Budget) -> frozenset[str] | None:
     return rest | (names & {"key"}) if len(rest) <= 1 else None
 
 
-def _of_days(
-    reader: Reader, budget: Budget, kinds: frozenset[str], first: date, end: date
-) -> Iterator[tuple[Subject, int, int]]:
+def _crowded_days(reader: Reader, kinds: frozenset[str], first: date, end: date) -> list[date]:
+    """The days that had more names than their sums tell apart, if their attempts are all still kept."""
     kind, by_key = kind_of(kinds)
     rows = reader.query(
-        f"SELECT caller, name, {_SUMS} FROM daily WHERE kind = ? AND caller {'<>' if by_key else '='} ? "
-        "AND day >= ? AND day < ? GROUP BY caller, name",
-        (KINDS.get(kind, "all"), "", first.isoformat(), end.isoformat()),
+        f"SELECT DISTINCT day FROM daily WHERE kind = ? AND caller {'<>' if by_key else '='} ? AND name = ? "
+        "AND day >= ? AND day < ?",
+        (KINDS.get(kind, "all"), "", OTHERS, first.isoformat(), end.isoformat()),
+    )
+    days = sorted(date.fromisoformat(day) for (day,) in rows)
+    return [day for day in days if _is_kept(reader, day)]
+
+
+def _is_kept(reader: Reader, day: date) -> bool:
+    [(summed,)] = reader.query(
+        "SELECT sum(attempts) FROM daily WHERE kind = 'all' AND caller = '' AND day = ?", (day.isoformat(),)
+    )
+    [(kept,)] = reader.query(
+        "SELECT count(*) FROM attempt WHERE begun_at >= ? AND begun_at < ?",
+        (_begin_of(day), _begin_of(day + timedelta(1))),
+    )
+    return int(kept) >= int(summed or 0)
+
+
+def _of_days(
+    reader: Reader, mode: str, kinds: frozenset[str], first: date, end: date, *, without: Sequence[date]
+) -> Iterator[tuple[Subject, int, int]]:
+    kind, by_key = kind_of(kinds)
+    left_out = f"AND day NOT IN ({', '.join('?' * len(without))}) " if without else ""
+    rows = reader.query(
+        f"SELECT caller, name, {_SUMS[mode]} FROM daily WHERE kind = ? AND caller {'<>' if by_key else '='} ? "
+        f"AND day >= ? AND day < ? {left_out}GROUP BY caller, name",
+        (
+            KINDS.get(kind, "all"),
+            "",
+            first.isoformat(),
+            end.isoformat(),
+            *(day.isoformat() for day in without),
+        ),
     )
     for caller, name, nanousd, tokens in rows:
         yield subject_of(kind, caller, name), int(nanousd or 0), int(tokens or 0)
@@ -148,12 +191,12 @@ def subject_of(kind: str, caller: str, name: str) -> Subject:
             return subject
 
 
-def _of_attempts(reader: Reader, span: Span) -> Iterator[tuple[Subject, int, int]]:
+def _of_attempts(reader: Reader, mode: str, span: Span) -> Iterator[tuple[Subject, int, int]]:
     if span.starts_s >= span.ends_s:
         return
     until = min(span.ends_s, _FAR_S)
     for provider, model, caller, agent, tags, nanousd, tokens in reader.query(
-        _ATTEMPTS, (span.starts_s, span.starts_s, until)
+        _ATTEMPTS.format(cost=_COSTS[mode]), (span.starts_s, span.starts_s, until)
     ):
         subject = Subject(provider, model, caller, agent, _tags.decode(tags) if tags else ())
         yield subject, int(nanousd or 0), int(tokens or 0)

@@ -135,7 +135,9 @@ DELETE_OLD = (
 
 OTHERS = "(others)"
 _MOST_NAMES = 1000
-"""Names of one kind, caller and day that are told apart: tags and models are whatever callers make up."""
+_MADE_UP = frozenset({"model", "tag"})
+"""Of these kinds so many names of one caller and day are told apart, for they are whatever callers make up. The names
+of the others are in the settings."""
 _LONGEST_NAME = 200
 _MOST_TOKENS = 10**12
 _MOST_NANOUSD = 10**17
@@ -244,7 +246,7 @@ class RollUps:
             names = self._names[kind, caller, day] = set()
         if name in names:
             return name
-        if len(names) >= _MOST_NAMES:
+        if len(names) >= _MOST_NAMES and kind in _MADE_UP:
             return OTHERS
         names.add(name)
         return name

@@ -42,10 +42,13 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Decimal | None:
     `cache_write_1h`; where the rate of what was used is not known, the call's cost is not known either. Audio,
     images, video, reasoning and citations are charged at their own rates, or as input and output where they have
     none. A price that depends on the length of the input is that of this call's, and a fee for the request is in
-    it. `rates.second` is charged for `usage.compute_s`. Counts that cannot be (negative, a text) have no cost.
+    it. `rates.second` is charged for `usage.compute_s`. Counts that cannot be (negative, a text) have no cost, and nor
+    has a call of which nobody counted the input or the output, where that has a rate.
     """
     if price is None:
         return None
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return exact_cost(usage, price)
     tokens, output = usage.input_tokens or 0, usage.output_tokens or 0
     reads, writes = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     try:
@@ -86,9 +89,16 @@ def cost_of(usage: TokenUsage, price: Price | None) -> Decimal | None:
         return exact_cost(usage, price)
 
 
+def _uncounted(usage: TokenUsage, price: Price) -> tuple[str, ...]:
+    """The tokens that are charged and were not counted."""
+    rates = price.rates(usage.input_tokens or 0)
+    charged = (("input", usage.input_tokens, rates.input), ("output", usage.output_tokens, rates.output))
+    return tuple(name for name, count, rate in charged if count is None and rate)
+
+
 def exact_cost(usage: TokenUsage, price: Price) -> Decimal | None:
     """The same in decimals throughout: what `cost_of` is a short cut to."""
-    if not _can_be(usage):
+    if not _can_be(usage) or _uncounted(usage, price):
         return None
     return _sum(terms(usage, price))
 
@@ -166,6 +176,8 @@ def arithmetic(usage: TokenUsage, price: Price | None) -> str:
         return "no price is known"
     if not _can_be(usage):
         return "counts that cannot be"
+    if uncounted := _uncounted(usage, price):
+        return f"{' and '.join(uncounted)} tokens were not counted"
     used = [term for term in terms(usage, price) if term.count]
     if not used:
         return "nothing was used"

@@ -32,7 +32,7 @@ class Most(msgspec.Struct, frozen=True, kw_only=True):
     writes_cache: bool = True
     """Whether any of the input may be written to a cache, which is dearer than to read it plainly."""
     has_media: bool = False
-    """Whether there are images, sound or video in it, or asked for."""
+    """Whether there are images, sound or video in it. What an answer holds is the model's to say: its rates tell."""
     searches: int = 0
     file_searches: int = 0
     seconds: float | None = None
@@ -82,7 +82,7 @@ def max_tokens_within(left_usd: Decimal, most: Most, price: Price | None) -> int
     nothing = most_cost(msgspec.structs.replace(most, max_tokens=0), price)
     if price is None or nothing is None or nothing > left_usd:
         return None
-    dearest = [_dearest(rates, _kinds_out(most)) for rates in _reachable(price, most.input_tokens)]
+    dearest = [_dearest(rates, _OF_OUTPUT) for rates in _reachable(price, most.input_tokens)]
     if any(rate is None for rate in dearest):
         return None
     each = _UP.multiply(max(rate for rate in dearest if rate is not None), _PER_1M)
@@ -160,7 +160,7 @@ def dearest_of(
     rates = _reachable(price, input_tokens)
     kinds = (*_OF_INPUT, *_OF_MEDIA) if has_media else _OF_INPUT
     fees = [_most(none, each) for each in rates]
-    inputs, outputs = ([_rate(each, names) for each in rates] for names in (kinds, _kinds_out(none)))
+    inputs, outputs = ([_rate(each, names) for each in rates] for names in (kinds, _OF_OUTPUT))
     if None in fees or None in inputs:
         return None
     known_out = [rate for rate in outputs if rate is not None]
@@ -192,7 +192,7 @@ def _most(most: Most, rates: Rates) -> Decimal | None:
     ]
     for count, names in (
         (most.input_tokens, (*kinds, *_OF_MEDIA) if most.has_media else kinds),
-        (most.max_tokens, _kinds_out(most)),
+        (most.max_tokens, _OF_OUTPUT),
     ):
         rate = _dearest(rates, names)
         if rate is not None or rates.second is None:  # priced by time, tokens without a rate cost nothing
@@ -207,10 +207,6 @@ def _most(most: Most, rates: Rates) -> Decimal | None:
             return None
         total = _UP.fma(_UP.multiply(number, per), rate, total)
     return total
-
-
-def _kinds_out(most: Most) -> tuple[str, ...]:
-    return _OF_OUTPUT if most.has_media else _OF_OUTPUT[:2]
 
 
 def _dearest(rates: Rates, names: tuple[str, ...]) -> Decimal | None:

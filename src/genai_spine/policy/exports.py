@@ -122,7 +122,11 @@ SHAPES = (
         day="usage_date_utc", model="model", amount="cost_usd", rounding_usd=Decimal("0.005"), beside=_ANTHROPIC_BESIDE,
     ),
 )  # fmt: skip
+_BY_KIND = "OpenAI's usage"
 _COMPARED = ("organization.usage.completions.result", "organization.usage.embeddings.result")
+
+
+_KINDS = frozenset({"answers", "vectors"})
 
 
 class Cell(msgspec.Struct, kw_only=True):
@@ -145,6 +149,8 @@ class Export(msgspec.Struct, kw_only=True):
     """The first and the last day of each file."""
     notes: list[str] = []
     """What the reader should know of it: unknown columns, pages that are missing."""
+    kinds: frozenset[str] = _KINDS
+    """Of which calls it tells: OpenAI hands out the usage of each kind by itself."""
 
     @property
     def since(self) -> date:
@@ -187,6 +193,7 @@ def _summed(rows: list[dict[str, Any]], notes: list[str]) -> Export:
         measures=_told(shape, told),
         spans=[(min(days), max(days))],
         notes=notes,
+        kinds=_kinds(shape, told),
     )
     others: dict[str, int] = {}
     unknown: set[str] = set()
@@ -206,6 +213,13 @@ def _told(shape: Shape, rows: list[dict[str, Any]]) -> tuple[Measure, ...]:
     columns = {name for row in rows for name in row}
     told = {measure for name, measures in shape.counts.items() if name in columns for measure in measures}
     return tuple(name for name in shape.measures if name == "usd" or name in told)
+
+
+def _kinds(shape: Shape, rows: list[dict[str, Any]]) -> frozenset[str]:
+    """Vectors have no output, and a column of it neither."""
+    if shape.name != _BY_KIND or not rows:
+        return _KINDS
+    return frozenset("answers" if row.get("output_tokens") is not None else "vectors" for row in rows)
 
 
 def _remark(export: Export, rows: list[dict[str, Any]], unknown: set[str], others: Mapping[str, int]) -> None:
@@ -250,12 +264,17 @@ def _model(shape: Shape, row: Mapping[str, Any]) -> str:
 
 
 def merged(exports: Sequence[Export]) -> list[Export]:
-    """Pages of the same kind as one. Raises: InvalidRequest where two tell the same."""
+    """Pages of the same kind as one, and what tells of vectors with what tells of answers. Raises: InvalidRequest
+    where two tell the same."""
     found: dict[tuple[str, tuple[Measure, ...]], Export] = {}
-    for export in exports:
-        whole = found.setdefault((export.name, export.measures), export)
+    for export in sorted(exports, key=lambda export: "answers" not in export.kinds):
+        page = export.name, export.measures
+        if "answers" not in export.kinds:
+            page = next((each for each in found if each[0] == export.name), page)
+        whole = found.setdefault(page, export)
         if whole is export:
             continue
+        whole.kinds |= export.kinds
         for key, cell in export.cells.items():
             known = whole.cells.setdefault(key, cell)
             if known is cell:

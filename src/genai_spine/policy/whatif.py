@@ -19,9 +19,10 @@ from genai_spine.model.response import TokenUsage
 from genai_spine.policy.cost import cost_of
 from genai_spine.policy.tokens import FAMILIES, family_of, load_weights, vocabulary_of
 
-Reason = Literal["no_counts", "media", "beside", "too_long", "service", "cache", "price", "unknown"]
+Reason = Literal["no_counts", "vectors", "media", "beside", "too_long", "service", "cache", "price", "unknown"]
 REASONS: dict[Reason, str] = {
     "no_counts": "no tokens were told of",
+    "vectors": "vectors or scores, which that model does not give",
     "media": "sound, images or video, which every model counts otherwise",
     "beside": "searches, pages or seconds, which are charged beside tokens",
     "too_long": "longer than that model's window",
@@ -62,6 +63,8 @@ def would_cost(usage: TokenUsage, card: ModelCard, price: Price | None, *, is_sa
 
 def _incomparable(usage: TokenUsage, card: ModelCard) -> Reason | None:
     details = usage.details
+    if not usage.output_tokens and card.price is not None and card.price.output is not None:
+        return "vectors"
     if usage.audio_input_tokens or usage.audio_output_tokens:
         return "media"
     if details is not None and any(getattr(details, name) for name in _MEDIA):

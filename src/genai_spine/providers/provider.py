@@ -404,12 +404,17 @@ def _front_of_values(
         except Exception as error:
             told = _told(self, error, request.model, begun, name)
             raise told from told.__cause__
-        self.observe(response.model, response.usage, time.perf_counter() - begun)
+        usage = response.usage
+        if usage is not None and usage.input_tokens is not None and usage.output_tokens is None:
+            # Vectors and scores are no tokens.
+            usage = msgspec.structs.replace(usage, output_tokens=0)
+        self.observe(response.model, usage, time.perf_counter() - begun)
         model: str = request.model or response.model
         return msgspec.structs.replace(
             response,
+            usage=usage,
             provider=self.name,
-            cost_usd=self.priced(model, response.usage).cost_usd,
+            cost_usd=self.priced(model, usage).cost_usd,
             notices=(*self.standing(model).notices, *response.notices),
         )
 

@@ -4,11 +4,13 @@ count together, calls that are deleted while they still count."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from math import inf
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
 
 from genai_spine.settings.budgets import MOST_USD
+from genai_spine.settings.caller_keys import digest_of
 from genai_spine.settings.explain import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -57,6 +59,10 @@ def problems(settings: Settings) -> Iterator[Problem]:
             yield Problem(("costs", "budgets", name), "another budget has this name: take another")
         if (costs.mode if budget.mode is None else budget.mode) == "hard" and _is_forgotten(budget, settings):
             yield Problem(("costs", "budgets", name), _FORGOTTEN)
+    if costs.mode == "hard" and _begins_amid_a_day(settings, "month"):
+        monthly = [("monthly_budget",)] if costs.monthly_budget is not None else []
+        for path in (*monthly, *(("limits", name) for name in costs.limits if name.endswith("_monthly"))):
+            yield Problem(("costs", *path), _FORGOTTEN)
     if has_budgets(costs) and settings.server.workers > 1 and counted_at(settings) is None:
         yield Problem(
             ("server", "workers"),
@@ -75,12 +81,23 @@ def _names_beside(costs: CostsSettings) -> set[str]:
 
 def _is_forgotten(budget: BudgetSettings, settings: Settings) -> bool:
     """Whether what it is for is told by calls alone (ledger/spent.py), and those are deleted in its window."""
-    kept_days = settings.ledger.retention_days
-    if kept_days is None or kept_days >= _LONGEST_DAYS[budget.window]:
+    if not _outlasts_calls(settings, budget.window):
         return False
+    if _begins_amid_a_day(settings, budget.window):
+        return True
     parts = {name for name in _PARTS if getattr(budget, name) is not None or budget.each == name}
     fits_many_tags = budget.tag is not None and budget.each != "tag" and is_pattern(budget.tag)
     return fits_many_tags or (len(parts) > 1 and parts != {"provider", "model"})
+
+
+def _outlasts_calls(settings: Settings, window: str) -> bool:
+    kept_days = settings.ledger.retention_days
+    return kept_days is not None and kept_days < _LONGEST_DAYS[window]
+
+
+def _begins_amid_a_day(settings: Settings, window: str) -> bool:
+    """Whether it outlasts calls, and begins amid a day of UTC, by which days are summed up."""
+    return window != "total" and settings.costs.timezone != "UTC" and _outlasts_calls(settings, window)
 
 
 _PARTS = ("provider", "model", "agent", "tag")
@@ -116,11 +133,15 @@ def warnings(settings: Settings) -> Iterator[str]:
         provider = name.rpartition("_")[0]
         if settings.providers.find(provider) is None:
             yield f"costs.limits.{name}: no provider {provider!r} is configured, so this limits nothing"
+    callers = (*settings.server.keys, *(digest_of(key)[:8].hex() for key in settings.server.api_keys if key))
     for name, budget in costs.budgets.items():
         wanted = budget.provider
         if wanted is not None and not is_pattern(wanted) and settings.providers.find(wanted) is None:
             known = did_you_mean(wanted, settings.providers.by_id)
             yield f"costs.budgets.{name}: no provider {wanted!r} is configured, so this limits nothing{known}"
+        if (key := budget.key) is not None and callers and not any(fnmatchcase(caller, key) for caller in callers):
+            known = did_you_mean(key, settings.server.keys)
+            yield f"costs.budgets.{name}: no key has the name {key!r}, so this limits nothing{known}"
         if _is_forgotten(budget, settings):
             yield f"costs.budgets.{name}: {_FORGOTTEN}"
     if settings.ledger.url is None:

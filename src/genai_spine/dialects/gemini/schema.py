@@ -202,9 +202,13 @@ def usage_of(usage: Any) -> TokenUsage | None:
         return None
     prompt, tools = count_of(usage.get("promptTokenCount")), count_of(usage.get("toolUsePromptTokenCount"))
     answer, thoughts = count_of(usage.get("candidatesTokenCount")), count_of(usage.get("thoughtsTokenCount"))
+    given, made = _sum(prompt, tools), _sum(answer, thoughts)
+    if (total := count_of(usage.get("totalTokenCount"))) is not None:  # counts that are 0 are left out
+        given = max(0, total - made) if given is None and made is not None else given
+        made = max(0, total - given) if made is None and given is not None else made
     return TokenUsage(
-        input_tokens=_sum(prompt, tools),
-        output_tokens=_sum(answer, thoughts),
+        input_tokens=given,
+        output_tokens=made,
         cache_read_tokens=count_of(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
         audio_input_tokens=_of_kind(usage.get("promptTokensDetails"), "AUDIO"),

@@ -64,7 +64,7 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
     if usage.keys() <= _PLAIN and prompt.keys() <= _PROMPT_KNOWN and completion.keys() <= _COMPLETION_KNOWN:
         reasoning = count_of(completion.get("reasoning_tokens"))
         return TokenUsage(
-            input_tokens=count_of(usage.get("prompt_tokens")),
+            input_tokens=_input_of(usage),
             output_tokens=_output_of(usage, reasoning),
             cache_read_tokens=count_of(prompt.get("cached_tokens")),
             cache_write_tokens=count_of(prompt.get("cache_write_tokens")),
@@ -76,7 +76,7 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
     reasoning = _first(completion.get("reasoning_tokens"), usage, "reasoning_tokens")
     written = _first(prompt.get("cache_write_tokens"), prompt, "cache_creation_input_tokens")  # the latter: Alibaba
     return TokenUsage(
-        input_tokens=count_of(usage.get("prompt_tokens")),
+        input_tokens=_input_of(usage),
         output_tokens=_output_of(usage, reasoning),
         cache_read_tokens=_first(prompt.get("cached_tokens"), usage, *_CACHED),
         cache_write_tokens=_first(written, usage, "cache_creation_input_tokens"),
@@ -90,10 +90,23 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
     )
 
 
+def _input_of(usage: Mapping[str, Any]) -> int | None:
+    prompt = count_of(usage.get("prompt_tokens"))
+    return _rest_of_total(usage, "completion_tokens") if prompt is None else prompt
+
+
+def _rest_of_total(usage: Mapping[str, Any], counted: str) -> int | None:
+    """What is not said, where the total and the other count tell it; of vectors both are the same."""
+    total, other = count_of(usage.get("total_tokens")), count_of(usage.get(counted))
+    return None if total is None or other is None or total <= other else total - other
+
+
 def _output_of(usage: Mapping[str, Any], reasoning: int | None) -> int | None:
     """xAI counts its reasoning beside the completion (recorded 2026): {"prompt_tokens": 291, "completion_tokens": 26,
     "total_tokens": 513} with 196 of reasoning is 222 output tokens. The total tells."""
     output = count_of(usage.get("completion_tokens"))
+    if output is None:
+        return _rest_of_total(usage, "prompt_tokens")
     if not reasoning or output is None or (prompt := count_of(usage.get("prompt_tokens"))) is None:
         return output
     is_beside = count_of(usage.get("total_tokens")) == prompt + output + reasoning

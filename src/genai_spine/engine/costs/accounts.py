@@ -250,7 +250,8 @@ def status_of(attempt: Attempt) -> Status:
 
 def _uncounted(attempt: Attempt, usage: TokenUsage | None) -> int | None:
     """As `spending.settle` takes them for used."""
-    is_whole = usage is not None and attempt.error is None
+    is_counted = usage is not None and usage.input_tokens is not None and usage.output_tokens is not None
+    is_whole = is_counted and attempt.error is None
     if attempt.reservation is None or (not attempt.may_be_billed and (is_whole or attempt.error is not None)):
         return None
     counted = 0 if usage is None else (usage.input_tokens or 0) + (usage.output_tokens or 0)
@@ -258,8 +259,8 @@ def _uncounted(attempt: Attempt, usage: TokenUsage | None) -> int | None:
 
 
 def _taken(attempt: Attempt, usage: TokenUsage | None) -> int | None:
-    """As `spending.settle` takes it for spent."""
-    if attempt.reservation is None or (held := attempt.reservation.held_nanousd) is None:
+    """As `spending.settle` takes it for spent in an expected budget."""
+    if attempt.reservation is None or (held := attempt.reservation.expected_nanousd) is None:
         return None
     if usage is None:
         return held

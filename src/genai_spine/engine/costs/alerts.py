@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from math import inf
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -46,7 +47,7 @@ LEASE_S = 90.0
 LOOK_EVERY_S = 30.0
 _DATABASE_S = 5.0
 _MOST_REMEMBERED = 10_000
-_MOST_UNDER_WAY = 1_000
+_MOST_UNDER_WAY = 10_000
 _SENT_AT_ONCE = 4
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class Alerts:
         self._closing = asyncio.Event()
         self._sending = asyncio.Semaphore(_SENT_AT_ONCE)
         self._asking = asyncio.Lock()  # one writer at a time is all that a database takes
+        self._silent_s = -inf
+        """When the database last did not answer."""
 
     # ------------------------------------------------------------ beginning and end
 
@@ -199,16 +202,22 @@ class Alerts:
                 return
 
     async def _ask(self, ask: Callable[Concatenate[AlertBook, P], T], *args: P.args, **options: P.kwargs) -> T | None:
-        """What the database says, within `_DATABASE_S`; None where it says nothing, or there is none."""
+        """What the database says, within `_DATABASE_S` of its own time; None where it says nothing, or there is none.
+        Whoever waits for his turn while it was silent does not wait for it once more."""
         book = self._book
         if book is None:
             return None
-        try:
-            async with asyncio.timeout(_DATABASE_S), self._asking:
-                return await _in_thread(lambda: ask(book, *args, **options))
-        except Exception as error:  # of the driver's, or TimeoutError
-            logger.warning("the ledger's database does not answer about alerts: %s", said(error))
-            return None
+        asked_s = time.monotonic()
+        async with self._asking:
+            if asked_s < self._silent_s:
+                return None
+            try:
+                async with asyncio.timeout(_DATABASE_S):
+                    return await _in_thread(lambda: ask(book, *args, **options))
+            except Exception as error:  # of the driver's, or TimeoutError
+                self._silent_s = time.monotonic()
+                logger.warning("the ledger's database does not answer about alerts: %s", said(error))
+                return None
 
 
 # ---------------------------------------------------------------- callbacks

@@ -7,6 +7,7 @@ read through the model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.engine.routing.request_facts import expected, input_tokens
 from genai_spine.model import accept
+from genai_spine.model.content import Opaque
 from genai_spine.model.embedding import EmbeddingRequest
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool
@@ -40,7 +43,11 @@ _MARKS = (*(mark for marks in MARKS.values() for mark in marks), b"_search", b"_
 """Without one of these words in it a body of no dialect holds media or tools of the provider's."""
 _KEPT = ("cachedContent", "cached_content", "previous_response_id", "conversation")
 """Gemini's and OpenAI's names for what the provider keeps of a prompt, which counts as input like the rest."""
-_KEPT_BYTES = tuple(f'"{name}"'.encode() for name in _KEPT)
+_KEPT_ITEM, _KEPT_ITEM_BYTES = "item_reference", b'"item_reference"'
+"""An item of OpenAI's that the provider keeps."""
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+"""No client writes letters so, but they would hide the marks."""
+_SERVICES = ("speed", "service_tier", "serviceTier")
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 _count = msgspec.json.Decoder(int | None)
@@ -58,7 +65,7 @@ class _Options(msgspec.Struct):
 
 
 _options = msgspec.json.Decoder(_Options | None)
-_name = msgspec.json.Decoder(str | None)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def asks_of_exchange(exchange: Exchange) -> Asks:
@@ -68,14 +75,15 @@ def asks_of_exchange(exchange: Exchange) -> Asks:
         max_tokens, answers = _limits(members)
     except msgspec.DecodeError:
         max_tokens, answers = None, 1
-    if not exchange.is_plain() and any(mark in body for mark in _MARKS):
+    if not exchange.is_plain() and (any(mark in body for mark in _MARKS) or _ESCAPED_LETTER.search(body)):
         with suppress(InvalidRequest):  # who answers will say what is wrong with it
             asks = asks_of(exchange.request)
             return msgspec.structs.replace(
                 asks,
                 max_tokens=None if asks.max_tokens is None else max(asks.max_tokens, max_tokens or 0),
                 answers=max(asks.answers, answers),
-                has_kept_prompt=asks.has_kept_prompt or _names_kept(members),
+                service=_service(members),
+                has_kept_prompt=asks.has_kept_prompt or _names_kept(members, body),
             )
     return Asks(
         input_tokens=len(body) // USUAL_BYTES_PER_TOKEN,
@@ -83,12 +91,15 @@ def asks_of_exchange(exchange: Exchange) -> Asks:
         max_tokens=max_tokens,
         answers=answers,
         service=_service(members),
-        has_kept_prompt=_names_kept(members),
+        has_kept_prompt=_names_kept(members, body),
     )
 
 
-def _names_kept(members: Mapping[str, Any]) -> bool:
-    return any(name in members for name in _KEPT)
+def _names_kept(members: Mapping[str, msgspec.Raw], body: bytes) -> bool:
+    if any(name in members for name in _KEPT):
+        return True
+    # OpenAI's templates, {"id": "pmpt_1"}; elsewhere a prompt is text.
+    return bytes(members.get("prompt", b""))[:1] == b"{" or _KEPT_ITEM_BYTES in body
 
 
 def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
@@ -99,6 +110,8 @@ def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
             limit = max(limit, _count.decode(raw) or 0)
     if (raw := members.get("n")) is not None:
         answers = _count.decode(raw) or 1
+    if (raw := members.get("best_of")) is not None:  # of vLLM, which charges for all that it compares
+        answers = max(answers, _count.decode(raw) or 1)
     for name in ("options", "generationConfig", "generation_config"):
         if (raw := members.get(name)) is not None and (options := _options.decode(raw)) is not None:
             limit = max(limit, options.num_predict or 0, options.maxOutputTokens or 0, options.max_output_tokens or 0)
@@ -110,19 +123,15 @@ def _limit(tokens: int | None) -> int | None:
     return tokens if tokens is not None and tokens > 0 else None
 
 
-def _service(members: Mapping[str, msgspec.Raw]) -> str | None:
-    if (raw := members.get("service_tier")) is None:
-        return None
-    try:
-        name: str | None = _name.decode(raw)
-    except msgspec.DecodeError:
-        return None
-    return name
+def _service(members: Mapping[str, Any]) -> str | None:
+    """The way of serving that is asked for, where it is not the ordinary one."""
+    return tier_of(*(msgspec.json.decode(members[name]) for name in _SERVICES if name in members))
 
 
 def asks_of(request: CompletionRequest) -> Asks:
     """Of a request through the model."""
     media = media_count(request)
+    extra = [_members.decode(raw) for raw in (request.extra or {}).values()]
     hosted = sum(isinstance(tool, ProviderTool) for tool in request.tools)
     length = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts_of(request))
     length += len(accept.encoded((request.tools, request.output_schema, request.extra)))
@@ -135,8 +144,15 @@ def asks_of(request: CompletionRequest) -> Asks:
         answers=max(1, request.n or 1),
         has_media=bool(media),
         searches=_SEARCHES * bool(hosted),
-        has_kept_prompt=any(name in bytes(raw) for raw in (request.extra or {}).values() for name in _KEPT_BYTES),
+        service=next((service for each in extra if (service := _service(each)) is not None), None),
+        has_kept_prompt=any(_names_kept(each, b"") for each in extra) or _refers(request),
     )
+
+
+def _refers(request: CompletionRequest) -> bool:
+    """Whether something of a message is what the provider keeps: an item, a template, what was said before."""
+    parts = (part for message in request.messages for part in message.content)
+    return any(isinstance(part, Opaque) and part.kind in (_KEPT_ITEM, "prompt", *_KEPT) for part in parts)
 
 
 def tell(record: CallRecord, request: CompletionRequest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -122,11 +123,15 @@ def dollars(nanousd: int) -> str:
     return f"${amount:f}" if nanousd >= 0 else f"-${usd(-nanousd):f}"
 
 
-def concerns(tally: Tally, key: str) -> bool:
-    """Whether a caller may see how a budget stands: its own, and those that are nobody's in particular."""
-    return not tally.budget.is_of_callers or bool(
-        tally.budget.whose(Subject("", "", key)) and (tally.whose in ("", key))
-    )
+def concerns(tally: Tally, key: str, *, is_guest: bool) -> bool:
+    """Whether a caller may see how a budget stands: its own, and those that are nobody's in particular. Of what each
+    provider, model, agent and tag has, which tells what others use, a guest sees no more than its own."""
+    budget = tally.budget
+    if budget.key is not None and not fnmatchcase(key, budget.key):
+        return False
+    if budget.each == "key":
+        return tally.whose == key
+    return budget.each is None or budget.key == key or not is_guest
 
 
 def status_of(tally: Tally) -> BudgetStatus:

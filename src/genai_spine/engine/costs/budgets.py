@@ -74,10 +74,10 @@ class Reservation:
         return need.most(need.most_output if self.max_tokens is None else self.max_tokens).nanousd
 
     @property
-    def held_nanousd(self) -> int | None:
-        """How much is set aside, in the budget that wants the most; None where there is but the request's own limit."""
+    def expected_nanousd(self) -> int | None:
+        """How much is set aside in an expected budget; None where there is none. In a hard one that is the bound."""
         held = zip(self.tallies, self.amounts, strict=True)
-        return max([amount.nanousd for tally, amount in held if tally.budget.name != COST_LIMIT], default=None)
+        return max([amount.nanousd for tally, amount in held if not tally.budget.is_hard], default=None)
 
     @property
     def held_tokens(self) -> int:
@@ -383,8 +383,9 @@ class Budgets:
 
     # ------------------------------------------------------------ what there is
 
-    def status(self, whose_key: str | None = None) -> list[BudgetStatus]:
-        """All budgets; those who have one each, as far as anything was spent. With a key, what concerns its caller."""
+    def status(self, whose_key: str | None = None, *, is_guest: bool = False) -> list[BudgetStatus]:
+        """All budgets; those who have one each, as far as anything was spent. With a key, what concerns its caller; a
+        guest is not to know what others use."""
         now_s = self._clock()
         found = []
         of_each: dict[str, list[str]] = {}
@@ -393,7 +394,7 @@ class Budgets:
         for budget in self.all:
             for whose in ("",) if budget.each is None else of_each.get(budget.name, ()):
                 tally = self._tally(budget, whose, now_s)
-                if whose_key is None or budget_words.concerns(tally, whose_key):
+                if whose_key is None or budget_words.concerns(tally, whose_key, is_guest=is_guest):
                     found.append(budget_words.status_of(tally))
         return found
 

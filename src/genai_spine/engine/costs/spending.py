@@ -246,7 +246,8 @@ def settle(reservation: Reservation, attempt: Attempt) -> None:
         cost_usd = attempt.target.provider.priced(attempt.target.choice.model or "", usage).cost_usd
         cost_nanousd = nanousd(cost_usd)
         attempt.cost_usd = cost_usd if attempt.account is None else None
-    tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+    is_counted = usage.input_tokens is not None and usage.output_tokens is not None
+    tokens = usage.total_tokens if is_counted else None
     reservation.settle(cost_nanousd, tokens, is_whole=is_whole, output_tokens=usage.output_tokens if is_whole else None)
 
 
