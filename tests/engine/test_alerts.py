@@ -239,6 +239,30 @@ async def test_a_database_that_is_locked_keeps_no_alert_back(tmp_path: Path, cap
     assert "does not answer about alerts" in caplog.text
 
 
+async def test_a_burst_waits_for_its_turn_and_is_no_silence_of_the_database(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(AlertBook):
+        """All together they take more than one of them may."""
+
+        def enter(self, *args: Any) -> bool:
+            time.sleep(0.02)
+            return super().enter(*args)
+
+    monkeypatch.setattr(module, "_DATABASE_S", 0.5)
+    monkeypatch.setattr(module, "CLOSE_S", 20.0)
+    SqliteDatabase(tmp_path / "spine.db").close()
+    alerts = Alerts(AlertSettings(log=False))
+    heard: list[str] = []
+    alerts.callbacks.append(lambda level: heard.append(level.budget))
+    alerts.start(Slow(partial(SqliteDatabase, tmp_path / "spine.db", busy_s=1.0)))
+    for number in range(60):
+        alerts.raised(msgspec.structs.replace(LEVEL, budget=f"b{number}"))
+    await alerts.close()
+    assert sorted(heard) == sorted(f"b{number}" for number in range(60))
+    assert "does not answer" not in caplog.text
+
+
 async def test_callbacks_plain_and_async_are_called_and_their_faults_are_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
