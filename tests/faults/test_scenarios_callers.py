@@ -131,6 +131,7 @@ def test_fault_69_duplicate_identical_calls(simulators: dict[str, Simulator], di
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1
         assert len({answer.header("x-request-id") for answer in answers}) == 6
+        assert sorted(answer.header("x-spine-attempts") for answer in answers) == ["0"] * 5 + ["1"]
         assert {told(stage.record(answer)) for answer in answers} == {"a"}, "each can be asked for by its own id"
         stage.at_rest()
         assert stage.calls() == {"a": 1, "b": 0}

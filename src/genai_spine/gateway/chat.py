@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
@@ -159,14 +160,20 @@ _ENDINGS: dict[tuple[object, ...], Callable[[], ProviderError]] = {
 """What a caller is told of a stream that was cancelled with such a message; of any other he has no need."""
 
 
+def work_headers(record: CallRecord, cost_usd: Decimal | None) -> HeaderList:
+    """How many attempts an answer took and what it cost: of one that another call paid for, nothing."""
+    headers = [(b"x-spine-attempts", b"0" if record.is_shared else b"%d" % len(record.attempts))]
+    if cost_usd is not None:
+        headers.append((b"x-spine-cost-usd", b"0" if record.is_shared else plain_amount(cost_usd)))
+    return headers
+
+
 def _headers_of(answer: Answered | Streaming, record: CallRecord, limiter: Limiter) -> HeaderList:
     headers = [
         (b"x-spine-provider", header_value(answer.provider)),
         (b"x-spine-model", header_value(answer.model)),
-        (b"x-spine-attempts", b"%d" % len(record.attempts)),
+        *work_headers(record, answer.cost_usd if isinstance(answer, Answered) else None),
     ]
-    if isinstance(answer, Answered) and answer.cost_usd is not None:
-        headers.append((b"x-spine-cost-usd", plain_amount(answer.cost_usd)))
     if record.may_be_cached:
         headers += cache_headers(record)
     if answer.notices:

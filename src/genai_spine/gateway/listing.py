@@ -18,10 +18,10 @@ from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.health import metrics_of
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.targets import Target
-from genai_spine.gateway.chat import cache_headers, limit_headers, notices_value
+from genai_spine.gateway.chat import cache_headers, limit_headers, notices_value, work_headers
 from genai_spine.gateway.idempotency import reply_once
 from genai_spine.gateway.keys import is_google
-from genai_spine.gateway.request import HeaderList, Request, header_value, plain_amount
+from genai_spine.gateway.request import HeaderList, Request, header_value
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import ProviderError, ProviderNotFound
@@ -124,10 +124,8 @@ def _headers_of(gateway: Gateway, record: CallRecord, response: EmbeddingRespons
     headers: HeaderList = [
         (b"x-spine-provider", header_value(response.provider or "")),
         (b"x-spine-model", header_value(response.model)),
-        (b"x-spine-attempts", b"%d" % len(record.attempts)),
+        *work_headers(record, response.cost_usd),
     ]
-    if response.cost_usd is not None:
-        headers.append((b"x-spine-cost-usd", plain_amount(response.cost_usd)))
     if record.may_be_cached:
         headers += cache_headers(record)
     if response.notices:
