@@ -419,3 +419,10 @@ def test_a_manager_that_is_to_go_to_another_process_says_what_to_do(copied: Call
                 TypeError, match="cannot be pickled or copied: make one of the settings in each process"
             ):
                 copied(each)
+
+
+def test_settings_where_a_manager_is_expected_are_told_where_they_go() -> None:
+    with pytest.raises(ConfigError, match=r"expected a ProviderManager, got dict: .* SyncManager\.from_settings"):
+        SyncManager({"simulated": {}})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"expected an instance of LLMProvider, got dict: .* from_settings"):
+        ProviderManager({"simulated": {}})  # type: ignore[dict-item]

@@ -31,6 +31,7 @@ from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager import ManagerConfig, ProviderManager
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingResponse
+from genai_spine.model.errors import ConfigError
 from genai_spine.model.events import StreamEvent
 from genai_spine.model.pull import PullProgress
 from genai_spine.model.rerank import RerankResponse
@@ -46,6 +47,10 @@ class SyncManager:
     """A `ProviderManager` for code that waits. `manager` is the one behind it."""
 
     def __init__(self, manager: ProviderManager) -> None:
+        """Raises: ConfigError."""
+        if not isinstance(manager, ProviderManager):
+            mend = "settings, a mapping of them or a file go to SyncManager.from_settings"
+            raise ConfigError(f"expected a ProviderManager, got {type(manager).__name__}: {mend}")
         self.manager = manager
         self._loop: _Loop | None = None
         self._end: Callable[[], object] | None = None

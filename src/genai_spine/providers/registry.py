@@ -131,8 +131,11 @@ class ProviderRegistry:
     def register(self, provider_id: str, provider: LLMProvider) -> None:
         """Raises: ConfigError where the id is taken by another provider or cannot be one, or what is no provider."""
         if not isinstance(provider, LLMProvider):
-            what = f"the class {provider.__name__}" if isinstance(provider, type) else type(provider).__name__
-            raise ConfigError(f"expected an instance of LLMProvider, got {what}")
+            if isinstance(provider, type):
+                what, mend = f"the class {provider.__name__}", "make one of it"
+            else:
+                what, mend = type(provider).__name__, "settings of providers go to from_settings"
+            raise ConfigError(f"expected an instance of LLMProvider, got {what}: {mend}")
         if not provider_id or "/" in provider_id:
             raise ConfigError(f"{provider_id!r} cannot be a provider's id: no slash, not empty")
         if self._providers.get(provider_id, provider) is not provider:
