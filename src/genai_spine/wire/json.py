@@ -34,6 +34,23 @@ _TEXT = msgspec.json.Decoder(str)
 encode = msgspec.json.Encoder().encode
 """A value as JSON; Raw goes out as it is."""
 
+_LINE_ENDS = (("\x85".encode(), b"\\u0085"), ("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
+
+
+def encode_line(value: Any) -> bytes:
+    """The same for a reader of lines who ends one wherever `str.splitlines` does."""
+    return on_one_line(encode(value))
+
+
+def on_one_line(data: bytes) -> bytes:
+    """JSON with every character escaped at which `str.splitlines` cuts, as some Python SDKs do (by httpx' iter_lines)
+    with what they read: Ollama's 0.6.3, google-genai 2.34. Ollama and Google escape U+2028 and U+2029 themselves."""
+    if not data.isascii():
+        for character, escaped in _LINE_ENDS:
+            data = data.replace(character, escaped)
+    return data
+
+
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that a msgspec decoder raises for bytes that are not what it wants."""
 

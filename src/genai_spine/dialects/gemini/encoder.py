@@ -1,6 +1,7 @@
 """Events to a stream of Gemini's: each event a chunk of the answer, the last with finish reason and usage.
 
-Nothing stands after it: the body's end is the stream's.
+Nothing stands after it: the body's end is the stream's. No event holds a character at which Python ends a line:
+Google's SDK reads by such lines (google-genai 2.34, httpx' iter_lines), and its service escapes them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from genai_spine.model.content import Audio, Document, Image, Opaque, Part, Refu
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.model.fold import Collector
-from genai_spine.wire.json import encode as _encode
+from genai_spine.wire.json import encode_line as _encode
 from genai_spine.wire.sse import encode_event
 
 

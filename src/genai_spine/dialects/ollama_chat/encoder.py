@@ -98,7 +98,7 @@ class OllamaStreamEncoder:
                 if (halves := self._halves.get(event.index)) is None:
                     self._calls[event.index][1].append(event.text)
                     return b""
-                return halves[0] + _on_one_line(json.encode(event.text)) + halves[1]
+                return halves[0] + json.encode_line(event.text) + halves[1]
             case PartStart():
                 return self._part_start(event)
             case PartEnd():
@@ -110,10 +110,10 @@ class OllamaStreamEncoder:
                 return self._end(event)
 
     def error(self, error: SpineError, request_id: str) -> bytes:
-        return wire.error_written(error, request_id) + b"\n"
+        return json.on_one_line(wire.error_written(error, request_id)) + b"\n"
 
     def _line(self, content: str, **more: Any) -> bytes:
-        return json.encode({**self._head, **self._shape(content, **more), "done": False}) + b"\n"
+        return json.encode_line({**self._head, **self._shape(content, **more), "done": False}) + b"\n"
 
     def _part_start(self, event: PartStart) -> bytes:
         match event.part:
@@ -146,19 +146,7 @@ class OllamaStreamEncoder:
         head = {**self._head, "created_at": extra.pop("created_at", None) or self._head.get("created_at")}
         finish = wire.finish_written(event.finish_reason, event.raw_finish_reason)
         ending = _ending(finish, wire.usage_written(event.usage), extra)
-        return calls + json.encode({**head, **self._shape(""), **ending}) + b"\n"
-
-
-def _on_one_line(text: bytes) -> bytes:
-    """With every character escaped at which `str.splitlines` cuts, as Ollama's Python SDK 0.6.3 does (by httpx'
-    iter_lines) with what it reads. Ollama, written in Go, escapes U+2028 and U+2029 itself."""
-    if not text.isascii():
-        for character, escaped in _LINE_ENDS:
-            text = text.replace(character, escaped)
-    return text
-
-
-_LINE_ENDS = (("\x85".encode(), b"\\u0085"), ("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
+        return calls + json.encode_line({**head, **self._shape(""), **ending}) + b"\n"
 
 
 def _halved(line: bytes) -> tuple[bytes, bytes]:
