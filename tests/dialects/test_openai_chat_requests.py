@@ -699,3 +699,13 @@ def test_a_file_by_url_goes_to_a_service_of_this_dialect_only() -> None:
     assert isinstance(document, Document)
     assert (document.url, document.data) == ("https://example.com/a.pdf", None)
     assert turn(*request.messages)[0][0]["content"] == [part]
+
+
+@pytest.mark.parametrize("member", ["schema", "value"])
+def test_any_json_with_a_schema_is_json_of_that_schema(member: str) -> None:
+    """Of Together, Fireworks and llama.cpp; "value" is what Hugging Face's SDK makes of a `json_schema`."""
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    form = {"type": "json_object", member: schema}
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "response_format": form}
+    request = inbound.decode_request(json.dumps(body).encode())
+    assert request.output_schema is not None and request.output_schema.schema == schema

@@ -85,7 +85,7 @@ def run(folder: Path, calls: int, callers: int, seed: int) -> Counter[str]:
         for call in {attempt.call for attempt in own}:
             costs = [attempt.cost for attempt in own if attempt.call == call and attempt.cost is not None]
             assert book.costs[call] == (sum(costs) if costs else None), own
-        told = {seen.cost_usd for seen in billed.seen[name] if seen.cost_usd is not None}
+        told = {seen.cost_usd for seen in billed.seen[name] if seen.cost_usd}  # who shares an answer is told 0
         assert told <= {usd(attempt.cost) for attempt in own if attempt.status == "answered" and attempt.cost}, own
     left = {name for name, seen in billed.seen.items() if all(each.status is None for each in seen)}
     return Counter(

@@ -14,6 +14,7 @@ from genai_spine.model.content import Part, Text, Thinking, ToolCall, ToolResult
 from genai_spine.model.request import CompletionRequest, Message, Tool, ToolChoice
 from genai_spine.model.response import CompletionResponse, TokenUsage
 from genai_spine.testing.laws import Speech
+from genai_spine.wire.json import on_one_line
 
 _SURROGATES: Any = ("Cs",)
 
@@ -39,8 +40,10 @@ values = st.recursive(
 """Any JSON."""
 
 objects = st.dictionaries(names, values, max_size=3)
-arguments = objects.map(lambda value: msgspec.json.encode(value).decode())
-"""A tool call's arguments: the text of an object, as msgspec writes it."""
+arguments = (
+    objects.map(msgspec.json.encode).filter(lambda data: on_one_line(data) == data).map(lambda data: data.decode())
+)
+"""A tool call's arguments: the text of an object, without characters at which Python ends a line."""
 
 tool_calls = st.builds(ToolCall, id=names, name=names, arguments=arguments)
 schemas = st.dictionaries(names, st.just({"type": "string"}), max_size=3).map(

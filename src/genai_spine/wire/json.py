@@ -44,7 +44,8 @@ def encode_line(value: Any) -> bytes:
 
 def on_one_line(data: bytes) -> bytes:
     """JSON with every character escaped at which `str.splitlines` cuts, as some Python SDKs do (by httpx' iter_lines)
-    with what they read: Ollama's 0.6.3, google-genai 2.34. Ollama and Google escape U+2028 and U+2029 themselves."""
+    with what they read: Ollama's 0.6.3, google-genai 2.34, LiteLLM 1.106, huggingface_hub 2.4. Ollama and Google escape
+    U+2028 and U+2029 themselves."""
     if not data.isascii():
         for character, escaped in _LINE_ENDS:
             data = data.replace(character, escaped)

@@ -15,6 +15,7 @@ from genai_spine.model.content import Audio, Image, Opaque, Part, Refusal, Text,
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
 from genai_spine.wire.json import encode as _encode
+from genai_spine.wire.json import on_one_line
 from genai_spine.wire.sse import encode_event
 
 _AFTER = b"}}\n\n"
@@ -106,7 +107,8 @@ class MessagesStreamEncoder:
         if type(part) is ToolCall and part.kind == "custom":
             self._custom.append(text)  # free text is no JSON: it is said as a whole at the end
             return b""
-        return self._before + _encode(text) + _AFTER
+        encoded = _encode(text)
+        return self._before + (encoded if encoded.isascii() else on_one_line(encoded)) + _AFTER
 
     def _more(self, delta: dict[str, Any]) -> bytes:
         return _event("content_block_delta", {"index": self._count - 1, "delta": delta})

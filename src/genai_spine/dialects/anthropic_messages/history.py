@@ -27,7 +27,7 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     thinking_block,
     tool_use_block,
 )
-from genai_spine.dialects.anthropic_messages.white_space import trim
+from genai_spine.dialects.anthropic_messages.white_space import is_blank, spoken, trim
 from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend, kept
@@ -192,11 +192,7 @@ class HistoryWriter:
     def tool_result(self, result: ToolResult, path: str) -> dict[str, Any]:
         """Its `name` is not repeated: the call has it."""
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id(result.call_id)}
-        content = [
-            self.content(part, f"{path}.content[{index}]")
-            for index, part in enumerate(result.content)
-            if not _is_empty(part)
-        ]
+        content = [self.content(part, f"{path}.content[{index}]") for index, part in spoken(result.content)]
         if content:
             block["content"] = _shortest(content)
         if result.is_error:
@@ -261,18 +257,14 @@ def _plain(message: Message) -> list[Block] | None:
     if len(content) != 1 or message.provider_metadata is not None or message.name is not None:
         return None
     part = content[0]
-    if type(part) is not Text or _is_empty(part) or part.cache is not None or part.provider_metadata is not None:
+    if type(part) is not Text or is_blank(part) or part.cache is not None or part.provider_metadata is not None:
         return None
     return [{"type": "text", "text": part.text}]
 
 
 def _placed(message: Message, path: str) -> list[tuple[Part, str]]:
     """The parts that say something, with their places."""
-    return [(part, f"{path}.content[{index}]") for index, part in enumerate(message.content) if not _is_empty(part)]
-
-
-def _is_empty(part: Part) -> bool:
-    return isinstance(part, Text | Refusal) and (not part.text or part.text.isspace())
+    return [(part, f"{path}.content[{place}]") for place, part in spoken(message.content)]
 
 
 def _shortest(blocks: list[Block]) -> str | list[Block]:

@@ -138,8 +138,9 @@ def _error_of(
         if pattern.search(message):
             code = code or "ValidationException"
             codes[code] = kind
-    # 424 is the model's failure and no fault of the caller's: it is worth another attempt.
-    error = failed(500 if status == 424 else status, headers, message=message, code=code, codes=codes)
+    # 424 is the model's failure and no fault of the caller's, who would be told of one: it is worth another attempt.
+    status = 500 if status == 424 else status
+    error = failed(status, headers, message=message, code=code, codes=codes)
     if status is not None:
         error.status_code = status
     return error

@@ -19,7 +19,7 @@ from typing import Any
 
 from genai_spine.dialects.anthropic_messages.blocks import input_of
 from genai_spine.dialects.anthropic_messages.schema import takes_system_anywhere
-from genai_spine.dialects.anthropic_messages.white_space import trim
+from genai_spine.dialects.anthropic_messages.white_space import spoken, trim
 from genai_spine.dialects.bedrock_converse import schema as wire
 from genai_spine.dialects.bedrock_converse.blocks import (
     Block,
@@ -135,14 +135,10 @@ class HistoryWriter:
 
     def placed(self, message: Message, path: str) -> list[tuple[Part, str]]:
         """The parts that say something, with their places."""
-        places = []
-        for index, part in enumerate(message.content):
-            at = f"{path}.content[{index}]"
-            if not _is_empty(part):
-                places.append((part, at))
-            elif part.cache is not None:
-                self.notice("dropped", "a cache mark on text without a word", at)
-        return places
+        found = spoken(message.content, _is_empty)
+        if sum(part.cache is not None for part in message.content) > sum(part.cache is not None for _, part in found):
+            self.notice("dropped", "a cache mark on text without a word", path)
+        return [(part, f"{path}.content[{place}]") for place, part in found]
 
     def marked(self, block: Block, mark: CacheMark | None, path: str) -> list[Block]:
         if mark is None:
@@ -222,11 +218,7 @@ class HistoryWriter:
     def tool_result(self, result: ToolResult, path: str) -> Block:
         """Its `name` is not repeated: the call has it."""
         self.has_tool_blocks = True
-        content = [
-            self.content(part, f"{path}.content[{index}]")
-            for index, part in enumerate(result.content)
-            if not _is_empty(part)
-        ]
+        content = [self.content(part, f"{path}.content[{index}]") for index, part in spoken(result.content, _is_empty)]
         written: dict[str, Any] = {"toolUseId": call_id(result.call_id), "content": content}
         if result.is_error:
             written["status"] = "error"

@@ -61,6 +61,9 @@ class HistoryWriter:
         self.names = names
         self.is_since_3 = is_since_3(model)
         self.call_names: dict[str, str] = {}
+        self.call_order: dict[str, int] = {}
+        self.unnamed: dict[int, int] = {}
+        """By the identity of a result without an id, of which call it is: it is told by its place alone."""
         self.media_of_results: list[Written] = []
         self.cached: dict[str, Any] = {}
 
@@ -115,7 +118,12 @@ class HistoryWriter:
         return contents
 
     def close(self, parts: list[Written]) -> None:
-        """What results hold beside text comes after all results of the turn, where they cannot hold it themselves."""
+        """What results hold beside text comes after all results of the turn, where they cannot hold it themselves.
+        Results without ids stand in the order of their calls, by which the service tells them."""
+        places = [place for place, part in enumerate(parts) if id(part) in self.unnamed]
+        ordered = sorted((parts[place] for place in places), key=lambda part: self.unnamed[id(part)])
+        for place, part in zip(places, ordered, strict=True):
+            parts[place] = part
         parts.extend(self.media_of_results)
         self.media_of_results.clear()
 
@@ -189,6 +197,7 @@ class HistoryWriter:
             )
         call = self.names.call(call)
         self.call_names[call.id] = call.name
+        self.call_order[call.id] = len(self.call_order)
         written = call_part(call, arguments)
         # Of parallel calls only the first is signed.
         if is_first and self.is_since_3:
@@ -221,7 +230,10 @@ class HistoryWriter:
         if following:
             self.notice("changed", "what a result cannot hold follows it as the user's parts", path)
             self.media_of_results.extend(following)
-        return finished({"functionResponse": function}, result)
+        written = finished({"functionResponse": function}, result)
+        if "id" not in function and result.call_id in self.call_order:
+            self.unnamed[id(written)] = self.call_order[result.call_id]
+        return written
 
     def is_held(self, part: Written) -> bool:
         """Whether a function's response may hold a part: no file but those that Google keeps (vercel/ai#12777; these

@@ -153,7 +153,39 @@ def _messages(request: Reader) -> tuple[Message, ...]:
         raise request.wrong("contents", "at least one content is required")
     ids = _CallIds()
     messages = [_message(item, place, ids) for place, item in enumerate(contents)]
-    return tuple(_rejoined(messages) if any(map(_has_proof, messages)) else messages)
+    return tuple(_joined(_rejoined(messages) if any(map(_has_proof, messages)) else messages))
+
+
+def _joined(messages: list[Message]) -> list[Message]:
+    """What the model says in a row is one message: Google's SDK keeps each chunk of a stream as a content of its own,
+    the last of them empty, and no other service takes a call whose result does not follow it."""
+    found: list[Message] = []
+    for message in messages:
+        last = found[-1] if found else None
+        if last is not None and _goes_on(last) and _goes_on(message):
+            content = [*last.content]
+            for part in message.content:
+                _append(content, part)
+            found[-1] = msgspec.structs.replace(last, content=tuple(content))
+        else:
+            found.append(message)
+    return found
+
+
+def _goes_on(message: Message) -> bool:
+    return message.role == "assistant" and not message.provider_metadata
+
+
+def _append(content: list[Part], part: Part) -> None:
+    """More of the text or the thought before it, if both are words and nothing else; an empty text says nothing."""
+    before = content[-1] if content else None
+    if isinstance(part, Text | Thinking) and part == type(part)(text=part.text):
+        if isinstance(before, Text | Thinking) and before == type(part)(text=before.text):
+            content[-1] = type(part)(text=before.text + part.text)
+            return
+        if not part.text:
+            return
+    content.append(part)
 
 
 def _has_proof(message: Message) -> bool:

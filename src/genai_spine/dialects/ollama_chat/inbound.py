@@ -176,6 +176,7 @@ class _Conversation:
         self.read: list[Message] = []
         self._arguments = arguments
         self._open: list[ToolCall] = []  # calls that no result has answered
+        self._minted: set[str] = set()  # ids of those that came without one
 
     def add(self, message: Reader) -> None:
         role = message.text("role", required=True).lower()
@@ -210,8 +211,11 @@ class _Conversation:
             raise function.wrong("arguments", f"expected an object, got {kind_of(arguments)}")
         members = {**call.rest(), **({"function": function.rest()} if function.rest() else {})}
         members.pop("id", None)
+        if (call_id := call.text("id")) is None or not call_id:
+            call_id = wire.minted_call_id(at, index, name)
+            self._minted.add(call_id)
         return ToolCall(
-            id=call.text("id") or wire.minted_call_id(at, index, name),
+            id=call_id,
             name=name,
             arguments=wire.arguments_text(self._raw_arguments(at, index, arguments)),
             provider_metadata=keep(DIALECT, members),
@@ -239,11 +243,12 @@ class _Conversation:
         )
 
     def _answered(self, call_id: str | None, name: str | None) -> ToolCall | None:
-        """By id; else the first open call of this name, or the first of all."""
-        for call in self._open:
-            if (call.id == call_id) if call_id else (name is None or call.name == name):
-                return call
-        return None
+        """By id; else the first open call of this name, or the first of all. So also where the result alone has an id,
+        as in the history of LiteLLM's callers."""
+        if call_id and (found := next((call for call in self._open if call.id == call_id), None)) is not None:
+            return found
+        nameless = self._open if not call_id else [call for call in self._open if call.id in self._minted]
+        return next((call for call in nameless if name is None or call.name == name), None)
 
 
 def content_of(text: str | None, message: Reader) -> tuple[Part, ...]:

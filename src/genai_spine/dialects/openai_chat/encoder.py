@@ -16,7 +16,7 @@ from genai_spine.dialects.openai_chat.usage import usage_written
 from genai_spine.model.content import Audio, Image, Metadata, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
-from genai_spine.wire.json import encode
+from genai_spine.wire.json import encode, on_one_line
 from genai_spine.wire.sse import encode_event
 
 
@@ -66,7 +66,8 @@ class ChatStreamEncoder:
                 self._note(event)
             half = self._halves[event.index]
             half.length += len(event.text)
-            return half.before + encode(event.text) + half.after
+            text = encode(event.text)
+            return half.before + (text if text.isascii() else on_one_line(text)) + half.after
         match event:
             case PartStart():
                 return self._part_start(event)

@@ -180,8 +180,10 @@ def _output_schema(request: Reader) -> OutputSchema | None:
     match response_format.text("type", required=True):
         case "text":
             return None
-        case "json_object":
-            return OutputSchema()
+        case (
+            "json_object"
+        ):  # with its schema, as Together, Fireworks and llama.cpp have it; "value": Hugging Face's SDK
+            return OutputSchema(schema=response_format.mapping("schema") or response_format.mapping("value"))
         case "json_schema":
             inner = response_format.object("json_schema", required=True)
             wanted = OutputSchema(

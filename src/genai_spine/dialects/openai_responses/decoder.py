@@ -151,7 +151,7 @@ class ResponsesStreamDecoder(FrameDecoder):
                 self._end(_members(data).get("response"), events)
             case "response.failed" | "error":
                 raise error_of(_members(data), None, {})
-            case _ if sse.event == b"error":
+            case _ if sse.event == b"error" or (not kind and "error" in _members(data)):
                 raise error_of(_members(data), None, {})
 
     def _start(self, response: Any, events: list[StreamEvent]) -> None:

@@ -34,6 +34,7 @@ from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEn
 from genai_spine.model.fold import TEXT_FIELD
 from genai_spine.model.request import CompletionRequest
 from genai_spine.wire.json import encode as _encode
+from genai_spine.wire.json import on_one_line
 from genai_spine.wire.sse import encode_event
 
 
@@ -216,7 +217,9 @@ class ResponsesStreamEncoder:
         piece.texts.append(text)
         number = self._number
         self._number += 1
-        return written + piece.before + _encode(text) + piece.after + b"%d}\n\n" % number
+        encoded = _encode(text)
+        encoded = encoded if encoded.isascii() else on_one_line(encoded)
+        return written + piece.before + encoded + piece.after + b"%d}\n\n" % number
 
     def _part_end(self, piece: _OpenPiece, event: PartEnd | None) -> bytes:
         """What is only known now goes into the part; a call without arguments waits for the end of the answer."""
