@@ -117,3 +117,21 @@ def test_results_of_ollamas_callers_find_calls_that_came_without_an_id(dialect: 
             if "functionResponse" in part
         ]
         assert {part["name"]: str(part["response"]).split("of ")[1][0] for part in parts} == {"f": "f", "g": "g"}
+
+
+@pytest.mark.parametrize(("caller", "dialect"), [("gemini", "anthropic_messages"), ("openai_chat", "bedrock_converse")])
+def test_a_hundred_thousand_pieces_take_no_longer_than_their_length(caller: str, dialect: str) -> None:
+    """Joined one by one they would be copied 100,000 times: half a minute, for who sends some megabytes."""
+    long, pieces = "x" * 1_000_000, 100_000
+    if caller == "gemini":
+        contents = [
+            user({"text": "hi"}),
+            model({"text": long}),
+            *[model({"text": "\n"})] * pieces,
+            user({"text": "on"}),
+        ]
+        body = sent(caller, {"model": "m", "contents": contents}, dialect)
+    else:
+        content = [{"type": "text", "text": text} for text in (long, *["\n"] * pieces)]
+        body = sent(caller, {"model": "m", "messages": [{"role": "user", "content": content}]}, dialect)
+    assert len(said(body["messages"][1 if caller == "gemini" else 0])) == len(long) + pieces

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.anthropic_messages.thinking import Notify
-from genai_spine.model.content import Part, Refusal, Text
+from genai_spine.model.content import CacheMark, Part, Refusal, Text
 
 
 def sayable_stop(stop: Sequence[str], notice: Notify) -> tuple[str, ...]:
@@ -29,20 +29,28 @@ def spoken(content: Sequence[Part], is_blank: Callable[[Part], bool] = is_blank)
     must contain non-whitespace text", 400): it is joined to the text beside it, of which it was cut off, as clients of
     Gemini do who keep each chunk of a stream."""
     found: list[tuple[int, Part]] = []
-    ahead = ""
+    ahead: list[str] = []  # of the text that is next
+    behind: list[str] = []  # of the one that is last
+    mark: CacheMark | None = None
     for place, part in enumerate(content):
         if isinstance(part, Text | Refusal) and is_blank(part):
-            if found and isinstance(last := found[-1][1], Text):
-                joined = msgspec.structs.replace(last, text=last.text + part.text, cache=part.cache or last.cache)
-                found[-1] = found[-1][0], joined
-            else:
-                ahead += part.text
+            is_behind = bool(found) and isinstance(found[-1][1], Text)
+            (behind if is_behind else ahead).append(part.text)
+            mark = part.cache or mark
             continue
+        _close(found, behind, mark)
         if ahead and isinstance(part, Text):
-            part = msgspec.structs.replace(part, text=ahead + part.text)
-        ahead = ""
+            part = msgspec.structs.replace(part, text="".join((*ahead, part.text)))
+        ahead, behind, mark = [], [], None
         found.append((place, part))
+    _close(found, behind, mark)
     return found
+
+
+def _close(found: list[tuple[int, Part]], behind: list[str], mark: CacheMark | None) -> None:
+    if behind and isinstance(last := found[-1][1], Text):
+        text = "".join((last.text, *behind))
+        found[-1] = found[-1][0], msgspec.structs.replace(last, text=text, cache=mark or last.cache)
 
 
 def trim(holder: Any, key: str, notice: Notify) -> None:

@@ -11,6 +11,7 @@ What is grounded is the last text of an answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -89,16 +90,16 @@ def texts_joined(parts: Sequence[Part]) -> list[Part]:
     if not any(isinstance(part, Text) and part.citations for part in parts):
         return list(parts)
     found: list[Part] = []
-    for part in parts:
-        last = found[-1] if found else None
-        if isinstance(part, Text) and isinstance(last, Text) and not _has_own(part) and not _has_own(last):
-            found[-1] = msgspec.structs.replace(last, text=last.text + part.text)
+    for is_text, group in groupby(parts, lambda part: isinstance(part, Text) and not _has_own(part)):
+        each = list(group)
+        if is_text:
+            found.append(Text(text="".join(part.text for part in each if isinstance(part, Text))))
         else:
-            found.append(part)
+            found += each
     return found
 
 
-def _has_own(part: Text) -> bool:
+def _has_own(part: Part) -> bool:
     return part.provider_metadata is not None and DIALECT in part.provider_metadata
 
 

@@ -8,7 +8,9 @@ this dialect, unknown parts as `Opaque`.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -156,36 +158,38 @@ def _messages(request: Reader) -> tuple[Message, ...]:
     return tuple(_joined(_rejoined(messages) if any(map(_has_proof, messages)) else messages))
 
 
-def _joined(messages: list[Message]) -> list[Message]:
+def _joined(messages: list[Message]) -> Iterator[Message]:
     """What the model says in a row is one message: Google's SDK keeps each chunk of a stream as a content of its own,
     the last of them empty, and no other service takes a call whose result does not follow it."""
-    found: list[Message] = []
-    for message in messages:
-        last = found[-1] if found else None
-        if last is not None and _goes_on(last) and _goes_on(message):
-            content = [*last.content]
-            for part in message.content:
-                _append(content, part)
-            found[-1] = msgspec.structs.replace(last, content=tuple(content))
+    for goes_on, group in groupby(messages, _goes_on):
+        first, *others = group
+        if goes_on and others:
+            content = tuple(_merged(part for message in (first, *others) for part in message.content))
+            yield msgspec.structs.replace(first, content=content)
         else:
-            found.append(message)
-    return found
+            yield from (first, *others)
 
 
 def _goes_on(message: Message) -> bool:
     return message.role == "assistant" and not message.provider_metadata
 
 
-def _append(content: list[Part], part: Part) -> None:
-    """More of the text or the thought before it, if both are words and nothing else; an empty text says nothing."""
-    before = content[-1] if content else None
-    if isinstance(part, Text | Thinking) and part == type(part)(text=part.text):
-        if isinstance(before, Text | Thinking) and before == type(part)(text=before.text):
-            content[-1] = type(part)(text=before.text + part.text)
-            return
-        if not part.text:
-            return
-    content.append(part)
+def _merged(parts: Iterable[Part]) -> Iterator[Part]:
+    """Texts in a row as one, and thoughts, where they are words and nothing else; an empty one says nothing."""
+    kind: type[Text] | type[Thinking] | None = None
+    texts: list[str] = []
+    for part in parts:
+        is_plain = isinstance(part, Text | Thinking) and part == type(part)(text=part.text)
+        if kind is not None and not (is_plain and type(part) is kind):
+            yield kind(text="".join(texts))
+            kind, texts = None, []
+        if not is_plain:
+            yield part
+        elif isinstance(part, Text | Thinking) and part.text:
+            kind = type(part)
+            texts.append(part.text)
+    if kind is not None:
+        yield kind(text="".join(texts))
 
 
 def _has_proof(message: Message) -> bool:
