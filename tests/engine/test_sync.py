@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from textwrap import dedent
 
@@ -426,3 +427,35 @@ def test_settings_where_a_manager_is_expected_are_told_where_they_go() -> None:
         SyncManager({"simulated": {}})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"expected an instance of LLMProvider, got dict: .* from_settings"):
         ProviderManager({"simulated": {}})  # type: ignore[dict-item]
+
+
+def test_a_provider_sees_the_context_of_who_called() -> None:
+    tenant = ContextVar("tenant", default="nobody")
+
+    class Witness(SimulatedProvider):
+        async def complete(self, request: CompletionRequest) -> CompletionResponse:
+            seen.append(tenant.get())
+            return await super().complete(request)
+
+    seen: list[str] = []
+    with SyncManager(ProviderManager([Witness()])) as manager:
+        tenant.set("acme")
+        manager.complete("Hi")
+        copy_context().run(lambda: (tenant.set("other"), manager.complete("Hi")))
+    assert seen == ["acme", "other"]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_provider_that_would_end_the_program_ends_no_calls_of_others(kind: type[BaseException]) -> None:
+    class Rash(SimulatedProvider):
+        async def complete(self, request: CompletionRequest) -> CompletionResponse:
+            if request.messages[-1].text == "leave":
+                raise kind
+            await asyncio.sleep(0.2)
+            return await super().complete(request)
+
+    with SyncManager(ProviderManager([Rash()])) as manager, ThreadPoolExecutor() as threads:
+        other = threads.submit(manager.complete, "Hi")
+        with pytest.raises(kind):
+            manager.complete("leave")
+        assert other.result().content == manager.complete("Hi").content == "You said: Hi"

@@ -12,6 +12,7 @@ process that was forked after the first call, which has no copy of the loop: eac
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -21,10 +22,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, Unpack
-
-import anyio
-from anyio.from_thread import BlockingPortal
+from typing import Any, NamedTuple, NoReturn, TypeVar, Unpack
 
 from genai_spine.engine.keywords import CompleteCall, EmbedCall, RerankCall, StreamCall
 from genai_spine.engine.local_models import LocalModels
@@ -200,10 +198,13 @@ class _Loop:
         self._process = os.getpid()
         self.open: set[AsyncIterator[Any]] = set()
         """Streams that are read from it."""
-        begun: Future[BlockingPortal] = Future()
-        self._thread = threading.Thread(target=_serve, args=(begun,), name="genai-spine", daemon=True)
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+        self._door = threading.Lock()  # who passes it before the end is served
+        begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=self._serve, args=(begun,), name="genai-spine", daemon=True)
         self._thread.start()
-        self._portal = begun.result()
+        self._loop, self._over = begun.result()
         try:
             self.call(manager.start)
         except BaseException:  # it has not begun, and the next call is to hear the same
@@ -217,15 +218,29 @@ class _Loop:
                 "a SyncManager that was used before a fork is of no use after it: make one in each process"
             )
         self.check_thread()
+        with self._door:
+            if self._is_over or self._loop.is_closed():
+                raise RuntimeError("the SyncManager was closed while this was under way: ask it anew")
+            future = asyncio.run_coroutine_threadsafe(self._called(function, args), self._loop)
         try:
-            future = self._portal.start_task_soon(function, *args)
-        except RuntimeError:
-            raise RuntimeError("the SyncManager was closed while this was under way: ask it anew") from None
-        try:
-            return future.result()
+            outcome = future.result()
         except BaseException:
             future.cancel()  # who is interrupted while he waits, by Ctrl-C, pays for nothing that he does not get
             raise
+        if isinstance(outcome, _Left):
+            raise outcome.by
+        return outcome
+
+    async def _called(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T | _Left:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            return await function(*args)
+        except (SystemExit, KeyboardInterrupt) as error:  # a provider's own: it is not to end the loop of all others
+            return _Left(error)
+        finally:
+            self._calls.discard(task)
 
     def check_thread(self) -> None:
         """Raises: RuntimeError in the loop's own thread, which would wait for itself."""
@@ -256,7 +271,9 @@ class _Loop:
         try:
             self.call(self._close)
         finally:
-            self._portal.call(self._portal.stop)
+            with self._door, suppress(RuntimeError):  # where the loop has ended by itself
+                self._is_over = True
+                self._loop.call_soon_threadsafe(self._over.set)
             self._thread.join()
 
     async def _close(self) -> None:
@@ -265,26 +282,31 @@ class _Loop:
                 await self.open.pop().aclose()  # type: ignore[attr-defined]  # an async generator
         await self._manager.close()
 
+    def _serve(self, begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        async def until_over() -> None:
+            over = asyncio.Event()
+            begun.set_result((asyncio.get_running_loop(), over))
+            await over.wait()
+            while self._calls:  # of other threads
+                await asyncio.wait(self._calls)
+
+        try:
+            asyncio.run(until_over())
+        except BaseException as error:
+            if begun.done():
+                raise
+            begun.set_exception(error)
+
+
+class _Left(NamedTuple):
+    by: BaseException
+
 
 async def _end(items: Any) -> None:
     """End an async generator, also one whose reader was interrupted and is on its way out of it."""
     while items.ag_running:  # noqa: ASYNC110  # nothing tells when it is out
-        await anyio.sleep(0.001)
+        await asyncio.sleep(0.001)
     await items.aclose()
-
-
-def _serve(begun: Future[BlockingPortal]) -> None:
-    async def serve() -> None:
-        async with BlockingPortal() as portal:
-            begun.set_result(portal)
-            await portal.sleep_until_stopped()
-
-    try:
-        anyio.run(serve)
-    except BaseException as error:
-        if begun.done():
-            raise
-        begun.set_exception(error)
 
 
 class SyncLocalModels:
