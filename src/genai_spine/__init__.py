@@ -19,6 +19,7 @@ _HOMES = {
     "engine.costs.cost_tracker": "CostTracker",
     "engine.health": "HealthChecker",
     "engine.manager": "ManagerConfig ProviderManager",
+    "engine.observers": "Observed Observer",
     "engine.shortcuts": "complete embed stream text_stream",
     "engine.streams.open_streams": "StreamManager",
     "engine.sync": "SyncManager",

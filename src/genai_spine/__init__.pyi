@@ -4,6 +4,8 @@ from genai_spine.engine.costs.cost_tracker import CostTracker as CostTracker
 from genai_spine.engine.health import HealthChecker as HealthChecker
 from genai_spine.engine.manager import ManagerConfig as ManagerConfig
 from genai_spine.engine.manager import ProviderManager as ProviderManager
+from genai_spine.engine.observers import Observed as Observed
+from genai_spine.engine.observers import Observer as Observer
 from genai_spine.engine.shortcuts import complete as complete
 from genai_spine.engine.shortcuts import embed as embed
 from genai_spine.engine.shortcuts import stream as stream

@@ -112,9 +112,9 @@ def test_a_fault_of_who_counts_is_no_calls(caplog: pytest.LogCaptureFixture) -> 
         raise ZeroDivisionError
 
     begun = Begun(id="c-1", call="c", at=1.0, provider="openai", model="gpt-4o")
-    both = watched(write, broken)
+    both = watched(write, (broken,))
     assert both is not None
     assert both(begun) is True
     assert written == [begun]
     assert "calls are not counted" in caplog.text
-    assert watched(None, None) is None
+    assert watched(None, ()) is None

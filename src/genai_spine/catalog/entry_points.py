@@ -35,6 +35,8 @@ def loaded(point: EntryPoint) -> Any:
     """What an entry point names. Raises: ConfigError where another package is broken, naming it."""
     try:
         return point.load()
+    except ConfigError:  # one of ours lacks its extra
+        raise
     except Exception as error:  # whatever a stranger's import raises
         raise ConfigError(f"{told(point)} cannot be loaded: {type(error).__name__}: {error}") from error
 

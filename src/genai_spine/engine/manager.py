@@ -20,7 +20,7 @@ from genai_spine.engine.call import Send, call
 from genai_spine.engine.content.answers import Heard
 from genai_spine.engine.content.keeping import ContentKeeper
 from genai_spine.engine.costs import asks
-from genai_spine.engine.costs.accounts import Watcher, unopened, watched
+from genai_spine.engine.costs.accounts import unopened
 from genai_spine.engine.costs.alerts import Alerts
 from genai_spine.engine.costs.must_write import MustWrite
 from genai_spine.engine.exchange import Answered, Exchange, Streaming
@@ -30,6 +30,7 @@ from genai_spine.engine.limits.limiter import Limiter, state_of
 from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager_config import ManagerConfig as ManagerConfig
+from genai_spine.engine.observers import Observers
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.routing.local_only import LocalRegistry
@@ -104,8 +105,9 @@ class ProviderManager:
         self.budgets.on_level.append(self.alerts.raised)
         self.ledger: Ledger | None = None
         """Where what is spent is written down, from `start` on, if settings say so."""
-        self._watcher: Watcher | None = None
-        self.traffic.write = unopened(self.settings)
+        self.traffic.write_to(unopened(self.settings))
+        self.observers = Observers.of(self.settings.logging.observers, self.traffic.watch)
+        """Who is told of each call that is over: `observers.add`."""
         self.content: ContentKeeper | None = None
         """What is kept of prompts and answers, if settings say so."""
         self._flights = SingleFlight() if self.settings.routing.single_flight else None
@@ -154,11 +156,6 @@ class ProviderManager:
         self.settings = msgspec.structs.replace(self.settings, retry=self.traffic.retry)
         return self
 
-    def watch(self, watcher: Watcher) -> None:
-        """Tell `watcher`, too, what the ledger is told of each call, whether or not there is one. Before `start`."""
-        self._watcher = watcher
-        self.traffic.write = watched(self.traffic.write, watcher)
-
     async def __aenter__(self) -> ProviderManager:
         await self.start()
         return self
@@ -180,7 +177,7 @@ class ProviderManager:
             self.cache.store.check()
         if self.ledger is None and self.settings.ledger.url is not None:
             self.ledger = open_ledger(self.settings.ledger)
-            self.traffic.write = watched(self.ledger.write if self.ledger is not None else None, self._watcher)
+            self.traffic.write_to(self.ledger.write if self.ledger is not None else None)
             self.content = ContentKeeper.of(self.settings, self.ledger)
             self.traffic.must_write = MustWrite.of(self.ledger, self.settings, self.traffic.spending.budgets.all)
         try:
@@ -201,7 +198,8 @@ class ProviderManager:
             await self.cache.store.close()
         self.traffic.under_way.close()
         ledger, self.ledger, self.traffic.must_write, self.content = self.ledger, None, None, None
-        self.traffic.write = unopened(self.settings)
+        self.traffic.write_to(unopened(self.settings))
+        await self.observers.close()
         if ledger is not None:
             try:
                 await asyncio.to_thread(ledger.close)  # it waits for the database

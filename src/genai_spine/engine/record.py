@@ -23,7 +23,7 @@ from genai_spine.policy.route import Choice
 if TYPE_CHECKING:
     from genai_spine.engine.routing.decision import Decision
     from genai_spine.engine.routing.request_facts import About
-    from genai_spine.ledger.entry import Status
+    from genai_spine.ledger.entry import Operation, Status
     from genai_spine.policy.budget import Tally
     from genai_spine.settings.ledger import ContentLevel
 
@@ -63,7 +63,7 @@ class CallRecord:
         "about", "allowance", "answered_by", "asks", "attempts", "begun", "begun_s", "cache_terms", "cached", "caller",
         "content", "cost_limit", "decision", "dialect", "ends_at_s", "is_accounted", "is_admitted", "is_closed",
         "is_last_resort", "is_left", "is_lent", "is_racing", "is_shared", "is_stream", "may_be_cached", "notices",
-        "outcome", "part", "parts", "passed_over", "priority", "request_id", "timeout_s", "tokens",
+        "operation", "outcome", "part", "parts", "passed_over", "priority", "request_id", "timeout_s", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +78,8 @@ class CallRecord:
         self.dialect: str | None = None
         """The caller's, where it has one."""
         self.is_stream = False
+        self.operation: Operation | None = None
+        """None: a chat."""
         self.caller = caller
         self.timeout_s = timeout_s
         """How long the whole call may take; None leaves it to the settings."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.costs import accounts
-from genai_spine.engine.costs.accounts import Account, Write
+from genai_spine.engine.costs.accounts import Account, Watcher, Write
 from genai_spine.engine.costs.budgets import Reservation
 from genai_spine.engine.costs.must_write import LedgerUnwritable, MustWrite
 from genai_spine.engine.costs.spending import Spending
@@ -78,6 +78,8 @@ class Traffic:
         """Is told who answered a request of a session, so that the next one goes there too."""
         self.write: Write | None = None
         """Takes the ledger's entries, where there is one, or somebody who counts them."""
+        self._ledger: Write | None = None
+        self._watchers: tuple[Watcher, ...] = ()
         self.must_write: MustWrite | None = None
         """Refuses what cannot be written down, where settings say so."""
         self.hedges = HedgeBudget(settings.hedge.budget) if settings.hedge.budget > 0 else None
@@ -85,6 +87,17 @@ class Traffic:
         self.under_way = UnderWay()
         self._read: dict[CallRecord, AsyncGenerator[Any, None]] = {}
         """A program's own streams, which it may leave unread."""
+
+    # ------------------------------------------------------------ who is told
+
+    def write_to(self, ledger: Write | None) -> None:
+        self._ledger = ledger
+        self.write = accounts.watched(ledger, self._watchers)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tells `watcher`, too, what the ledger is told of each call, whether or not there is one."""
+        self._watchers += (watcher,)
+        self.write_to(self._ledger)
 
     # ------------------------------------------------------------ who may be asked
 

@@ -41,6 +41,7 @@ async def embed(manager: ProviderManager, wanted: EmbeddingRequest, record: Call
         provider = manager.registry.get(choice.provider)
         return await provider.embed(msgspec.structs.replace(wanted, model=choice.model if names_model else None))
 
+    record.operation = "embeddings"
     record.asks = partial(asks.asks_of_embedding, wanted)
     record.tokens = partial(asks.tokens_of_embedding, wanted)
     record.cost_limit = wanted.cost_limit
@@ -66,6 +67,7 @@ async def rerank(manager: ProviderManager, wanted: RerankRequest, record: CallRe
         model = choice.model if wanted.model is not None else None
         return await provider.rerank(msgspec.structs.replace(wanted, model=model))
 
+    record.operation = "rerank"
     record.asks = partial(asks.asks_of_rerank, wanted)
     record.tokens = partial(asks.tokens_of_rerank, wanted)
     record.cost_limit = wanted.cost_limit

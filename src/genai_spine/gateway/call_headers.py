@@ -5,6 +5,7 @@ x-spine-priority: 5        where calls wait for a limit, the higher is let in fi
 x-spine-tags: night, eval  what the call is counted under, beside its key
 cache-control: no-store    what may be answered from the cache, and kept there: policy/cache_key.py
 x-spine-hop: …             gateways that the call has come through: providers/hops.py
+traceparent: 00-…          the span that the call is part of: engine/tracing.py
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 
+from genai_spine.engine.observers import TRACEPARENT
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.routing.request_facts import About
 from genai_spine.model.errors import InvalidRequest
@@ -23,7 +25,8 @@ PRIORITY = b"x-spine-priority"
 CACHE = b"cache-control"
 HOPS = hops.HEADER.encode()
 TAGS = b"x-spine-tags"
-OURS = frozenset((TIMEOUT, PRIORITY, CACHE, HOPS, TAGS))
+TRACE = b"traceparent"
+OURS = frozenset((TIMEOUT, PRIORITY, CACHE, HOPS, TAGS, TRACE))
 _MOST = 100
 MOST_TAGS, LONGEST_TAG = 32, 200
 """Each tag is counted by itself, in budgets and in the ledger."""
@@ -42,6 +45,8 @@ def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
         record.priority = int(priority)
     if TAGS in headers:
         record.about = About(tags=tags_of(headers))
+    if TRACE in headers:
+        TRACEPARENT.set(headers[TRACE].decode("latin-1"))
     if CACHE in headers:
         record.cache_terms = terms_of(headers[CACHE].decode("latin-1"))
     if HOPS in headers and not hops.arrive(headers[HOPS].decode("latin-1")):

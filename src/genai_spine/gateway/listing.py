@@ -75,6 +75,7 @@ def embed(dialect: str) -> Handler:
 async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dialect: str, body: bytes) -> None:
     codec = codecs.embeddings(dialect)
     wanted = codec.decode_request(body)
+    record.dialect = dialect
     request.cancel_when_gone()
 
     async def answer() -> tuple[bytes, HeaderList]:
@@ -107,6 +108,7 @@ def rerank(dialect: str) -> Handler:
         body = await gateway.body_of(request)
         top_level(body)  # refuses members given twice
         asked = rerank_inbound.decode_request(body, dialect)
+        record.dialect = dialect
         request.cancel_when_gone()
 
         async def answer() -> tuple[bytes, HeaderList]:

@@ -38,7 +38,7 @@ class GatewayMetrics:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._calls = CallMetrics()
-        gateway.manager.watch(self._calls.take)
+        gateway.manager.traffic.watch(self._calls.take)
         self._requests: Counter[tuple[str, str]] = Counter()
         self._durations: dict[str, Histogram] = {}
         self._overhead = Histogram(SHORT_S)

@@ -16,6 +16,8 @@ import msgspec
 Status = Literal["answered", "failed", "left", "interrupted"]
 """`left`: the caller went away, or another attempt was quicker. `interrupted`: the process died meanwhile."""
 
+Operation = Literal["embeddings", "rerank"]
+
 NANO = 1_000_000_000
 
 
@@ -37,6 +39,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="b", array_like=True,
     is_hedge: bool = False
     held_tokens: int | None = None
     """What budgets have set aside for it, in and out."""
+    operation: Operation | None = None
+    """None: a chat."""
 
 
 class Bounded(msgspec.Struct, frozen=True, kw_only=True, tag="m", array_like=True, gc=False):
@@ -119,6 +123,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="c", array_like=True, 
     """The answer was given before, and is given again without an attempt; `saved_nanousd` is what it cost then. Of a
     call of several parts some may be such."""
     saved_nanousd: int | None = None
+    operation: Operation | None = None
+    """None: a chat."""
 
 
 Entry = Begun | Bounded | Ended | Call

@@ -169,6 +169,7 @@ def _over_with(attempt: Attempt, call_s: float) -> Call:
         agent=begun.agent, route=begun.route, tags=begun.tags, dialect=begun.dialect, is_stream=begun.is_stream,
         provider=begun.provider, model=begun.model or None, cost_nanousd=ended.cost_nanousd,
         unpriced=int(ended.cost_nanousd is None), error_type=ended.error_type, status_code=ended.status_code,
+        operation=begun.operation,
     )  # fmt: skip
 
 

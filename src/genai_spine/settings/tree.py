@@ -442,6 +442,9 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     level: Annotated[Literal["debug", "info", "warning", "error"], doc("The least that is logged.")] = "info"
     format: Annotated[Literal["text", "json"], doc("`json`: one object per line.")] = "text"
+    observers: Annotated[
+        tuple[str, ...], doc("Who is told of each call: `opentelemetry` sends traces; others by entry point.")
+    ] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

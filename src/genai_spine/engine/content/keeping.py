@@ -64,9 +64,9 @@ class ContentKeeper:
         return least(self._level, self._of_keys.get(record.caller or ""), record.content)
 
     def keep_exchanged(self, record: CallRecord, request: bytes, sent: Sent) -> None:
-        """What came over HTTP in a caller's dialect, and what was sent back."""
+        """What came over HTTP in a caller's dialect, and what was sent back; not vectors, nor scores."""
         level = self.level_for(record)
-        if level != "none" and (record.dialect is not None or record.parts):
+        if level != "none" and record.operation is None and (record.dialect is not None or record.parts):
             self._keep(Exchanged(record, request, sent, level, self._words))
 
     def keep_asked(

@@ -62,20 +62,21 @@ class Watcher(Protocol):
         """Is told of each entry beside the ledger, and keeps none of them for good."""
 
 
-def watched(write: Write | None, watcher: Watcher | None) -> Write | None:
-    """Writes as `write` does, and tells the watcher, whose faults are no call's."""
-    if watcher is None:
+def watched(write: Write | None, watchers: tuple[Watcher, ...]) -> Write | None:
+    """Writes as `write` does, and tells the watchers, whose faults are no call's."""
+    if not watchers:
         return write
 
-    def both(*entries: Entry) -> bool | None:
+    def all_of_them(*entries: Entry) -> bool | None:
         is_written = write(*entries) if write is not None else None
-        try:
-            watcher(*entries)
-        except Exception:
-            logger.exception("calls are not counted")
+        for watcher in watchers:
+            try:
+                watcher(*entries)
+            except Exception:
+                logger.exception("calls are not counted")
         return is_written
 
-    return both
+    return all_of_them
 
 
 class Bound(Protocol):
@@ -118,6 +119,7 @@ class Account:
                 most_nanousd=reservation.most_nanousd if reservation is not None else None,
                 is_hedge=attempt.is_hedge,
                 held_tokens=reservation.held_tokens if reservation is not None else None,
+                operation=record.operation,
             )
         )
 
@@ -238,6 +240,7 @@ def _call(record: CallRecord, **end: Any) -> Call:
         tags=record.tags,
         dialect=record.dialect,
         is_stream=record.is_stream,
+        operation=record.operation,
         **end,
     )
 
