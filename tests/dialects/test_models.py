@@ -34,8 +34,7 @@ def test_recorded_lists_are_read(exchange: Exchange) -> None:
             openai_models.decode_models(exchange.body)
         return
     if "data" not in recorded and "models" not in recorded:
-        assert openai_models.decode_model(exchange.body).id == recorded["id"]
-        return
+        return  # one model, which nobody asks for
     if exchange.provider == "anthropic":
         cards, entries = anthropic_models.decode_models(exchange.body), recorded["data"]
     elif "data" in recorded:
@@ -240,10 +239,9 @@ def test_a_model_is_asked_for_by_model_or_name(body: bytes) -> None:
 
 def test_small_answers() -> None:
     assert ollama_models.encode_version("0.40.12") == b'{"version":"0.40.12"}'
-    assert ollama_models.encode_status() == b'{"status":"success"}'
     assert ollama_models.encode_show_request("m") == b'{"model":"m"}'
-    loaded = json.loads(ollama_models.encode_loaded("m", 0, unload=True))
-    assert (loaded["done"], loaded["done_reason"]) == (True, "unload")
+    loaded = json.loads(ollama_models.encode_loaded("m", 0))
+    assert (loaded["done"], loaded["done_reason"]) == (True, "load")
     assert json.loads(ollama_models.encode_loaded("m", 0, shape="response"))["response"] == ""
 
 

@@ -290,7 +290,6 @@ def test_bad_lists_are_refused_and_nothing_else(data: bytes) -> None:
         models.decode_models,
         lambda data: models.decode_show(data, TARGET.card),
         openai_models.decode_models,
-        openai_models.decode_model,
         anthropic_models.decode_models,
         anthropic_models.next_page,
     ):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genai_spine.model.errors import InvalidRequest, ProviderNotFound
-from genai_spine.policy.route import Agent, Candidate, Choice, Leg, NotLocal, Route, RouteBook, Wanted, plan, resolve
+from genai_spine.policy.route import Agent, Candidate, Choice, Leg, NotLocal, Route, RouteBook, Wanted, resolve
 
 OLLAMA = Candidate(id="ollama", row="ollama", is_local=True, default_model="llama3.2")
 OPENAI = Candidate(id="openai", row="openai", default_model="gpt-4o-mini", names={"fast": "gpt-4o-mini"})
@@ -23,6 +23,10 @@ def book(*candidates: Candidate, **more: Any) -> RouteBook:
 
 def routes(**targets: tuple[str, ...]) -> dict[str, Route]:
     return {name: Route(legs=tuple(Leg(target=target) for target in legs)) for name, legs in targets.items()}
+
+
+def plan(wanted: Wanted, book: RouteBook) -> tuple[Choice, ...]:
+    return resolve(wanted, book).choices
 
 
 def names(choices: tuple[Choice, ...]) -> list[str]:

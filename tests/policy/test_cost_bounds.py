@@ -13,18 +13,7 @@ from genai_spine.catalog.prices import load_prices, rows_with_prices
 from genai_spine.model.card import ModelCard, Price, Tier
 from genai_spine.model.response import TokenUsage, UsageDetails
 from genai_spine.policy.cost import cost_of
-from genai_spine.policy.cost_bounds import (
-    NOTHING,
-    CostRange,
-    Most,
-    expected_cost,
-    is_free,
-    limit_of,
-    max_tokens_within,
-    most_cost,
-    nanousd_up,
-    range_of,
-)
+from genai_spine.policy.cost_bounds import Most, expected_cost, is_free, limit_of, max_tokens_within, most_cost
 
 PRICE = Price(
     input=D(3),
@@ -162,27 +151,3 @@ def test_a_free_answer_may_be_as_long_as_it_likes() -> None:
     assert max_tokens_within(D(0), Most(input_tokens=10, max_tokens=500), free) == 500
     assert max_tokens_within(D(0), Most(input_tokens=10, max_tokens=None), free) is None
     assert max_tokens_within(D(1), Most(input_tokens=10, max_tokens=5), None) is None
-
-
-def test_what_an_attempt_cost_that_gave_no_answer() -> None:
-    bound = D("0.01")
-    told = TokenUsage(input_tokens=1000, output_tokens=1)
-    guessed = TokenUsage(input_tokens=1000, output_tokens=1, estimated=True)
-    cost = D("0.003015")
-    assert range_of(None, PRICE, most=bound, was_sent=False) == NOTHING
-    assert range_of(None, PRICE, most=bound, was_refused=True) == NOTHING
-    assert range_of(told, PRICE, most=bound) == CostRange(least=cost, most=cost)
-    assert range_of(told, PRICE, most=bound, is_whole=False) == CostRange(least=cost, most=bound)
-    assert range_of(None, PRICE, most=bound, is_whole=False) == CostRange(least=D(0), most=bound)
-    assert range_of(None, None, most=None) == CostRange(least=D(0), most=None)
-    assert range_of(guessed, PRICE, most=bound) == CostRange(least=D(0), most=bound)
-    assert range_of(told, PRICE, most=bound).known == cost
-    assert range_of(told, PRICE, most=bound, is_whole=False).known is None
-    reported = TokenUsage(input_tokens=1, reported_cost_usd=D("0.5"))
-    assert range_of(reported, None, most=None).known == D("0.5")
-
-
-def test_a_bound_is_stored_rounded_up() -> None:
-    assert nanousd_up(D("0.0000000011")) == 2
-    assert nanousd_up(D("0.000000001")) == 1
-    assert nanousd_up(None) is None

@@ -15,7 +15,7 @@ import pytest
 from genai_spine.catalog.rows import load_rows
 from genai_spine.model.errors import ConfigError
 from genai_spine.policy.budget import span_of
-from genai_spine.settings import api_key_of, load_settings
+from genai_spine.settings import load_settings
 
 ROWS = ", ".join(sorted(load_rows().keys() - {"openai_compatible"}))
 NO_HOST = "expected an address or a name without scheme, brackets or port, such as 127.0.0.1, ::1 or 0.0.0.0"
@@ -403,20 +403,6 @@ def test_empty_files_and_byte_order_marks_are_tolerated(load: Any, name: str, te
 
 def test_windows_lines(load: Any) -> None:
     assert load(b"\xef\xbb\xbf[server]\r\nport = 1\r\n").server.port == 1
-
-
-# Keys at use
-
-
-def test_a_missing_key_is_told_at_use(load: Any) -> None:
-    settings = load("[providers.groq]\n[providers.xai]\napi_key_env = 'MY_KEY'\n[providers.ollama]\n")
-    with pytest.raises(ConfigError) as caught:
-        api_key_of(settings, "groq")
-    assert str(caught.value) == 'no API key for "groq" (spine.toml, providers.groq): set GROQ_API_KEY, or api_key'
-    with pytest.raises(ConfigError) as caught:
-        api_key_of(settings, "xai")
-    assert str(caught.value) == 'no API key for "xai" (spine.toml, providers.xai): set MY_KEY, or api_key'
-    assert api_key_of(settings, "ollama") is None
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_variables_spelling_of_a_key_wins_over_another_spelling_in_the_file(lo
         ("GENAI_ROUTING_STRATEGY", "ordered", lambda s: s.routing.strategy == RoutingStrategy.ORDERED),
         ("GENAI_GROQ_BASE_URL", "http://x", lambda s: s.providers["groq"].base_url == "http://x"),
         ("GENAI_CLAUDE_API_KEY", "k", lambda s: s.providers["claude"].type == "anthropic"),
-        ("GENAI_PROVIDERS__GROQ__TIMEOUTS__TOTAL", "9", lambda s: s.timeouts_for("groq").total == 9),
+        ("GENAI_PROVIDERS__GROQ__TIMEOUTS__TOTAL", "9", lambda s: s.providers["groq"].timeouts.total == 9),
         (
             "GENAI_PROVIDERS__GROQ__HEADERS",
             '{"a": "b"}',
@@ -226,15 +226,6 @@ def test_a_provider_may_be_meant_by_its_row(load: Any) -> None:
 
 def test_types_of_plugins_are_known(load: Any) -> None:
     assert load('[providers.a]\ntype = "acme"\n', plugins=("acme",)).providers["a"].type == "acme"
-
-
-def test_timeouts_of_a_route_are_over_those_of_a_provider(load: Any) -> None:
-    settings = load(
-        "[timeouts]\ntotal = 1\nidle = 1\nconnect = 1\n[providers.openai.timeouts]\ntotal = 2\nidle = 2\n"
-        '[routes.r]\ntargets = ["openai/x"]\n[routes.r.timeouts]\ntotal = "3s"\n'
-    )
-    timeouts = settings.timeouts_for("openai", "r")
-    assert (timeouts.connect, timeouts.idle, timeouts.total) == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transport_peers import answering, ok, serve
 
 from genai_spine.model.errors import BadReply, StreamBroken
-from genai_spine.wire.codings import PIECE_BYTES, BodyDecoder, accept_encoding, decoder_for
+from genai_spine.wire.codings import PIECE_BYTES, BodyDecoder, decoder_for
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -165,7 +165,3 @@ async def test_fault_13_an_unknown_coding_closes_the_connection(transport):
         with pytest.raises(BadReply, match="unknown coding"):
             await transport.send(peer.request())
         await peer.ended.wait()
-
-
-def test_what_is_accepted_is_what_can_be_undone():
-    assert accept_encoding() == "gzip, deflate, br, zstd"

@@ -65,7 +65,7 @@ def test_messages_are_read_as_they_were_written_however_they_are_cut(sent: list[
     assert [type(value) for message in read for value in message.headers.values()] == [
         type(value) for message in sent for value in message.headers.values()
     ]
-    assert not parser.pending
+    assert not parser.tail
     assert parser.close() == []
 
 
@@ -184,7 +184,7 @@ def test_messages_with_the_same_headers_share_them_and_nobody_can_change_them() 
 def test_the_largest_message_is_waited_for() -> None:
     parser = EventStreamParser()
     assert parser.feed(prelude(MAX_PAYLOAD_BYTES + 16, 0)) == []
-    assert parser.pending
+    assert parser.tail
     with pytest.raises(StreamBroken):
         parser.close()
 

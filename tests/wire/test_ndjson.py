@@ -50,7 +50,7 @@ def test_separators_of_other_alphabets_do_not_end_a_line() -> None:
 def test_the_last_line_may_lack_its_end() -> None:
     parser = NDJSONParser()
     assert parser.feed(b'{"a":1}\n{"b":2}') == [b'{"a":1}']
-    assert parser.pending
+    assert parser.tail
     assert parser.close() == [b'{"b":2}']
 
 

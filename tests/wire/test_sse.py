@@ -196,7 +196,7 @@ def test_a_byte_order_mark_at_the_start_is_skipped_and_elsewhere_is_not() -> Non
 def test_the_end_of_the_stream_ends_the_last_event_too() -> None:
     parser = SSEParser()
     assert parser.feed(b"data: 1\n\ndata: [DONE]") == [SSEEvent(b"1")]
-    assert parser.pending
+    assert parser.tail
     assert parser.close() == [SSEEvent(b"[DONE]")]
     assert parser.tail == b"data: [DONE]"
 
@@ -204,7 +204,7 @@ def test_the_end_of_the_stream_ends_the_last_event_too() -> None:
 def test_nothing_is_pending_after_a_whole_frame() -> None:
     parser = SSEParser()
     parser.feed(b"data: 1\n\n")
-    assert not parser.pending
+    assert not parser.tail
     assert parser.close() == []
 
 

@@ -36,17 +36,6 @@ def decode_models(body: bytes) -> tuple[ModelCard, ...]:
     return tuple(card_of(entry) for entry in entries if isinstance(entry, dict) and _name(entry))
 
 
-def decode_model(body: bytes) -> ModelCard:
-    """One model, `GET /v1/models/{name}`.
-
-    Raises: BadReply.
-    """
-    entry = json.decode_outbound(body, json.ANY)
-    if not isinstance(entry, dict) or not _name(entry):
-        raise BadReply("a model without a name")
-    return card_of(entry)
-
-
 def card_of(entry: Mapping[str, Any]) -> ModelCard:
     features = entry.get("features")
     claims: dict[str, Any] = {}

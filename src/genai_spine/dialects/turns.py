@@ -16,7 +16,7 @@ Pure; must not know which service it is for. What no text can say is refused by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -38,9 +38,6 @@ from genai_spine.model.request import CompletionRequest, Message, ProviderTool, 
 from genai_spine.model.response import Notice
 
 LABELS = {"user": "User", "tool": "User", "assistant": "Assistant"}
-
-NoticeOf = Callable[[str, str, str | None], None]
-"""code, message, param"""
 
 
 class Talk(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,9 +93,6 @@ class Targets:
         found.breaker, found.pace, found.retries = plain.breaker, plain.pace, plain.retries
         return found
 
-    def find(self, choice: Choice) -> Target | None:
-        return self._by_choice.get(choice)
-
     def of_provider(self, id: str) -> list[Target]:
         return [target for target in self if target.choice.provider == id]
 

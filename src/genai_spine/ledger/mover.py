@@ -121,7 +121,6 @@ class Mover:
         retention_days: float | None = None,
         content: WaitingContent | None = None,
         content_days: float | None = None,
-        after_entering: Callable[[], None] | None = None,
     ) -> None:
         self._folder = folder
         self._own = own
@@ -129,7 +128,6 @@ class Mover:
         self._content = content
         self._retention_s = None if retention_days is None else retention_days * DAY_S
         self._content_s = None if content_days is None else content_days * DAY_S
-        self._after_entering = after_entering
         self._database: Database | None = None
         self._adopted: list[tuple[Orphan, Tail]] = []
         self._unentered: list[Row] = []
@@ -230,8 +228,6 @@ class Mover:
         except database.refusals:
             self._enter_one_by_one(database)
         self._unentered = []
-        if self._after_entering is not None:
-            self._after_entering()
 
     def _enter_one_by_one(self, database: Database) -> None:
         """One row that is never taken must not hold up those behind it."""

@@ -37,12 +37,7 @@ class NoLedgerYet(ConfigError):
     """Nothing was written down so far."""
 
 
-def open_ledger(
-    settings: LedgerSettings,
-    *,
-    after_entering: Callable[[], None] | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> Ledger | None:
+def open_ledger(settings: LedgerSettings, environ: Mapping[str, str] = os.environ) -> Ledger | None:
     """The ledger that the settings name, or None. A database that cannot be reached now is waited for.
 
     Raises: ConfigError for what waiting does not mend.
@@ -62,7 +57,6 @@ def open_ledger(
             open_database,
             retention_days=settings.retention_days,
             content_days=settings.content_days,
-            after_entering=after_entering,
         )
     except OSError as error:
         raise ConfigError(

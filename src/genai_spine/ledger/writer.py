@@ -42,9 +42,8 @@ class Ledger:
         every_s: float = EVERY_S,
         retention_days: float | None = None,
         content_days: float | None = None,
-        after_entering: Callable[[], None] | None = None,
     ) -> None:
-        """`after_entering` is called in the ledger's own thread. Raises: OSError where the folder cannot be written."""
+        """Raises: OSError where the folder cannot be written."""
         self._journal = Journal(folder)
         self._lock = threading.Lock()
         self._held: deque[Entry] = deque()
@@ -62,7 +61,6 @@ class Ledger:
             retention_days=retention_days,
             content=self.content,
             content_days=content_days,
-            after_entering=after_entering,
         )
         self._process = os.getpid()
         self._is_told_of_fork = False

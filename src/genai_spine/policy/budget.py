@@ -128,10 +128,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     def is_limited(self) -> bool:
         return self.limit_nanousd is not None or self.limit_tokens is not None
 
-    @property
-    def is_of_callers(self) -> bool:
-        return self.key is not None or self.each == "key"
-
     def whose(self, subject: Subject) -> tuple[str, ...]:
         """Whose sums an attempt counts in: one "" where everybody shares them, none where it is not meant."""
         values = (

@@ -1,9 +1,8 @@
-"""What a call may cost while that is not yet known: before it is sent, and after it has failed.
+"""What a call may cost before it is sent.
 
-The answer's real counts come with its end, or never. `most_cost` is what a budget holds back so that it cannot be
-overspent, `expected_cost` what it holds back where that would starve it, and `range_of` what is known of an attempt
-that is over. None is always "not known". Pure: the counts are estimates of somebody else's, and so are as good as
-those are.
+The answer's real counts come with its end, or never. `most_cost` is the bound that no call exceeds which keeps to its
+`Most`; budgets reckon the same from `dearest_of` (budget_need.py). None is always "not known". Pure: the counts are
+estimates of somebody else's, and so are as good as those are.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import msgspec
 
 from genai_spine.model.card import ModelCard, Price, Rates
 from genai_spine.model.response import TokenUsage
-from genai_spine.policy.cost import NANO_PER_USD, cost_of, reported_cost
+from genai_spine.policy.cost import cost_of
 
 _UP = Context(prec=60, rounding=ROUND_CEILING)
 _PER_1M, _PER_1K = Decimal("0.000001"), Decimal("0.001")
@@ -91,59 +90,6 @@ def max_tokens_within(left_usd: Decimal, most: Most, price: Price | None) -> int
     # By the input's dearest tier and the output's: never too many, even where these are two tiers.
     fitting = int(_UP.divide_int(_UP.subtract(left_usd, nothing), each))
     return fitting if most.max_tokens is None else min(fitting, most.max_tokens)
-
-
-# ---------------------------------------------------------------- after the fact
-
-
-class CostRange(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt cost: known where `least == most`, else "at most"; `most` None is that nobody knows."""
-
-    least: Decimal
-    most: Decimal | None
-
-    @property
-    def known(self) -> Decimal | None:
-        return self.least if self.least == self.most else None
-
-
-NOTHING = CostRange(least=Decimal(0), most=Decimal(0))
-
-
-def range_of(
-    usage: TokenUsage | None,
-    price: Price | None,
-    *,
-    most: Decimal | None,
-    was_sent: bool = True,
-    was_refused: bool = False,
-    is_whole: bool = True,
-) -> CostRange:
-    """What is known of an attempt that is over, which `most_cost` has bounded by `most`.
-
-    Not sent, or refused with an error before any work: nothing. With the counts of a whole answer: their cost. Of
-    a stream that broke, that its caller left or that another attempt has outrun, services charge what they made: at
-    least what was counted until then, and at most the bound.
-    """
-    if not was_sent or was_refused:
-        return NOTHING
-    counted = None
-    if usage is not None:
-        counted = reported if (reported := reported_cost(usage)) is not None else cost_of(usage, price)
-    if counted is None:
-        return CostRange(least=Decimal(0), most=most)
-    if is_whole and usage is not None and not usage.estimated:
-        return CostRange(least=counted, most=counted)
-    if usage is not None and usage.estimated:
-        return CostRange(least=Decimal(0), most=max(counted, most) if most is not None else None)
-    return CostRange(least=counted, most=max(counted, most) if most is not None else None)
-
-
-def nanousd_up(cost: Decimal | None) -> int | None:
-    """A bound in whole nano-dollars: rounded up, so that it is still one."""
-    if cost is None:
-        return None
-    return int(_UP.to_integral_value(_UP.multiply(cost, NANO_PER_USD)))
 
 
 # ---------------------------------------------------------------- the dearest

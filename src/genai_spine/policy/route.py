@@ -160,11 +160,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(choice for group in self.groups for choice in group.choices))
 
 
-def plan(wanted: Wanted, book: RouteBook) -> tuple[Choice, ...]:
-    """The targets as they are written, each once, without a strategy's word. Raises: as `resolve`."""
-    return resolve(wanted, book).choices
-
-
 def resolve(wanted: Wanted, book: RouteBook) -> Plan:
     """Whom a request may be sent to.
 

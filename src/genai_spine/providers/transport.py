@@ -64,7 +64,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request. Host, content-length and framing are written by the transport.
 
     Answers come unpacked where content-encoding says that they are packed. Packed ones are only
-    asked for when `headers` has an `accept-encoding` (see `wire.codings.accept_encoding`).
+    asked for when `headers` has an `accept-encoding`.
     Headers that are the same from call to call are best kept as one tuple: their bytes are cached. The last
     `unique` of them are of this request alone, as a signature is, and not worth caching.
     """

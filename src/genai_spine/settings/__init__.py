@@ -5,7 +5,6 @@
 tree.py holds what can be set; load.py says where it comes from and in which order.
 """
 
-from genai_spine.settings.complete import api_key_of
 from genai_spine.settings.discover import discover
 from genai_spine.settings.load import load_settings
 from genai_spine.settings.prices import CostSettings, ModelCostSettings
@@ -69,7 +68,6 @@ __all__ = [
     "StreamSettings",
     "TimeoutOverrides",
     "TimeoutSettings",
-    "api_key_of",
     "discover",
     "document",
     "load_settings",

@@ -17,7 +17,7 @@ from genai_spine.catalog.rows import (
     quirk_values,
 )
 from genai_spine.dialects.quirks import Quirks
-from genai_spine.model.errors import ConfigError, InvalidRequest
+from genai_spine.model.errors import InvalidRequest
 from genai_spine.settings import budget_checks
 from genai_spine.settings.alerts import alert_problems
 from genai_spine.settings.build import field_types, split
@@ -322,21 +322,3 @@ def _problems_of(settings: Settings) -> Iterator[Problem]:
     if settings.retry.max_delay < settings.retry.initial_delay:
         yield Problem(("retry", "max_delay"), "shorter than initial_delay")
     yield from budget_checks.problems(settings)
-
-
-def api_key_of(settings: Settings, id: str) -> Secret | None:
-    """The key to call this provider with; None where its service takes none.
-
-    Raises: ConfigError, naming what to set, where the service needs a key and there is none.
-    """
-    provider = settings.providers[id]
-    if provider.api_key:
-        return provider.api_key
-    if provider.api_keys:
-        return provider.api_keys[0]
-    row = find_row(provider.type)
-    if provider.api_key_env is None and (row is None or not row.needs_key):
-        return None
-    names = [provider.api_key_env] if provider.api_key_env else list(row.key_variables if row else ())
-    where = f"{settings.loaded.file}, providers.{id}" if settings.loaded.file else f"providers.{id}"
-    raise ConfigError(f'no API key for "{id}" ({where}): set {" or ".join(names)}, or api_key')

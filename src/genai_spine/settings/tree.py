@@ -478,12 +478,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agents: Annotated[dict[str, AgentSettings], doc("Agents, by id.")] = {}
     logging: Annotated[LoggingSettings, doc("Logs.")] = LoggingSettings()
     loaded: Annotated[Loaded, doc("How these settings came to be.")] = Loaded()
-
-    def timeouts_for(self, provider: str | None = None, route: str | None = None) -> TimeoutSettings:
-        """The timeouts of a call: `[timeouts]`, then the provider's, then the route's."""
-        timeouts = self.timeouts
-        if provider in self.providers.by_id:
-            timeouts = self.providers.by_id[provider].timeouts.over(timeouts)
-        if route in self.routes:
-            timeouts = self.routes[route].timeouts.over(timeouts)
-        return timeouts

@@ -173,19 +173,6 @@ def _has_brotli() -> bool:
     return hasattr(module.Decompressor, "can_accept_more_data")
 
 
-def accept_encoding() -> str:
-    """What to send as `accept-encoding` when packed answers are wanted: all that we can undo here.
-
-    "gzip, deflate, br, zstd"
-    """
-    known = ["gzip", "deflate"]
-    if _has_brotli():
-        known.append("br")
-    if _zstd() is not None:
-        known.append("zstd")
-    return ", ".join(known)
-
-
 def _coding(name: str) -> _Coding:
     match name:
         case "gzip" | "x-gzip":

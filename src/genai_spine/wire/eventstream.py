@@ -68,11 +68,6 @@ class EventStreamParser:
         """The bytes of a message that has not ended."""
         self._length = 0  # of the message that the tail begins with, once its prelude was read
 
-    @property
-    def pending(self) -> bool:
-        """Whether bytes of an unfinished message are held."""
-        return bool(self.tail)
-
     def feed(self, data: bytes) -> list[EventMessage]:
         """The messages that these bytes complete.
 

@@ -28,11 +28,6 @@ class NDJSONParser:
         """The bytes of a line that has not ended."""
         self._max = max_line_bytes
 
-    @property
-    def pending(self) -> bool:
-        """Whether bytes of an unfinished line are held."""
-        return bool(self.tail)
-
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that these bytes complete.
 

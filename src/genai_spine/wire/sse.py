@@ -56,11 +56,6 @@ class SSEParser:
         self._fresh = True  # no frame was read yet: a byte order mark may begin it
         self._max = max_event_bytes
 
-    @property
-    def pending(self) -> bool:
-        """Whether bytes of an unfinished frame are held."""
-        return bool(self.tail)
-
     def feed(self, data: bytes) -> list[SSEEvent]:
         """The events that these bytes complete.
 

@@ -147,19 +147,13 @@ def encode_version(version: str) -> bytes:
     return json.encode({"version": version})
 
 
-def encode_status(status: str = "success") -> bytes:
-    """The last word of `/api/pull`, `/api/push` and `/api/create`."""
-    return json.encode({"status": status})
-
-
-def encode_loaded(model: str, created_s: int, *, shape: str = "message", unload: bool = False) -> bytes:
+def encode_loaded(model: str, created_s: int, *, shape: str = "message") -> bytes:
     """The answer to a request without messages; `shape` is "response" for `/api/generate`."""
     empty: dict[str, Any] = (
         {"message": {"role": "assistant", "content": ""}} if shape == "message" else {"response": ""}
     )
-    reason = "unload" if unload else "load"
     head = {"model": model, "created_at": rfc3339.text_of(created_s)}
-    return json.encode({**head, **empty, "done": True, "done_reason": reason})
+    return json.encode({**head, **empty, "done": True, "done_reason": "load"})
 
 
 def encode_show(card: ModelCard) -> bytes:

@@ -79,8 +79,8 @@ class _Line(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line)
 
 
-def encode_pull_request(model: str, *, insecure: bool = False) -> bytes:
-    return json.encode({"model": model, "stream": True, **({"insecure": True} if insecure else {})})
+def encode_pull_request(model: str) -> bytes:
+    return json.encode({"model": model, "stream": True})
 
 
 def encode_delete_request(model: str) -> bytes:

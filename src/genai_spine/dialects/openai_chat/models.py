@@ -72,17 +72,6 @@ def decode_models(body: bytes) -> tuple[ModelCard, ...]:
     return tuple(_card_of(entry) for entry in entries if isinstance(entry, dict) and _text(entry, ("id",)))
 
 
-def decode_model(body: bytes) -> ModelCard:
-    """One model, `GET {base_url}/models/{id}`.
-
-    Raises: BadReply.
-    """
-    entry = json.decode_outbound(body, json.ANY)
-    if not isinstance(entry, dict) or not _text(entry, ("id",)):
-        raise BadReply("a model without an id")
-    return _card_of(entry)
-
-
 def _card_of(entry: Mapping[str, Any]) -> ModelCard:
     created = entry.get("created")
     return ModelCard(

@@ -303,11 +303,6 @@ class Limiter:
         """How many calls wait."""
         return len(self._lines)
 
-    def held_for_s(self, choice: Choice) -> float:
-        """For how long the target itself has asked to be left alone; 0.0 where it has not."""
-        gate = self._gates.get((choice.provider, choice.model))
-        return max(0.0, gate.held_until_us / 1e6 - self._now_s()) if gate is not None else 0.0
-
     def _gate(self, choice: Choice) -> Gate:
         key = (choice.provider, choice.model)
         found = self._gates.get(key)

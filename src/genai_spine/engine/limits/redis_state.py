@@ -45,21 +45,19 @@ class _Topic(NamedTuple):
 class RedisState:
     """Buckets at a server. `State` says what the methods promise."""
 
-    __slots__ = ("_beat", "_clock_ns", "_count", "_held", "_line", "_local", "_loop", "_more", "_prefix", "_process",
+    __slots__ = ("_beat", "_clock_ns", "_count", "_held", "_line", "_local", "_loop", "_more", "_process",
                  "_topics", "poll_s")  # fmt: skip
 
     def __init__(
         self,
         url: str,
         *,
-        prefix: str = PREFIX,
         timeout_s: float = TIMEOUT_S,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Raises: ConfigError where the extra is missing or the URL is none of Redis's."""
         self.poll_s: float | None = 0.025
-        self._line = RedisLine(url, f"{prefix}:probe", timeout_s)
-        self._prefix = prefix
+        self._line = RedisLine(url, f"{PREFIX}:probe", timeout_s)
         self._clock_ns = clock_ns
         self._local = LocalState(clock_ns)
         self._process = f"{os.getpid()}-{secrets.token_hex(6)}"
@@ -162,7 +160,7 @@ class RedisState:
             self._held[taken.id] = keys
 
     def _key(self, bucket: Bucket) -> str:
-        return f"{self._prefix}:{bucket.key}"
+        return f"{PREFIX}:{bucket.key}"
 
     # ------------------------------------------------------------ now and then
 
@@ -203,7 +201,7 @@ class RedisState:
             self._line.send(Command([key for key, _ in some], ["renew", "", self._process, *(id for _, id in some)]))
 
     async def _exchange(self, name: str, topic: _Topic) -> None:
-        keys = [f"{self._prefix}:shared:{name}", f"{self._prefix}:shared:{name}:processes"]
+        keys = [f"{PREFIX}:shared:{name}", f"{PREFIX}:shared:{name}:processes"]
         told = msgspec.json.encode(topic.tell()).decode()
         answer = await self._line.ask(keys, ["share", "", self._process, told], _nothing)
         if answer:
