@@ -415,3 +415,12 @@ def test_a_program_hears_of_what_its_settings_leave_out(
     said = "\n".join(record.getMessage() for record in caplog.records)
     assert "GENAI_BOGUS" in said
     assert ".env:1: sets nothing" in said
+
+
+@pytest.mark.parametrize(("name", "variable"), [("xai", "MY_KEY"), ("groq", "GROQ_API_KEY")])
+async def test_a_missing_key_is_asked_for_by_the_variable_that_is_read(name: str, variable: str) -> None:
+    """`api_key_env` names the one that is looked at: the service's usual one would be set in vain."""
+    registry = ProviderRegistry.from_config({"xai": {"api_key_env": "MY_KEY"}, "groq": {}})
+    with pytest.raises(ConfigError) as caught:
+        await registry.get(name).complete("Hello", model="m")
+    assert str(caught.value) == f'no API key for "{name}": set {variable}, or providers.{name}.api_key'

@@ -175,7 +175,7 @@ class HttpProvider(LLMProvider):
 
     def _check_key(self) -> None:
         if self._lacks_key:
-            names = " or ".join(self.row.key_variables) or "the key's variable"
+            names = self.settings.api_key_env or " or ".join(self.row.key_variables) or "the key's variable"
             raise ConfigError(f'no API key for "{self.name}": set {names}, or providers.{self.name}.api_key')
 
     # ------------------------------------------------------------ the calls
