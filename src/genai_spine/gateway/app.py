@@ -24,6 +24,7 @@ from genai_spine.gateway import (
     budgets,
     call_headers,
     capabilities,
+    counting,
     google,
     inbounds,
     listing,
@@ -31,15 +32,18 @@ from genai_spine.gateway import (
     responses,
     routing,
     streams,
+    vectors,
 )
-from genai_spine.gateway.chat import SHUTDOWN, ShuttingDown, chat, limit_headers
+from genai_spine.gateway.answer_headers import limit_headers
+from genai_spine.gateway.chat import SHUTDOWN, ShuttingDown, chat
 from genai_spine.gateway.discretion import Discretion
+from genai_spine.gateway.exchange import Receive, Scope, Send
 from genai_spine.gateway.idempotency import Idempotency
 from genai_spine.gateway.kept_request import KeptRequest
 from genai_spine.gateway.keys import Keys, is_google
 from genai_spine.gateway.neighbours import Neighbours
 from genai_spine.gateway.origins import Origins
-from genai_spine.gateway.request import CallerGone, HeaderList, Receive, Request, Scope, Send, header_value
+from genai_spine.gateway.request import CallerGone, HeaderList, Request, header_value
 from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
 from genai_spine.settings import Settings
 
@@ -77,16 +81,16 @@ ROUTES: tuple[Route, ...] = (
     *(Route("POST", f"{root}/responses", "openai_responses", _chat("openai_responses")) for root in _AZURE),
     *(Route(method, "/v1/responses/", "openai_responses", responses.kept) for method in ("GET", "POST", "DELETE")),
     Route("POST", "/v1/messages", "anthropic_messages", _chat("anthropic_messages")),
-    Route("POST", "/v1/messages/count_tokens", "anthropic_messages", listing.count_tokens),
+    Route("POST", "/v1/messages/count_tokens", "anthropic_messages", counting.count_tokens),
     Route("POST", "/api/chat", "ollama_chat", _chat("ollama_chat", streams_unasked=True)),
     Route("POST", "/api/generate", "ollama_chat", _chat("ollama_generate", streams_unasked=True)),
-    *(Route("POST", f"{root}/embeddings", "openai_chat", listing.embed("openai_embeddings")) for root in _OPENAI),
+    *(Route("POST", f"{root}/embeddings", "openai_chat", vectors.embed("openai_embeddings")) for root in _OPENAI),
     Route("POST", azure.ROOT, "openai_chat", azure.deployment),
-    Route("POST", "/api/embed", "ollama_chat", listing.embed("ollama_embed")),
-    Route("POST", "/api/embeddings", "ollama_chat", listing.embed("ollama_embeddings")),
-    Route("POST", "/v1/rerank", "openai_chat", listing.rerank("jina_rerank")),
-    Route("POST", "/rerank", "openai_chat", listing.rerank("jina_rerank")),
-    Route("POST", "/v2/rerank", "openai_chat", listing.rerank("cohere_rerank")),
+    Route("POST", "/api/embed", "ollama_chat", vectors.embed("ollama_embed")),
+    Route("POST", "/api/embeddings", "ollama_chat", vectors.embed("ollama_embeddings")),
+    Route("POST", "/v1/rerank", "openai_chat", vectors.rerank("jina_rerank")),
+    Route("POST", "/rerank", "openai_chat", vectors.rerank("jina_rerank")),
+    Route("POST", "/v2/rerank", "openai_chat", vectors.rerank("cohere_rerank")),
     Route("POST", "/v1beta/models/", "gemini", google.method),
     # The Vercel AI SDK writes `models/` only before names without a slash.
     Route("POST", "/v1beta/", "gemini", google.method, sign=":"),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.chat import chat
-from genai_spine.gateway.listing import embed_body
 from genai_spine.gateway.request import Request
+from genai_spine.gateway.vectors import embed_body
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.wire import json
 

@@ -17,7 +17,7 @@ from genai_spine.capabilities.capability import CapabilityResult
 from genai_spine.capabilities.checked import UnfitAnswer
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway import inbounds
-from genai_spine.gateway.chat import notices_value
+from genai_spine.gateway.answer_headers import notices_value
 from genai_spine.gateway.idempotency import reply_once
 from genai_spine.gateway.request import HeaderList, Request, header_value, plain_amount
 

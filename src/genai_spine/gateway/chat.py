@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import aclosing
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from genai_spine.engine.exchange import Answered, Exchange, Streaming
-from genai_spine.engine.limits.limiter import Limiter
+from genai_spine.engine.exchange import Exchange, Streaming
 from genai_spine.engine.record import CallRecord, name_provider
 from genai_spine.engine.streams.open_streams import StreamCancelled
 from genai_spine.gateway import idempotency, inbounds
+from genai_spine.gateway.answer_headers import answer_headers
 from genai_spine.gateway.idempotency import Once
-from genai_spine.gateway.request import JSON, HeaderList, Request, header_value, plain_amount
+from genai_spine.gateway.request import JSON, HeaderList, Request
 from genai_spine.gateway.routing import about_of
 from genai_spine.gateway.streams import CANCELLED
 from genai_spine.model.errors import ProviderError, SpineError
-from genai_spine.model.response import Notice
 
 if TYPE_CHECKING:
     from genai_spine.gateway.app import Gateway
@@ -79,7 +77,7 @@ async def _answer(
 ) -> None:
     answer = await gateway.manager.answer(exchange, record)
     request.notes = f"{answer.provider} {answer.model}"
-    headers = _headers_of(answer, record, gateway.manager.limiter)
+    headers = answer_headers(answer, record, gateway.manager.limiter, answer.cost_usd)
     if once is not None:
         once.add(answer.body)
         once.keep(JSON, headers)
@@ -95,7 +93,7 @@ async def _stream(
     stream = gateway.streams.open(
         request, streaming.provider, streaming.model, exchange.dialect, inbound.KEEP_ALIVE, record.caller
     )
-    headers = _headers_of(streaming, record, gateway.manager.limiter)
+    headers = answer_headers(streaming, record, gateway.manager.limiter, None)
     try:
         await _pump(gateway, request, record, streaming, inbound.STREAM_CONTENT_TYPE, headers, once)
     finally:
@@ -158,58 +156,3 @@ _ENDINGS: dict[tuple[object, ...], Callable[[], ProviderError]] = {
     (CANCELLED,): lambda: StreamCancelled("the stream was cancelled by whoever runs this gateway"),
 }
 """What a caller is told of a stream that was cancelled with such a message; of any other he has no need."""
-
-
-def work_headers(record: CallRecord, cost_usd: Decimal | None) -> HeaderList:
-    """How many attempts an answer took and what it cost: of one that another call paid for, nothing."""
-    headers = [(b"x-spine-attempts", b"0" if record.is_shared else b"%d" % len(record.attempts))]
-    if cost_usd is not None:
-        headers.append((b"x-spine-cost-usd", b"0" if record.is_shared else plain_amount(cost_usd)))
-    return headers
-
-
-def _headers_of(answer: Answered | Streaming, record: CallRecord, limiter: Limiter) -> HeaderList:
-    headers = [
-        (b"x-spine-provider", header_value(answer.provider)),
-        (b"x-spine-model", header_value(answer.model)),
-        *work_headers(record, answer.cost_usd if isinstance(answer, Answered) else None),
-    ]
-    if record.may_be_cached:
-        headers += cache_headers(record)
-    if answer.notices:
-        headers.append((b"x-spine-notices", notices_value(answer.notices)))
-    if record.caller is not None:
-        headers += limit_headers(limiter, record.caller)
-    return headers
-
-
-def cache_headers(record: CallRecord) -> HeaderList:
-    """Whether the answer is one that was given before, and how long ago (RFC 9111 §5.1)."""
-    cached = record.cached
-    if cached is None:
-        return [(b"x-spine-cache", b"miss")]
-    headers = [(b"x-spine-cache", b"hit"), (b"age", b"%d" % cached.age_s)]
-    return headers if not record.is_stream else [*headers, (b"x-spine-cost-usd", b"0")]
-
-
-def limit_headers(limiter: Limiter, caller: str) -> HeaderList:
-    """What is left of the limits of a caller's key, in the words of OpenAI's service."""
-    headers: HeaderList = []
-    for kind, limit, left in limiter.left_of(caller):
-        of_limit, of_rest = _LIMIT_HEADERS[kind]
-        headers.append((of_limit, b"%d" % limit))
-        if left is not None:
-            headers.append((of_rest, b"%d" % left))
-    return headers
-
-
-_LIMIT_HEADERS = {
-    "requests": (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests"),
-    "tokens": (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens"),
-}
-
-
-def notices_value(notices: Iterable[Notice]) -> bytes:
-    """`code param: message` of each, in one line."""
-    said = dict.fromkeys(f"{n.code} {n.param}: {n.message}" if n.param else f"{n.code}: {n.message}" for n in notices)
-    return header_value("; ".join(said))

@@ -12,8 +12,9 @@ from genai_spine.dialects.gemini import inbound
 from genai_spine.dialects.gemini.json_array import JsonArray, wants_array
 from genai_spine.engine.record import CallRecord
 from genai_spine.gateway.chat import chat
-from genai_spine.gateway.listing import embed_body, method_of, reply_counted
+from genai_spine.gateway.counting import method_of, reply_counted
 from genai_spine.gateway.request import Request
+from genai_spine.gateway.vectors import embed_body
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.policy.route import Wanted
 from genai_spine.policy.tokens import Method

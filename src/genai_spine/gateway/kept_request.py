@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from genai_spine.engine.content.keeping import ContentKeeper, Sent
-from genai_spine.gateway.request import JSON, Receive, Request, Scope, Send
+from genai_spine.gateway.exchange import Receive, Scope, Send
+from genai_spine.gateway.request import JSON, Request
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.settings.ledger import ContentLevel
 

@@ -1,223 +1,34 @@
-"""What the gateway serves beside chat: embeddings, rankings, models, providers, health."""
+"""What the gateway tells of itself: models, providers, health."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from genai_spine.dialects import anthropic_models, gemini_models, relayed_request, rerank_inbound
-from genai_spine.dialects.anthropic_messages import inbound as anthropic
-from genai_spine.dialects.anthropic_messages.schema import COUNT_PATH
+from genai_spine.dialects import anthropic_models, gemini_models
 from genai_spine.dialects.ollama_chat import models as ollama_models
 from genai_spine.dialects.openai_chat import models as openai_models
-from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.health import metrics_of
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.targets import Target
-from genai_spine.gateway.chat import cache_headers, limit_headers, notices_value, work_headers
-from genai_spine.gateway.idempotency import reply_once
 from genai_spine.gateway.keys import is_google
-from genai_spine.gateway.request import HeaderList, Request, header_value
+from genai_spine.gateway.request import Request
 from genai_spine.model.card import ModelCard
-from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import ProviderError, ProviderNotFound
-from genai_spine.model.rerank import RerankResponse
-from genai_spine.model.response import Notice, TokenUsage
-from genai_spine.policy import tokens
-from genai_spine.policy.route import Choice, Wanted
+from genai_spine.model.errors import ProviderNotFound
+from genai_spine.policy.route import Wanted
 from genai_spine.policy.standing import RETIRED
-from genai_spine.policy.tokens import Method, TokenCount
-from genai_spine.providers import codecs
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.status import ProviderStatus
-from genai_spine.wire.http import Headers
 from genai_spine.wire.json import top_level
 
 if TYPE_CHECKING:
-    from genai_spine.gateway.app import Gateway, Handler
+    from genai_spine.gateway.app import Gateway
 
 OLLAMA_VERSION = "0.12.0"
 """The version of Ollama's API that the Ollama paths follow; clients compare it with what they need."""
-
-Count = Callable[[LLMProvider, str | None], Awaitable[tuple[bytes, Method]]]
-"""Counts the tokens of a request, for this model of this provider: the answer, and how the number came about."""
-
-_COUNTED: dict[Method, tuple[str, str]] = {
-    "estimate": ("estimated", "this is not the provider's own count"),
-    "exact": ("counted", "here, with the model's own vocabulary"),
-}
-"""Code and message of the notice about a count that is not the provider's own."""
-
-
-_MANY_NUMBERS = 100_000
-"""To write more takes longer than other callers should wait."""
-_NO_FALLBACKS = Notice(
-    code="dropped", message="vectors of two models cannot be mixed: no other one is asked", param="fallbacks"
-)
-
-
-def embed(dialect: str) -> Handler:
-    """The handler for one dialect of embeddings."""
-
-    async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
-        body = await gateway.body_of(request)
-        top_level(body)  # refuses members given twice
-        await embed_body(gateway, request, record, dialect, body)
-
-    return handler
-
-
-async def embed_body(gateway: Gateway, request: Request, record: CallRecord, dialect: str, body: bytes) -> None:
-    codec = codecs.embeddings(dialect)
-    wanted = codec.decode_request(body)
-    record.dialect = dialect
-    request.cancel_when_gone()
-
-    async def answer() -> tuple[bytes, HeaderList]:
-        response = await _embedded(gateway, record, dialect, wanted, body)
-        request.notes = f"{response.provider} {response.model}"
-        headers = _headers_of(gateway, record, response)
-        numbers = sum(map(len, response.embeddings))
-        if numbers < _MANY_NUMBERS:
-            return codec.encode_response(response, wanted), headers
-        return await asyncio.to_thread(codec.encode_response, response, wanted), headers
-
-    await reply_once(gateway.idempotency, request, record.caller, body, answer)
-
-
-async def _embedded(
-    gateway: Gateway, record: CallRecord, dialect: str, wanted: EmbeddingRequest, body: bytes
-) -> EmbeddingResponse:
-    response = await gateway.manager.embed(wanted, record=record)
-    if response.usage is None and dialect == "openai_embeddings":
-        response = await asyncio.to_thread(_estimated, response, wanted)  # of a long text it takes its time
-    if b'"fallbacks"' in body and top_level(body).get("fallbacks") is not None:
-        response = msgspec.structs.replace(response, notices=(*response.notices, _NO_FALLBACKS))
-    return response
-
-
-def rerank(dialect: str) -> Handler:
-    """The handler for one dialect of rankings."""
-
-    async def handler(gateway: Gateway, request: Request, record: CallRecord) -> None:
-        body = await gateway.body_of(request)
-        top_level(body)  # refuses members given twice
-        asked = rerank_inbound.decode_request(body, dialect)
-        record.dialect = dialect
-        request.cancel_when_gone()
-
-        async def answer() -> tuple[bytes, HeaderList]:
-            response = await gateway.manager.rerank(asked.request, record=record)
-            response = msgspec.structs.replace(response, notices=(*response.notices, *asked.notices))
-            request.notes = f"{response.provider} {response.model}"
-            return rerank_inbound.encode_response(response, asked.documents), _headers_of(gateway, record, response)
-
-        await reply_once(gateway.idempotency, request, record.caller, body, answer)
-
-    return handler
-
-
-def _headers_of(gateway: Gateway, record: CallRecord, response: EmbeddingResponse | RerankResponse) -> HeaderList:
-    headers: HeaderList = [
-        (b"x-spine-provider", header_value(response.provider or "")),
-        (b"x-spine-model", header_value(response.model)),
-        *work_headers(record, response.cost_usd),
-    ]
-    if record.may_be_cached:
-        headers += cache_headers(record)
-    if response.notices:
-        headers.append((b"x-spine-notices", notices_value(response.notices)))
-    if record.caller is not None:
-        headers += limit_headers(gateway.manager.limiter, record.caller)
-    return headers
-
-
-def _estimated(response: EmbeddingResponse, request: EmbeddingRequest) -> EmbeddingResponse:
-    """With a usage, which OpenAI's clients require (openapi: CreateEmbeddingResponse, read 2026-11), where the provider
-    told none. Nothing is charged by it."""
-    counts = (tokens.estimate(each, response.model) if isinstance(each, str) else len(each) for each in request.input)
-    code, message = _COUNTED["estimate"]
-    return msgspec.structs.replace(
-        response,
-        usage=TokenUsage(input_tokens=sum(counts), estimated=True),
-        notices=(*response.notices, Notice(code=code, message=message, param="usage")),
-    )
-
-
-# ---------------------------------------------------------------- tokens
-
-
-async def count_tokens(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """Anthropic's token count; of the caller's own bytes if the provider counts in this dialect."""
-    body = await gateway.body_of(request)
-    peek = relayed_request.peek(body)
-    wanted = anthropic.decode_count_request(body)
-    forwarded = request.values(anthropic.FORWARDED_HEADERS)
-
-    async def count(provider: LLMProvider, model: str | None) -> tuple[bytes, Method]:
-        if (
-            isinstance(provider, HttpProvider)
-            and provider.counting_dialect == anthropic.DIALECT
-            and provider.relays(anthropic.DIALECT, peek.members, model)
-            and (counted := await _count_relayed(provider, model, peek, forwarded)) is not None
-        ):
-            return counted, "provider"
-        tokens = await provider.count_tokens(wanted, model)
-        return anthropic.encode_count_response(tokens), method_of(tokens)
-
-    await reply_counted(
-        gateway, request, record, Wanted(model=peek.model, provider=peek.provider), count, "input_tokens"
-    )
-
-
-async def reply_counted(
-    gateway: Gateway, request: Request, record: CallRecord, wanted: Wanted, count: Count, param: str
-) -> None:
-    """Answers with what `count` makes, and says in a notice where that is not the provider's own count.
-
-    `param` is what the number is called in the answer.
-    """
-    request.cancel_when_gone()
-
-    async def send(choice: Choice, attempt: Attempt) -> tuple[bytes, Method]:
-        provider = gateway.manager.router.provider_of(choice)
-        try:
-            return await count(provider, choice.model)
-        except ProviderError as error:
-            error.provider = error.provider or provider.name
-            raise
-
-    record.is_accounted = False  # to count is free
-    # Another provider would count with another's tokens: the first of the plan, or none.
-    counted, method = await gateway.manager.ask_first(send, wanted, record)
-    headers: HeaderList = (
-        [(b"x-spine-provider", header_value(record.answered_by.provider))] if record.answered_by else []
-    )
-    if (said := _COUNTED.get(method)) is not None:
-        headers.append((b"x-spine-notices", notices_value((Notice(code=said[0], param=param, message=said[1]),))))
-    await request.reply(200, counted, headers)
-
-
-def method_of(count: int) -> Method:
-    """How a number of tokens came about. A plain one, of a provider of somebody else's, is worth no more than ours."""
-    return count.method if isinstance(count, TokenCount) else "estimate"
-
-
-async def _count_relayed(
-    provider: HttpProvider, model: str | None, peek: relayed_request.Peek, headers: Headers
-) -> bytes | None:
-    """The caller's own bytes, so that what we do not know is counted, too; None where the provider cannot count."""
-    target = provider.target(model)
-    body = relayed_request.rewrite(peek, model=target.model, dialect=anthropic.DIALECT, force_usage=False)
-    counted = await provider.counted(anthropic.DIALECT, target, COUNT_PATH, body, headers)
-    if counted is not None:
-        codecs.counting(anthropic.DIALECT).decode_count_response(counted)  # raises BadReply for what is no count
-    return counted
 
 
 # ---------------------------------------------------------------- models

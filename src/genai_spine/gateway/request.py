@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Set
+from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol
 
 from genai_spine.engine.ids import Ids
-from genai_spine.gateway.exchange import LINGER_S, HttpExchange
+from genai_spine.gateway.exchange import LINGER_S, HttpExchange, Receive, Scope, Send
 from genai_spine.gateway.known_head import KnownHead
 from genai_spine.model.errors import InvalidRequest, SpineError
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
