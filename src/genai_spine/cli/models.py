@@ -109,8 +109,8 @@ def _print(output: Output, cards: list[ModelCard]) -> None:
     rows = [
         [
             f"{card.provider}/{card.id}",
-            _number(card.context_window),
-            _number(card.max_output_tokens),
+            model_matrix.number(card.context_window),
+            model_matrix.number(card.max_output_tokens),
             *_prices(card.price),
             _abilities(card.capabilities),
         ]
@@ -118,10 +118,6 @@ def _print(output: Output, cards: list[ModelCard]) -> None:
     ]
     columns = ["model", "context", "max output", "$/M in", "$/M out", "can"]
     output.table(columns, rows, right=columns[1:5])
-
-
-def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
 
 
 def _prices(price: Price | None) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import time
@@ -13,9 +12,8 @@ from typing import Any
 import certifi
 
 from genai_spine.cli.machine import Check
+from genai_spine.providers.connect import proxies_of
 from genai_spine.providers.http_provider import HttpProvider
-from genai_spine.providers.proxies import NO_PROXIES, Proxies, load_proxies
-from genai_spine.settings import ProviderSettings
 from genai_spine.wire.http import Url, parse_url
 
 CONNECT_S = 4.0
@@ -25,7 +23,7 @@ async def examine_way(provider: HttpProvider) -> Check:
     """DNS, TCP and TLS in turn, each with its time."""
     id = provider.name
     url = parse_url(str(provider.url(provider.dialect, "/")))
-    proxy = _proxies_of(provider.settings).find(url)
+    proxy = proxies_of(provider.settings).find(url)
     host, port = (url.host, url.port) if proxy is None else (proxy.host, proxy.port)
     where = f"{host}:{port}" if proxy is None else f"the proxy {proxy.peer}"
     steps: list[str] = []
@@ -75,13 +73,6 @@ def _mend(step: str, provider: HttpProvider, url: Url) -> str:
     if step == "DNS":
         return f"check the network's DNS, and the host in providers.{provider.name}.base_url"
     return "check the network and its firewall; HTTPS_PROXY names a proxy where one is needed"
-
-
-def _proxies_of(settings: ProviderSettings) -> Proxies:
-    if settings.proxy is None:
-        return load_proxies(os.environ)
-    text = settings.proxy.reveal()
-    return NO_PROXIES if text == "none" else load_proxies({"http_proxy": text, "https_proxy": text})
 
 
 async def _connect(addresses: Sequence[Any]) -> asyncio.StreamWriter:

@@ -90,9 +90,9 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
         """What stands behind WHERE, and its values."""
         terms: list[tuple[str, list[Any]]] = []
         if self.since is not None:
-            terms.append(("attempt.begun_at >= ?", [_midnight(self.since)]))
+            terms.append(("attempt.begun_at >= ?", [midnight(self.since)]))
         if self.until is not None:
-            terms.append(("attempt.begun_at < ?", [_midnight(self.until) + DAY_S]))
+            terms.append(("attempt.begun_at < ?", [midnight(self.until) + DAY_S]))
         if self.before is not None:
             terms.append(("attempt.begun_at < ?", [self.before]))
         if self.provider is not None:
@@ -102,7 +102,7 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(f" AND {term}" for term, _ in terms), tuple(value for _, values in terms for value in values)
 
 
-def _midnight(day: date) -> float:
+def midnight(day: date) -> float:
     return datetime.combine(day, time(), UTC).timestamp()
 
 

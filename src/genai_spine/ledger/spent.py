@@ -16,6 +16,7 @@ from math import inf
 import msgspec
 
 from genai_spine.ledger.reading import Reader
+from genai_spine.ledger.scan import midnight
 from genai_spine.ledger.tables import OTHERS
 from genai_spine.policy.budget import Budget, Span, Subject, span_of
 from genai_spine.settings.budget_checks import is_pattern
@@ -92,13 +93,13 @@ def _parts(reader: Reader, budget: Budget, span: Span) -> Iterator[tuple[Subject
         yield from _of_attempts(reader, mode, span)
         return
     # A part of a day, whole ones, and a part of one.
-    yield from _of_attempts(reader, mode, Span(span.starts_s, _begin_of(first)))
+    yield from _of_attempts(reader, mode, Span(span.starts_s, midnight(first)))
     crowded = _crowded_days(reader, kinds, first, last)
     for day in crowded:
-        yield from _of_attempts(reader, mode, Span(_begin_of(day), _begin_of(day + timedelta(1))))
+        yield from _of_attempts(reader, mode, Span(midnight(day), midnight(day + timedelta(1))))
     yield from _of_days(reader, mode, kinds, first, last, without=crowded)
     if last < date.max:
-        yield from _of_attempts(reader, mode, Span(_begin_of(last), span.ends_s))
+        yield from _of_attempts(reader, mode, Span(midnight(last), span.ends_s))
 
 
 def _day_of(moment_s: float, *, is_begun: bool) -> date:
@@ -141,7 +142,7 @@ def _is_kept(reader: Reader, day: date) -> bool:
     )
     [(kept,)] = reader.query(
         "SELECT count(*) FROM attempt WHERE begun_at >= ? AND begun_at < ?",
-        (_begin_of(day), _begin_of(day + timedelta(1))),
+        (midnight(day), midnight(day + timedelta(1))),
     )
     return int(kept) >= int(summed or 0)
 
@@ -200,7 +201,3 @@ def _of_attempts(reader: Reader, mode: str, span: Span) -> Iterator[tuple[Subjec
     ):
         subject = Subject(provider, model, caller, agent, _tags.decode(tags) if tags else ())
         yield subject, int(nanousd or 0), int(tokens or 0)
-
-
-def _begin_of(day: date) -> float:
-    return datetime.combine(day, time(), UTC).timestamp()

@@ -25,7 +25,6 @@ from math import inf
 from typing import Any
 
 import aiohttp
-import certifi
 from aiohttp.http_exceptions import BadHttpMessage, ContentLengthError, TransferEncodingError
 from yarl import URL
 
@@ -39,6 +38,7 @@ from genai_spine.model.errors import (
     StreamBroken,
 )
 from genai_spine.providers.connection import MAX_HEAD_BYTES, MAX_HEADERS, STALE_WINDOW_S, describe
+from genai_spine.providers.dial import tls_context
 from genai_spine.providers.pool import PoolLimits, closed_error
 from genai_spine.providers.proxies import NO_PROXIES, Proxies, Proxy
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, total_timeout
@@ -195,11 +195,13 @@ class AiohttpTransport:
         return session
 
     def _connector(self, socks: Proxy | None) -> aiohttp.BaseConnector:
+        if self._tls is None:
+            self._tls = tls_context(self._ca_file)
         options: dict[str, Any] = {
             "limit": 0,
             "limit_per_host": self._limits.max_connections,
             "keepalive_timeout": self._limits.idle_expiry_s,
-            "ssl": self._tls_context(),
+            "ssl": self._tls,
         }
         if socks is None:
             return _CleanConnector(**options)
@@ -219,15 +221,6 @@ class AiohttpTransport:
             **options,
         )
         return connector
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            try:
-                self._tls = ssl.create_default_context(cafile=self._ca_file or certifi.where())
-            except OSError as error:
-                raise ConfigError(f"cannot read the CA file {self._ca_file!r}: {describe(error)}") from error
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
 
     def _tracing(self) -> aiohttp.TraceConfig:
         """aiohttp says where a request stands; that is what timeouts and `sent` are about."""

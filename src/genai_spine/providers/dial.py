@@ -137,12 +137,18 @@ class Dialer:
     def tls(self) -> ssl.SSLContext:
         """Made on first use (reading the roots takes some 10 ms), then shared."""
         if self._tls is None:
-            try:
-                self._tls = ssl.create_default_context(cafile=self._ca_file or certifi.where())
-            except OSError as error:
-                raise ConfigError(f"cannot read the CA file {self._ca_file!r}: {describe(error)}") from error
-            self._tls.set_alpn_protocols(["http/1.1"])
+            self._tls = tls_context(self._ca_file)
         return self._tls
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Verifies name and chain, against certifi's roots where no file is given. Raises: ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file or certifi.where())
+    except OSError as error:
+        raise ConfigError(f"cannot read the CA file {ca_file!r}: {describe(error)}") from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def check_proxy(proxy: Proxy) -> None:

@@ -92,15 +92,6 @@ class _Brotli:
             piece = decompressor.process(b"", output_buffer_limit=PIECE_BYTES)
 
 
-class _ZstdSink:
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        self.pieces.append(bytes(data))
-        return len(data)
-
-
 class _Zstandard:
     def __init__(self) -> None:
         module = importlib.import_module("zstandard")
