@@ -510,6 +510,22 @@ async def test_terms_of_a_call_that_are_none_are_refused(options: dict[str, Any]
         with pytest.raises(InvalidRequest, match=next(iter(options))):
             async for _ in manager.stream("Hi", **options):
                 pass
+        refused = await manager.complete("Hi", raise_errors=False, **options)
+        assert not refused.success and next(iter(options)) in (refused.error or "")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ProviderManager(settings={"simulated": {}}), "settings: .*got dict: .*goes to from_settings"),
+        (lambda: ProviderManager(retry={"max_retries": 1}), "retry: expected a RetryConfig.*got dict"),
+        (lambda: ProviderManager().with_config({"max_retries": 1}), "with_config: expected a ManagerConfig, got dict"),
+        (lambda: ProviderManager().with_fallback("openai"), "expected an instance of LLMProvider, got str"),
+    ],
+)
+def test_what_a_manager_is_not_made_of_is_told_where_it_goes(make: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make()
 
 
 def test_calls_wait_for_each_other_across_the_event_loops_of_threads(tmp_path: Path) -> None:

@@ -162,6 +162,10 @@ MEND = f'known are {ROWS}; for any other service set type = "openai_compatible" 
             "each dialect adds its own path",
         ),
         (
+            "[providers.openai]\nbase_url = 'http://a b/v1'\n",
+            "spine.toml:2: providers.openai.base_url: not a host name: 'a b'",
+        ),
+        (
             "[providers.openai]\nbase_url = 'https://u:p@x/v1'\n",
             "spine.toml:2: providers.openai.base_url: no user and password in a URL, which may be logged; use headers",
         ),

@@ -15,7 +15,7 @@ import msgspec
 from genai_spine.engine import vectors
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.caching import cached_exchanges
-from genai_spine.engine.caching.response_cache import ResponseCache, record_of
+from genai_spine.engine.caching.response_cache import ResponseCache, record_of, tell_terms
 from genai_spine.engine.call import Send, call
 from genai_spine.engine.content.answers import Heard
 from genai_spine.engine.content.keeping import ContentKeeper
@@ -30,6 +30,7 @@ from genai_spine.engine.limits.limiter import Limiter, state_of
 from genai_spine.engine.limits.shared_targets import SharedTargets
 from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager_config import ManagerConfig as ManagerConfig
+from genai_spine.engine.manager_config import settings_with
 from genai_spine.engine.observers import Observers
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.routing.decision import Decision
@@ -46,7 +47,7 @@ from genai_spine.ledger.opening import alert_book, open_ledger
 from genai_spine.ledger.writer import Ledger
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingKeywords, EmbeddingResponse
-from genai_spine.model.errors import SpineError
+from genai_spine.model.errors import ConfigError, SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionKeywords, CompletionRequest
@@ -85,8 +86,7 @@ class ProviderManager:
         settings: Settings | None = None,
         retry: RetrySettings | None = None,
     ) -> None:
-        settings = settings or Settings()
-        self.settings = settings if retry is None else msgspec.structs.replace(settings, retry=retry)
+        self.settings = settings_with(settings or Settings(), retry)
         given = providers if isinstance(providers, ProviderRegistry) else ProviderRegistry(providers)
         self.registry = LocalRegistry(given) if self.settings.routing.local_only else given
         self._fallbacks: list[str] = []
@@ -145,13 +145,15 @@ class ProviderManager:
 
     def with_fallback(self, provider: LLMProvider) -> ProviderManager:
         """This manager, with one more provider to ask, for a model that it has, when those before it fail."""
-        self.registry.register(provider.name, provider)
+        self.registry.register(getattr(provider, "name", ""), provider)
         self._fallbacks.append(provider.name)
         self.router.forget()
         return self
 
     def with_config(self, config: ManagerConfig) -> ProviderManager:
         """This manager, with these retries and this fallback; the rest is as it was."""
+        if not isinstance(config, ManagerConfig):
+            raise ConfigError(f"with_config: expected a ManagerConfig, got {type(config).__name__}")
         self.traffic.retry = config.over(self.traffic.retry)
         self.settings = msgspec.structs.replace(self.settings, retry=self.traffic.retry)
         return self
@@ -234,9 +236,10 @@ class ProviderManager:
         `timeout` is for the whole call with all its attempts, in seconds; `cache_control` is as the gateway's header.
         Raises: SpineError; with `raise_errors=False` the answer says `success` False and `error`.
         """
-        record = record or record_of(timeout, cache_control)
+        record = record or CallRecord()
         wanted, response = None, None
         try:
+            tell_terms(record, timeout, cache_control)
             wanted = as_request(request, options)
             asks.tell(record, wanted)
 

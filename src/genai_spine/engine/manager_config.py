@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from genai_spine.model.errors import ConfigError
-from genai_spine.settings import Duration, RetrySettings
+from genai_spine.settings import Duration, RetrySettings, Settings
 from genai_spine.settings.build import MOST
 
 
@@ -38,3 +38,16 @@ class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
             max_delay=max(delay, retry.max_delay),
             backoff_factor=1.0,
         )
+
+
+def settings_with(settings: Settings, retry: RetrySettings | None) -> Settings:
+    """The settings, and other retries where some are given. Raises: ConfigError for what is neither."""
+    if not isinstance(settings, Settings):
+        kind = type(settings).__name__
+        raise ConfigError(f"settings: expected Settings, got {kind}: a mapping or a file goes to from_settings")
+    if retry is None:
+        return settings
+    if not isinstance(retry, RetrySettings):
+        kind = type(retry).__name__
+        raise ConfigError(f"retry: expected a RetryConfig, such as RetryConfig(max_retries=1), got {kind}")
+    return msgspec.structs.replace(settings, retry=retry)

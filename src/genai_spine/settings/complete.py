@@ -34,7 +34,7 @@ from genai_spine.settings.tree import (
     Secret,
     Settings,
 )
-from genai_spine.wire.http import encode_headers
+from genai_spine.wire.http import encode_headers, parse_url
 
 _ENDS = (
     *("/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"),
@@ -249,6 +249,10 @@ def _bad_url(url: str) -> str | None:
         return f"leave {end} and what follows out: each dialect adds its own path"
     if parts.query or parts.fragment:
         return "no ? or # in a base URL"
+    try:
+        parse_url(url)
+    except InvalidRequest as error:
+        return error.message
     return None
 
 

@@ -295,12 +295,20 @@ class Slot:
 
 
 def record_of(timeout_s: float | None, cache_control: str | None) -> CallRecord:
-    """The record of a program's own call, which may say as much of caching as a header does. Raises: InvalidRequest."""
+    """The record of a program's own call. Raises: InvalidRequest."""
+    record = CallRecord()
+    tell_terms(record, timeout_s, cache_control)
+    return record
+
+
+def tell_terms(record: CallRecord, timeout_s: float | None, cache_control: str | None) -> None:
+    """What a program says of one call of its own: as much of caching as a header does. Raises: InvalidRequest."""
     if timeout_s is not None and (isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float)):
         raise InvalidRequest(f"timeout: expected a number of seconds, got {type(timeout_s).__name__}", param="timeout")
     if timeout_s is not None and not timeout_s > 0:  # nor is a NaN
         raise InvalidRequest(f"timeout: expected seconds, more than 0, got {timeout_s}", param="timeout")
-    record = CallRecord(timeout_s=timeout_s)
+    if timeout_s is not None:
+        record.timeout_s = timeout_s
     if cache_control is not None:
         if not isinstance(cache_control, str):
             kind = type(cache_control).__name__
@@ -308,7 +316,6 @@ def record_of(timeout_s: float | None, cache_control: str | None) -> CallRecord:
                 f'cache_control: expected a text such as "no-store", got {kind}', param="cache_control"
             )
         record.cache_terms = terms_of(cache_control)
-    return record
 
 
 def is_whole(finish: FinishReason | None, usage: TokenUsage | None, max_tokens: int | None) -> bool:
