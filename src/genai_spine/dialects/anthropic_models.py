@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genai_spine.dialects import rfc3339
+from genai_spine.dialects.lenient import most_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.card import Capabilities, ModelCard, ThinkingStyle
 from genai_spine.model.errors import BadReply
@@ -65,8 +66,8 @@ def _card_of(entry: Mapping[str, Any]) -> ModelCard:
         name=name if isinstance(name, str) else None,
         created_s=(rfc3339.seconds_of(created_at) or None) if isinstance(created_at, str) else None,
         owned_by="anthropic",
-        context_window=_count(entry.get("max_input_tokens")),
-        max_output_tokens=_count(entry.get("max_tokens")),
+        context_window=most_of(entry.get("max_input_tokens")),
+        max_output_tokens=most_of(entry.get("max_tokens")),
         capabilities=_capabilities_of(entry.get("capabilities")),
         extra=keep(DIALECT, unknown(entry, _READ)),
     )
@@ -92,10 +93,6 @@ def _thinking_style(thinking: Any) -> ThinkingStyle | None:
 def _supported(claim: Any) -> bool | None:
     said = claim.get("supported") if isinstance(claim, dict) else None
     return said if isinstance(said, bool) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 < value < 10**12 else None
 
 
 # ---------------------------------------------------------------- to a caller

@@ -23,9 +23,9 @@ import msgspec
 
 from genai_spine.dialects import vectors
 from genai_spine.dialects.bedrock_converse import errors
-from genai_spine.dialects.bedrock_converse.schema import count_of
 from genai_spine.dialects.bedrock_ids import bare_id, path_of
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply, InvalidRequest

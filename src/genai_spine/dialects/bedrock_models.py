@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genai_spine.dialects.bedrock_converse.schema import DIALECT, count_of
+from genai_spine.dialects.bedrock_converse.schema import DIALECT
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.errors import BadReply

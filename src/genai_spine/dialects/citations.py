@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from genai_spine.dialects.lenient import text_of
 from genai_spine.model.content import Citation
 
 
@@ -23,10 +24,10 @@ def citation_of(
     """
     has_place = type(start) is int and type(end) is int and 0 <= start < end
     return Citation(
-        url=_text_of(url),
-        title=_text_of(title),
-        file_id=_text_of(file_id),
-        cited_text=_text_of(cited_text),
+        url=text_of(url),
+        title=text_of(title),
+        file_id=text_of(file_id),
+        cited_text=text_of(cited_text),
         start=start if has_place else None,
         end=end if has_place else None,
     )
@@ -35,10 +36,6 @@ def citation_of(
 def named(citations: Iterable[Citation]) -> tuple[Citation, ...]:
     """Those that say what is cited."""
     return tuple(each for each in citations if each.url or each.title or each.file_id or each.cited_text)
-
-
-def _text_of(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def place_of(citation: Citation, length: int) -> tuple[int, int]:

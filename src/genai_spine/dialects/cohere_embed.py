@@ -20,8 +20,8 @@ import msgspec
 
 from genai_spine.dialects import vectors
 from genai_spine.dialects.cohere_chat import outbound
-from genai_spine.dialects.cohere_chat.schema import count_of
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genai_spine.dialects.cohere_chat.schema import DIALECT, count_of
+from genai_spine.dialects.cohere_chat.schema import DIALECT
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.errors import BadReply

@@ -14,8 +14,8 @@ from typing import Any
 
 from genai_spine.dialects import rankings
 from genai_spine.dialects.cohere_chat import outbound
-from genai_spine.dialects.cohere_chat.schema import count_of
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.errors import BadReply
 from genai_spine.model.rerank import RerankRequest, RerankResponse

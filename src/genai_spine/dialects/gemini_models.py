@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genai_spine.dialects.lenient import most_of
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.errors import BadReply
@@ -59,15 +60,11 @@ def _card_of(entry: Mapping[str, Any]) -> ModelCard:
         id=entry["name"].removeprefix("models/"),
         name=name if isinstance(name, str) else None,
         owned_by="google",
-        context_window=_count(entry.get("inputTokenLimit")),
-        max_output_tokens=_count(entry.get("outputTokenLimit")),
+        context_window=most_of(entry.get("inputTokenLimit")),
+        max_output_tokens=most_of(entry.get("outputTokenLimit")),
         capabilities=Capabilities(thinking=thinks if isinstance(thinks, bool) else None),
         extra=keep(DIALECT, unknown(entry, _READ)),
     )
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 < value < 10**12 else None
 
 
 # ---------------------------------------------------------------- to a caller

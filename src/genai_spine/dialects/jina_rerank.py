@@ -17,9 +17,10 @@ import msgspec
 
 from genai_spine.dialects import rankings
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_chat import outbound
-from genai_spine.dialects.openai_chat.usage import count_of, usage_of
+from genai_spine.dialects.openai_chat.usage import usage_of
 from genai_spine.model.errors import BadReply
 from genai_spine.model.rerank import RerankRequest, RerankResponse
 from genai_spine.model.response import Notice, TokenUsage

@@ -15,10 +15,11 @@ import msgspec
 
 from genai_spine.dialects import vectors
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.openai_chat import inbound, outbound
 from genai_spine.dialects.openai_chat import schema as chat
-from genai_spine.dialects.openai_chat.usage import count_of, usage_of, usage_written
+from genai_spine.dialects.openai_chat.usage import usage_of, usage_written
 from genai_spine.dialects.reading import Reader, kind_of
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply

@@ -17,10 +17,11 @@ import msgspec
 
 from genai_spine.dialects import vectors
 from genai_spine.dialects.gemini import errors, outbound
-from genai_spine.dialects.gemini.schema import count_of, method_path
+from genai_spine.dialects.gemini.schema import method_path
 from genai_spine.dialects.gemini_embeddings import DIALECT as OF_GEMINI
 from genai_spine.dialects.gemini_embeddings import texts_of
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
 from genai_spine.model.errors import BadReply

@@ -23,6 +23,7 @@ from genai_spine.dialects.anthropic_messages.white_space import sayable_stop
 from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.foreign import foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import counted_tokens
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.shortened import Renaming
@@ -327,11 +328,7 @@ def stream_decoder(target: Target) -> MessagesStreamDecoder:
 
 def decode_count_response(body: bytes) -> int:
     """{"input_tokens": 14}. Raises: BadReply."""
-    members = json.decode_outbound(body, json.ANY)
-    count = wire.count_of(members.get("input_tokens")) if isinstance(members, dict) else None
-    if count is None:
-        raise BadReply("a count of tokens without input_tokens")
-    return count
+    return counted_tokens(body, "input_tokens")
 
 
 # ---------------------------------------------------------------- errors

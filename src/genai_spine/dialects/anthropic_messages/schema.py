@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from genai_spine.dialects.failure import failed
+from genai_spine.dialects.lenient import LARGEST_COUNT, count_of, object_of
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import CacheMark, Part, Refusal, ToolCall
@@ -118,17 +119,9 @@ _KNOWN_WITHIN = {
     "output_tokens_details": frozenset({"thinking_tokens"}),
 }
 _KNOWN_OF_USAGE = _COUNTERS | _KNOWN_WITHIN.keys()
-_LARGEST_COUNT = 10**12
 
 
-def count_of(value: Any) -> int | None:
-    """A counter, or None for what cannot be one: text, negative, absurdly large."""
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_COUNT)] | None
+_Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)] | None
 
 
 class _Creation(msgspec.Struct, frozen=True):
@@ -154,7 +147,7 @@ def _counted(usage: dict[str, Any]) -> _Counted:
     try:
         return msgspec.convert(usage, _Counted)
     except msgspec.ValidationError:  # one of them is no count: those that are, stand
-        creation, details = _object(usage, "cache_creation"), _object(usage, "output_tokens_details")
+        creation, details = object_of(usage.get("cache_creation")), object_of(usage.get("output_tokens_details"))
         return _Counted(
             **{name: count_of(usage.get(name)) for name in _COUNTERS},
             cache_creation=_Creation(count_of(creation.get("ephemeral_1h_input_tokens"))),
@@ -189,7 +182,8 @@ def usage_of(usage: Any) -> TokenUsage | None:
     is_plain = "iterations" not in usage and "server_tool_use" not in usage
     rest = unknown(usage, _KNOWN_OF_USAGE)
     for inner, known in _KNOWN_WITHIN.items():
-        if (members := _object(usage, inner)) and not members.keys() <= known and (more := unknown(members, known)):
+        members = object_of(usage.get(inner))
+        if not members.keys() <= known and (more := unknown(members, known)):
             rest[inner] = more
     return TokenUsage(
         input_tokens=None if fresh is None else fresh + (cache_read or 0) + (cache_write or 0),
@@ -216,7 +210,7 @@ def _details_of(usage: Mapping[str, Any]) -> UsageDetails | None:
     """Searches, and what was used beside the answer: the totals do not hold what compaction read and wrote, which
     is charged as the answer is, nor what another model advised, whose price is not ours to know
     (platform.claude.com/docs/en/build-with-claude/compaction, …/agents-and-tools/tool-use/advisor-tool, 2026-11)."""
-    searches = count_of(_object(usage, "server_tool_use").get("web_search_requests"))
+    searches = count_of(object_of(usage.get("server_tool_use")).get("web_search_requests"))
     turns = usage.get("iterations")
     beside = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
     compacted = [used for turn in beside if turn.get("type") == "compaction" and (used := usage_of(turn)) is not None]
@@ -232,11 +226,6 @@ def _added(usages: list[TokenUsage]) -> TokenUsage | None:
         return usages[0] if usages else None
     names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
     return TokenUsage(**{name: sum(getattr(one, name) or 0 for one in usages) for name in names})  # type: ignore[arg-type]  # counts
-
-
-def _object(members: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = members.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def usage_written(usage: TokenUsage | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from genai_spine.dialects.bedrock_converse.history import HistoryWriter
 from genai_spine.dialects.bedrock_ids import bare_id, maker_of, path_of
 from genai_spine.dialects.foreign import check_thread, foreign_to
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import counted_tokens
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.shortened import Renaming
@@ -306,11 +307,7 @@ def stream_decoder(target: Target) -> ConverseStreamDecoder:
 
 def decode_count_response(body: bytes) -> int:
     """{"inputTokens": 18}. Raises: BadReply."""
-    members = json.decode_outbound(body, json.ANY)
-    count = wire.count_of(members.get("inputTokens")) if isinstance(members, dict) else None
-    if count is None:
-        raise BadReply("a count of tokens without inputTokens")
-    return count
+    return counted_tokens(body, "inputTokens")
 
 
 # ---------------------------------------------------------------- relay

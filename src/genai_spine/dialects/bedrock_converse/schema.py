@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import CacheMark
@@ -73,19 +74,11 @@ AUDIO_FORMATS = frozenset(
 
 # ---------------------------------------------------------------- usage
 
-_LARGEST_COUNT = 10**12
 # The service sends both spellings of the cached ones (recorded 2026).
 _COUNTERS = frozenset(
     ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "cacheReadInputTokenCount",
      "cacheWriteInputTokenCount", "totalTokens")
 )  # fmt: skip
-
-
-def count_of(value: Any) -> int | None:
-    """A counter, or None for what cannot be one: text, negative, absurdly large."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
 
 
 def usage_of(usage: Any, reply: Mapping[str, Any] = MappingProxyType({})) -> TokenUsage | None:

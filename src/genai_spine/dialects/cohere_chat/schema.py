@@ -13,6 +13,7 @@ import msgspec
 
 from genai_spine.dialects.citations import citation_of, named
 from genai_spine.dialects.failure import failed
+from genai_spine.dialects.lenient import count_of, object_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.content import Citation, Metadata, Opaque, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, ContentFiltered, ProviderError, QuotaExceeded
@@ -131,15 +132,7 @@ def with_citations(metadata: Metadata | None, citations: Sequence[Any]) -> Metad
 
 # ---------------------------------------------------------------- usage
 
-_LARGEST_COUNT = 10**12
 _COUNTED = ("input_tokens", "output_tokens")
-
-
-def count_of(value: Any) -> int | None:
-    """A count, which Cohere's schema has as a number: 12.0 is 12. None for what cannot be one."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
@@ -153,7 +146,7 @@ def usage_of(usage: Any) -> TokenUsage | None:
     """
     if not isinstance(usage, dict) or not usage:
         return None
-    billed, tokens = _object(usage, "billed_units"), _object(usage, "tokens")
+    billed, tokens = object_of(usage.get("billed_units")), object_of(usage.get("tokens"))
     counted = billed if _is_counted(billed) else tokens
     output = count_of(counted.get("output_tokens"))
     reasoning = count_of(tokens.get("reasoning_tokens"))
@@ -181,11 +174,6 @@ def _uncounted(
         rest = unknown(usage, ("tokens", "cached_tokens"))
         of_counted = {"tokens": unknown(tokens, (*_COUNTED, "reasoning_tokens"))}
     return rest | {name: more for name, more in of_counted.items() if more}
-
-
-def _object(members: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = members.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 # ---------------------------------------------------------------- errors

@@ -14,6 +14,7 @@ from genai_spine.dialects import rfc3339
 from genai_spine.dialects.gemini import errors
 from genai_spine.dialects.gemini.parts import part_of
 from genai_spine.dialects.gemini.schema import DIALECT, finish_name, minted_call_id
+from genai_spine.dialects.lenient import text_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.reading import Reader
 from genai_spine.model.content import Metadata, Part, Text, ToolCall
@@ -94,9 +95,9 @@ def _chunk_of(data: bytes, members: Any) -> Chunk:
         rest |= {"createTime": created} if created is not None else {}
     parts = _parts_of(candidate or {})
     return Chunk(
-        id=_text(members, "responseId"),
-        model=_text(members, "modelVersion"),
-        created=_text(members, "createTime"),
+        id=text_of(members.get("responseId")),
+        model=text_of(members.get("modelVersion")),
+        created=text_of(members.get("createTime")),
         created_s=created_s,
         parts=parts,
         arguments=_arguments_of(data, parts),
@@ -182,8 +183,3 @@ def answer_part(members: dict[str, Any], response_id: str | None, place: int, ar
 def extra_of(rest: dict[str, Any], candidate: dict[str, Any]) -> Metadata | None:
     """What the middle has no names for, as `CompletionResponse.extra`; the candidate's own under `candidate`."""
     return keep(DIALECT, {**rest, "candidate": candidate} if candidate else rest)
-
-
-def _text(members: dict[str, Any], key: str) -> str | None:
-    value = members.get(key)
-    return value if isinstance(value, str) and value else None

@@ -18,6 +18,7 @@ import msgspec
 
 from genai_spine.dialects.citations import citation_of, named, place_of
 from genai_spine.dialects.gemini.schema import DIALECT
+from genai_spine.dialects.lenient import object_of
 from genai_spine.model.content import Citation, Part, Text
 
 _CHUNKS = ("web", "retrievedContext", "maps", "image")
@@ -30,7 +31,7 @@ def is_grounded(candidate: Mapping[str, Any]) -> bool:
 def citations_of(candidate: Mapping[str, Any], text: str) -> tuple[Citation, ...]:
     """Those of this text: by segment, and then the sources of no segment."""
     encoded = text.encode(errors="surrogatepass")
-    grounding = _object(candidate.get("groundingMetadata"))
+    grounding = object_of(candidate.get("groundingMetadata"))
     chunks = [_source_of(chunk) for chunk in _objects(grounding.get("groundingChunks"))]
     found: list[Citation] = []
     cited: set[int] = set()
@@ -39,9 +40,9 @@ def citations_of(candidate: Mapping[str, Any], text: str) -> tuple[Citation, ...
         for index in indices if isinstance(indices, list) else ():
             if type(index) is int and 0 <= index < len(chunks):
                 cited.add(index)
-                found.append(_placed(chunks[index], _object(support.get("segment")), encoded))
+                found.append(_placed(chunks[index], object_of(support.get("segment")), encoded))
     found += [chunk for index, chunk in enumerate(chunks) if index not in cited]
-    repeated = _object(candidate.get("citationMetadata"))
+    repeated = object_of(candidate.get("citationMetadata"))
     for source in _objects(repeated.get("citationSources") or repeated.get("citations")):
         found.append(_placed(citation_of(url=source.get("uri"), title=source.get("title")), source, encoded))
     return named(found)
@@ -128,10 +129,6 @@ def _placed(citation: Citation, segment: Mapping[str, Any], text: bytes) -> Cita
         return citation
     first = len(text[:start].decode(errors="replace"))
     return msgspec.structs.replace(citation, start=first, end=first + len(words))
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from genai_spine.dialects.gemini.json_schema import fitted
 from genai_spine.dialects.gemini.parts import ANOTHERS_PROOF
 from genai_spine.dialects.gemini.thinking import thinking_of
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import counted_tokens
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.shortened import Renaming
@@ -297,11 +298,7 @@ def stream_decoder(target: Target) -> GeminiStreamDecoder:
 
 def decode_count_response(body: bytes) -> int:
     """{"totalTokens": 12}; a prompt of nothing is counted by leaving the number out. Raises: BadReply."""
-    members = json.decode_outbound(body, json.ANY)
-    count = wire.count_of(members.get("totalTokens", 0)) if isinstance(members, dict) else None
-    if count is None:
-        raise BadReply("a count of tokens without totalTokens")
-    return count
+    return counted_tokens(body, "totalTokens", default=0)
 
 
 # ---------------------------------------------------------------- errors

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.reading import Reader
 from genai_spine.dialects.service_tiers import tier_of
@@ -174,7 +175,6 @@ def finish_written(reason: FinishReason | None, raw: str | None) -> str:
 
 # ---------------------------------------------------------------- usage
 
-_LARGEST_COUNT = 10**12
 _COUNTED = (
     "promptTokenCount",
     "candidatesTokenCount",
@@ -182,13 +182,6 @@ _COUNTED = (
     "cachedContentTokenCount",
     "totalTokenCount",
 )
-
-
-def count_of(value: Any) -> int | None:
-    """A counter, or None for what cannot be one."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
 
 
 def usage_of(usage: Any) -> TokenUsage | None:

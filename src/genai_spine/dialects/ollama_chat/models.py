@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import rfc3339
+from genai_spine.dialects.lenient import most_of, object_of, text_of
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.dialects.ollama_chat.schema import DIALECT
 from genai_spine.dialects.reading import Reader
@@ -49,8 +50,8 @@ def _card_of(entry: Any) -> ModelCard | None:
     return ModelCard(
         id=name,
         created_s=rfc3339.seconds_of(modified_at) if isinstance(modified_at, str) else None,
-        owned_by=_text(_object(entry.get("details")), "family"),
-        context_window=_count(entry.get("context_length")),
+        owned_by=text_of(object_of(entry.get("details")).get("family")),
+        context_window=most_of(entry.get("context_length")),
         capabilities=_capabilities_of(entry),
         extra=keep(DIALECT, unknown(entry, ("model", "name", "context_length", "capabilities"))),
     )
@@ -64,11 +65,11 @@ def decode_show(body: bytes, card: ModelCard) -> ModelCard:
     members = json.decode_outbound(body, json.ANY)
     if not isinstance(members, dict):
         raise BadReply("a description of a model that is no object")
-    info = _object(members.get("model_info"))
-    window = next((_count(value) for key, value in info.items() if key.endswith(".context_length")), None)
+    info = object_of(members.get("model_info"))
+    window = next((most_of(value) for key, value in info.items() if key.endswith(".context_length")), None)
     return msgspec.structs.replace(
         card,
-        owned_by=card.owned_by or _text(_object(members.get("details")), "family"),
+        owned_by=card.owned_by or text_of(object_of(members.get("details")).get("family")),
         context_window=card.context_window or window,
         capabilities=_capabilities_of(members),
     )
@@ -90,25 +91,12 @@ def _capabilities_of(members: Mapping[str, Any]) -> Capabilities:
 
 def _thinking_style(members: Mapping[str, Any]) -> ThinkingStyle | None:
     """`thinking.values` holds the names of levels, or true and false, which is no style but a switch."""
-    values = _object(members.get("thinking")).get("values")
+    values = object_of(members.get("thinking")).get("values")
     if not isinstance(values, list):
         return None
     if any(isinstance(value, str) for value in values):
         return "effort"
     return None if True in values else "none"
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(members: Mapping[str, Any], key: str) -> str | None:
-    value = members.get(key)
-    return value if isinstance(value, str) and value else None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 < value < 10**12 else None
 
 
 # ---------------------------------------------------------------- what a caller asks
@@ -196,7 +184,7 @@ def _entry(card: ModelCard) -> dict[str, Any]:
         "quantization_level": "",
     }
     own = _own(card)
-    details.update(_object(own.pop("details", None)))
+    details.update(object_of(own.pop("details", None)))
     entry: dict[str, Any] = {
         "name": card.id,
         "model": card.id,

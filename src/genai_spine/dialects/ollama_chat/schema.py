@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects.failure import failed
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep
 from genai_spine.model.content import Image, Metadata, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, ProviderError, SpineError
@@ -188,20 +189,14 @@ def image_of(data: str) -> Image:
 
 # ---------------------------------------------------------------- usage and endings
 
-_LARGEST_COUNT = 10**12
-
-
-def _count_of(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else None
-
 
 def usage_of(reply: Reply) -> TokenUsage | None:
     """`prompt_eval_count` counts the whole prompt, of which `prompt_eval_cached_count` came from the cache
     (docs.ollama.com/api/usage, 0.33.3 on); older versions leave it out where all was cached."""
     usage = TokenUsage(
-        input_tokens=_count_of(reply.prompt_eval_count),
-        output_tokens=_count_of(reply.eval_count),
-        cache_read_tokens=_count_of(reply.prompt_eval_cached_count),
+        input_tokens=count_of(reply.prompt_eval_count),
+        output_tokens=count_of(reply.eval_count),
+        cache_read_tokens=count_of(reply.prompt_eval_cached_count),
     )
     return None if usage == TokenUsage() else usage
 

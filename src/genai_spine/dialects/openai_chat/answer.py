@@ -10,6 +10,7 @@ import msgspec
 
 from genai_spine.dialects.failure import unreadable
 from genai_spine.dialects.interface import Target
+from genai_spine.dialects.lenient import seconds_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_of, says_something
@@ -71,7 +72,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
     return CompletionResponse(
         id=reply.id or None,
         model=reply.model or target.model,
-        created_s=wire.seconds_of(reply.created),
+        created_s=seconds_of(reply.created),
         parts=tuple(_parts_of(choice.message, {}, reply.id)),
         finish_reason=wire.finish_of(choice.finish_reason),
         raw_finish_reason=choice.finish_reason or None,
@@ -95,7 +96,7 @@ def _decode_any(body: bytes, target: Target) -> CompletionResponse:
     return CompletionResponse(
         id=reply.id or None,
         model=reply.model or target.model,
-        created_s=wire.seconds_of(reply.created),
+        created_s=seconds_of(reply.created),
         parts=_with_sources(_parts_of(message, said.get("message") or said.get("delta") or {}, reply.id), members),
         finish_reason=wire.finish_of(choice.finish_reason),
         raw_finish_reason=choice.finish_reason or None,

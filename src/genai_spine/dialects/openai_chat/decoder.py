@@ -14,6 +14,7 @@ import msgspec
 
 from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
+from genai_spine.dialects.lenient import seconds_of
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.dialects.openai_chat import schema as wire
 from genai_spine.dialects.openai_chat.audio import audio_of, says_something
@@ -164,7 +165,7 @@ class ChatStreamDecoder(FrameDecoder):
             return
         self._started = True
         self._id = chunk.id or None
-        created_s = wire.seconds_of(chunk.created)
+        created_s = seconds_of(chunk.created)
         events.append(MessageStart(id=self._id, model=chunk.model or self._model, created_s=created_s))
 
     def _delta(self, delta: wire.ReplyMessage, data: bytes, events: list[StreamEvent]) -> None:

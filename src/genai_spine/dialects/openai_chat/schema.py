@@ -173,11 +173,6 @@ def metadata_of_call(call: Any) -> Metadata | None:
     return keep(DIALECT, unknown(call, KNOWN_OF_CALL)) if isinstance(call, dict) else None
 
 
-def seconds_of(created: Any) -> int | None:
-    """A time in seconds since 1970; None for what is none, and for the 0 that stands for "not known"."""
-    return int(created) if type(created) in (int, float) and 0 < created < 1e11 else None
-
-
 def content_text(content: dict[str, Any]) -> str:
     """Cloudflare's JSON mode answers with the object itself in place of its text (recorded, 2026-11)."""
     return msgspec.json.encode(content).decode()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from genai_spine.dialects.lenient import LARGEST_COUNT, count_of, object_of
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.openai_chat.schema import DIALECT
 from genai_spine.dialects.service_tiers import tier_of
@@ -29,16 +30,6 @@ _PLAIN = _USAGE_KNOWN - {"cost"}
 _PROMPT_KNOWN = frozenset({"cached_tokens", "cache_write_tokens", "audio_tokens"})
 _COMPLETION_KNOWN = frozenset({"reasoning_tokens", "audio_tokens"})
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")  # DeepSeek; Moonshot; Mistral
-_LARGEST_COUNT = 10**12
-
-
-def count_of(value: Any) -> int | None:
-    """A counter, or None for what cannot be one: text, negative, absurdly large."""
-    if type(value) is not int:
-        if not isinstance(value, float) or not value.is_integer():
-            return None
-        value = int(value)
-    return value if 0 <= value <= _LARGEST_COUNT else None
 
 
 def is_counted(usage: Any) -> bool:
@@ -57,8 +48,8 @@ def usage_of(usage: Any, service_tier: Any = None) -> TokenUsage | None:
     if not isinstance(usage, dict) or not usage:
         return None
     prompt, completion = (
-        _details(usage, "prompt_tokens_details"),
-        _details(usage, "completion_tokens_details"),
+        object_of(usage.get("prompt_tokens_details")),
+        object_of(usage.get("completion_tokens_details")),
     )
     # Most say no more than this; what follows finds the same in it.
     if usage.keys() <= _PLAIN and prompt.keys() <= _PROMPT_KNOWN and completion.keys() <= _COMPLETION_KNOWN:
@@ -153,11 +144,6 @@ def _uncounted(usage: Mapping[str, Any], prompt: Mapping[str, Any], completion: 
     return keep(DIALECT, rest)
 
 
-def _details(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    details = usage.get(key)
-    return details if isinstance(details, dict) else {}
-
-
 def _first(value: Any, usage: Mapping[str, Any], *elsewhere: str) -> int | None:
     """The count, or the first that stands in one of the other places."""
     count = count_of(value)
@@ -179,7 +165,7 @@ def reported_by(usage: Mapping[str, Any]) -> Decimal | None:
     if (cost := usage.get("cost")) is not None:
         cost = _dollars(cost)
     if cost is not None and usage.get("is_byok") is True:
-        upstream = _dollars(_details(usage, "cost_details").get("upstream_inference_cost"))
+        upstream = _dollars(object_of(usage.get("cost_details")).get("upstream_inference_cost"))
         return None if upstream is None else cost + upstream
     return cost
 
@@ -216,7 +202,7 @@ def usage_written(usage: TokenUsage) -> dict[str, Any]:
 # ---------------------------------------------------------------- for a relay
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_COUNT)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
 
 
 class _Counted(msgspec.Struct):

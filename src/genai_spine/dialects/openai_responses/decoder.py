@@ -17,6 +17,7 @@ import msgspec
 
 from genai_spine.dialects.frame_decoder import FrameDecoder
 from genai_spine.dialects.interface import Target
+from genai_spine.dialects.lenient import seconds_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_responses import schema as wire
 from genai_spine.dialects.openai_responses.errors import error_of
@@ -163,7 +164,7 @@ class ResponsesStreamDecoder(FrameDecoder):
             MessageStart(
                 id=wire.text_of(said.get("id")),
                 model=wire.text_of(said.get("model")) or self._model,
-                created_s=wire.seconds_of(said.get("created_at")),
+                created_s=seconds_of(said.get("created_at")),
             )
         )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from genai_spine.dialects.foreign import check_thread
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import seconds_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_responses import schema as wire
 from genai_spine.dialects.openai_responses.decoder import ResponsesStreamDecoder
@@ -94,7 +95,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
     return CompletionResponse(
         id=wire.text_of(members.get("id")),
         model=wire.text_of(members.get("model")) or target.model,
-        created_s=wire.seconds_of(members.get("created_at")),
+        created_s=seconds_of(members.get("created_at")),
         parts=tuple(parts),
         finish_reason=finish_reason,
         raw_finish_reason=raw_finish_reason,

@@ -23,8 +23,9 @@ from typing import Any
 import msgspec
 
 from genai_spine.dialects import signatures
+from genai_spine.dialects.lenient import count_of, object_of
 from genai_spine.dialects.metadata import extend, keep, unknown
-from genai_spine.dialects.openai_chat.usage import count_of, reported_by
+from genai_spine.dialects.openai_chat.usage import reported_by
 from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import Part, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, InvalidRequest
@@ -78,11 +79,6 @@ def as_reply() -> Iterator[None]:
         yield
     except InvalidRequest as error:
         raise BadReply(f"the provider's reply cannot be read: {error.message}") from None
-
-
-def seconds_of(created: Any) -> int | None:
-    """A time in seconds since 1970; None for what is none, and for the 0 that stands for "not known"."""
-    return int(created) if type(created) in (int, float) and 0 < created < 1e11 else None
 
 
 def text_of(value: Any) -> str | None:
@@ -169,7 +165,7 @@ def usage_of(usage: Any, response: Mapping[str, Any] = MappingProxyType({})) -> 
     """
     if not isinstance(usage, dict) or not usage:
         return None
-    read, written = _details(usage, "input_tokens_details"), _details(usage, "output_tokens_details")
+    read, written = object_of(usage.get("input_tokens_details")), object_of(usage.get("output_tokens_details"))
     rest = unknown(usage, (*_COUNTERS, "input_tokens_details", "output_tokens_details", OWN_TOOLS))
     if more := unknown(read, ("cached_tokens", "cache_write_tokens")):
         rest["input_tokens_details"] = more
@@ -227,7 +223,7 @@ def _tools_used(output: Any) -> UsageDetails | None:
     if not kinds:
         return None
     opened = sum(
-        item.get("type") == "web_search_call" and _details(item, "action").get("type", "search") != "search"
+        item.get("type") == "web_search_call" and object_of(item.get("action")).get("type", "search") != "search"
         for item in items
     )
     searches, file_searches = kinds.count("web_search_call") - opened, kinds.count("file_search_call")
@@ -235,8 +231,3 @@ def _tools_used(output: Any) -> UsageDetails | None:
     if not (searches or file_searches or unpriced):
         return None
     return UsageDetails(searches=searches or None, file_searches=file_searches or None, unpriced=unpriced)
-
-
-def _details(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    details = usage.get(key)
-    return details if isinstance(details, dict) else {}

@@ -17,6 +17,7 @@ import msgspec
 from genai_spine.dialects import rfc3339
 from genai_spine.dialects.foreign import check_thread
 from genai_spine.dialects.interface import Outgoing, Target
+from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.replicate import failures, inputs
@@ -166,8 +167,8 @@ def text_of(output: Any) -> str:
 def usage_of(prediction: Prediction) -> TokenUsage | None:
     metrics = prediction.metrics or {}
     usage = TokenUsage(
-        input_tokens=_count(metrics.get("input_token_count")),
-        output_tokens=_count(metrics.get("output_token_count")),
+        input_tokens=count_of(metrics.get("input_token_count")),
+        output_tokens=count_of(metrics.get("output_token_count")),
         compute_s=_seconds(metrics.get("predict_time")),
     )
     return None if usage == TokenUsage() else usage
@@ -177,10 +178,6 @@ def extra_of(body: bytes) -> Metadata | None:
     """Logs, metrics, version, times: whatever the answer has no name for."""
     members: dict[str, Any] = json.decode_outbound(body, json.ANY)
     return keep(DIALECT, {name: value for name, value in unknown(members, _SAID).items() if value != ""})
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= 10**12 else None
 
 
 def _seconds(value: Any) -> float | None:
