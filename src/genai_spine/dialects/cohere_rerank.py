@@ -19,7 +19,7 @@ from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.model.errors import BadReply
 from genai_spine.model.rerank import RerankRequest, RerankResponse
-from genai_spine.model.response import Notice, TokenUsage, UsageDetails
+from genai_spine.model.response import TokenUsage, UsageDetails
 from genai_spine.wire import json
 
 DIALECT = "cohere_rerank"
@@ -31,12 +31,7 @@ _READ = ("id", "results", "meta")
 
 
 def encode_request(request: RerankRequest, target: Target) -> Outgoing:
-    notices: list[Notice] = []
-    body: dict[str, Any] = {"model": target.model, "query": request.query, "documents": request.documents}
-    if request.top_n is not None:
-        body["top_n"] = request.top_n
-    rankings.add_members(body, request, DIALECT, notices)
-    return Outgoing(path=PATH, body=json.encode(body), notices=tuple(notices))
+    return rankings.encode_request(request, target, PATH, DIALECT)
 
 
 def decode_response(body: bytes, target: Target) -> RerankResponse:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from genai_spine.dialects.metadata import kept
 from genai_spine.model.content import Metadata, Opaque, Part, ToolResult
 from genai_spine.model.errors import InvalidRequest
@@ -121,6 +123,13 @@ def cannot_be_said(part: Opaque, path: str) -> InvalidRequest:
         why = f"{part.kind}: it can only be said in {part.dialect}: {_KEPT[part.kind]}"
         return InvalidRequest(why, param=part.kind)
     return InvalidRequest(f"{path}: {only_there(part)}", param=path)
+
+
+def own_bytes(part: Opaque, dialect: str, path: str) -> msgspec.Raw:
+    """Such a part as this dialect has said it. Raises: InvalidRequest for another's."""
+    if part.dialect == dialect:
+        return part.raw
+    raise cannot_be_said(part, path)
 
 
 def _members(dialect: str, request: CompletionRequest) -> Iterator[tuple[str, str]]:

@@ -11,19 +11,13 @@ llama.cpp and Voyage.
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from genai_spine.dialects import rankings
 from genai_spine.dialects.interface import Outgoing, Target
-from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.openai_chat import outbound
-from genai_spine.dialects.openai_chat.usage import usage_of
+from genai_spine.dialects.openai_embeddings import input_usage_of
 from genai_spine.model.errors import BadReply
 from genai_spine.model.rerank import RerankRequest, RerankResponse
-from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.wire import json
 
 DIALECT = "jina_rerank"
@@ -35,12 +29,7 @@ _READ = ("id", "model", "object", "results", "data", "usage")
 
 
 def encode_request(request: RerankRequest, target: Target) -> Outgoing:
-    notices: list[Notice] = []
-    body: dict[str, Any] = {"model": target.model, "query": request.query, "documents": request.documents}
-    if request.top_n is not None:
-        body["top_n"] = request.top_n
-    rankings.add_members(body, request, DIALECT, notices)
-    return Outgoing(path=PATH, body=json.encode(body), notices=tuple(notices))
+    return rankings.encode_request(request, target, PATH, DIALECT)
 
 
 def decode_response(body: bytes, target: Target) -> RerankResponse:
@@ -58,15 +47,7 @@ def decode_response(body: bytes, target: Target) -> RerankResponse:
     return RerankResponse(
         model=model if isinstance(model, str) and model else target.model,
         results=rankings.results_of(found, DIALECT),
-        usage=_usage_of(members.get("usage")),
+        usage=input_usage_of(members.get("usage")),
         id=answer_id if isinstance(answer_id, str) and answer_id else None,
         extra=keep(DIALECT, unknown(members, _READ)),
     )
-
-
-def _usage_of(counted: Any) -> TokenUsage | None:
-    """Jina and Voyage count `total_tokens` only, which are the input's."""
-    usage = usage_of(counted)
-    if usage is None or usage.input_tokens is not None:
-        return usage
-    return msgspec.structs.replace(usage, input_tokens=count_of(counted.get("total_tokens")))

@@ -96,7 +96,7 @@ def decode_response(body: bytes, target: Target) -> EmbeddingResponse:
     return EmbeddingResponse(
         model=reply.model or target.model,
         embeddings=tuple(vectors.vector_of(item.embedding) for item in _in_order(reply.data)),
-        usage=_usage_of(reply.usage),
+        usage=input_usage_of(reply.usage),
         id=reply.id,
         extra=keep(DIALECT, members),
     )
@@ -112,8 +112,8 @@ def _in_order(items: list[Item]) -> list[Item]:
     return ordered
 
 
-def _usage_of(counted: Any) -> TokenUsage | None:
-    """Voyage counts `total_tokens` only, which for embeddings are the input's (recordings, 2026-11)."""
+def input_usage_of(counted: Any) -> TokenUsage | None:
+    """Voyage and Jina count `total_tokens` only, which here are the input's (recordings, 2026-11)."""
     usage = usage_of(counted)
     if usage is None or usage.input_tokens is not None:
         return usage

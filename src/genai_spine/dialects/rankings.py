@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.metadata import keep, kept, unknown
 from genai_spine.model.errors import BadReply
 from genai_spine.model.rerank import RerankRequest, RerankResponse, RerankResult
 from genai_spine.model.response import Notice
+from genai_spine.wire import json
 
 _READ = ("index", "relevance_score", "document")
 
@@ -57,11 +59,16 @@ def ranked(response: RerankResponse, request: RerankRequest) -> RerankResponse:
     return msgspec.structs.replace(response, results=results)
 
 
-def add_members(written: dict[str, Any], request: RerankRequest, dialect: str, notices: list[Notice]) -> None:
-    """Adds this dialect's members, and a Notice for each of another's."""
+def encode_request(request: RerankRequest, target: Target, path: str, dialect: str) -> Outgoing:
+    """This dialect's members, and a Notice for each of another's."""
+    notices: list[Notice] = []
+    body: dict[str, Any] = {"model": target.model, "query": request.query, "documents": request.documents}
+    if request.top_n is not None:
+        body["top_n"] = request.top_n
     for known_to in request.extra or ():
         for name, value in kept(request.extra, known_to).items():
             if known_to == dialect:
-                written.setdefault(name, value)
+                body.setdefault(name, value)
             else:
                 notices.append(Notice(code="dropped", message=f"{name} is known to {known_to} only", param=name))
+    return Outgoing(path=path, body=json.encode(body), notices=tuple(notices))

@@ -125,22 +125,6 @@ def call_id(name: str) -> str:
     return _NOT_IN_IDS.sub("_", name) or "_"
 
 
-def input_of(call: ToolCall) -> msgspec.Raw | None:
-    """The arguments as the bytes of an object; None where they are something else.
-
-    No arguments are an empty object, and so is `null` (recorded: Llama models on Groq).
-    """
-    if call.kind == "custom":
-        return msgspec.Raw(msgspec.json.encode({"input": call.arguments}))
-    if call.arguments.strip() in ("", "null"):
-        return msgspec.Raw(b"{}")
-    try:
-        encoded = call.arguments.encode()
-        return msgspec.Raw(encoded) if isinstance(json.ANY.decode(encoded), dict) else None
-    except (*json.UNREADABLE, UnicodeEncodeError):
-        return None
-
-
 def finished(block: dict[str, Any], part: Part) -> dict[str, Any]:
     """The block with its cache mark and what its author said beside."""
     if part.cache is not None:

@@ -22,18 +22,18 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     document_source,
     finished,
     image_source,
-    input_of,
     text_block,
     thinking_block,
     tool_use_block,
 )
 from genai_spine.dialects.anthropic_messages.white_space import is_blank, spoken, trim
-from genai_spine.dialects.foreign import cannot_be_said
+from genai_spine.dialects.foreign import own_bytes
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.shortened import Renaming
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
 from genai_spine.dialects.text_documents import text_of
+from genai_spine.dialects.written import input_of, kind_named, shortest
 from genai_spine.model.content import (
     Document,
     Image,
@@ -73,8 +73,8 @@ class HistoryWriter:
             if not system:
                 raise InvalidRequest("messages: at least one message with content is required", param="messages")
             self.notice("changed", "a conversation of system messages only is sent as the user's", "messages")
-            return "", [{"role": "user", "content": _shortest(system)}]
-        return _shortest(system), conversation
+            return "", [{"role": "user", "content": shortest(system)}]
+        return shortest(system), conversation
 
     def conversation(self, messages: Sequence[Message], leading: int) -> list[dict[str, Any]]:
         written: list[dict[str, Any]] = []
@@ -84,7 +84,7 @@ class HistoryWriter:
                 if message.role == "assistant" or turn.is_of_its_own(message):
                     turn.close(written)
                 if message.role == "assistant":
-                    written.append({"role": "assistant", "content": _shortest(plain)})
+                    written.append({"role": "assistant", "content": shortest(plain)})
                 else:
                     turn.add(message, plain)
                 continue
@@ -117,7 +117,7 @@ class HistoryWriter:
         if not blocks:
             self.notice("dropped", "a message without content", path)
             return
-        written.append(extend({"role": role, "content": _shortest(blocks)}, message.provider_metadata, DIALECT))
+        written.append(extend({"role": role, "content": shortest(blocks)}, message.provider_metadata, DIALECT))
 
     # ------------------------------------------------------------ system
 
@@ -166,9 +166,11 @@ class HistoryWriter:
                 case ToolCall():
                     blocks.append(self.tool_use(part, at))
                 case Opaque():
-                    blocks.append(_opaque(part, at))
+                    blocks.append(own_bytes(part, DIALECT, at))
                 case _:
-                    raise InvalidRequest(f"{at}: a message of the assistant cannot hold {_name(part)} here", param=at)
+                    raise InvalidRequest(
+                        f"{at}: a message of the assistant cannot hold {kind_named(part)} here", param=at
+                    )
         return blocks
 
     def tool_use(self, call: ToolCall, path: str) -> dict[str, Any]:
@@ -194,7 +196,7 @@ class HistoryWriter:
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id(result.call_id)}
         content = [self.content(part, f"{path}.content[{index}]") for index, part in spoken(result.content)]
         if content:
-            block["content"] = _shortest(content)
+            block["content"] = shortest(content)
         if result.is_error:
             block["is_error"] = True
         return finished(block, result)
@@ -210,12 +212,12 @@ class HistoryWriter:
             case Document():
                 source = document_source(_as_text(part))
             case Opaque():
-                return _opaque(part, path)
+                return own_bytes(part, DIALECT, path)
             case _:
-                raise InvalidRequest(f"{path}: {_name(part)} cannot be said here", param=path)
+                raise InvalidRequest(f"{path}: {kind_named(part)} cannot be said here", param=path)
         if source is None:
             kind = part.media_type or "no type"
-            raise InvalidRequest(f"{path}: {_name(part)} of {kind} cannot be said here", param=path)
+            raise InvalidRequest(f"{path}: {kind_named(part)} of {kind} cannot be said here", param=path)
         self.has_files = self.has_files or source["type"] == "file"
         block: dict[str, Any] = {"type": "image" if isinstance(part, Image) else "document", "source": source}
         if isinstance(part, Document) and part.name is not None:
@@ -246,7 +248,7 @@ class _UserTurn:
     def close(self, written: list[dict[str, Any]]) -> None:
         blocks = self.results + self.rest
         if self.message is not None and blocks:
-            turn = {"role": "user", "content": _shortest(blocks)}
+            turn = {"role": "user", "content": shortest(blocks)}
             written.append(extend(turn, self.message.provider_metadata, DIALECT))
         self.results, self.rest, self.message = [], [], None
 
@@ -267,28 +269,8 @@ def _placed(message: Message, path: str) -> list[tuple[Part, str]]:
     return [(part, f"{path}.content[{place}]") for place, part in spoken(message.content)]
 
 
-def _shortest(blocks: list[Block]) -> str | list[Block]:
-    """A string where one plain text is all there is."""
-    if not blocks:
-        return ""
-    only = blocks[0]
-    if len(blocks) == 1 and isinstance(only, dict) and only.keys() == {"type", "text"}:
-        return str(only["text"])
-    return blocks
-
-
-def _opaque(part: Opaque, path: str) -> Block:
-    if part.dialect == DIALECT:
-        return part.raw
-    raise cannot_be_said(part, path)
-
-
 def _as_text(document: Document) -> Document:
     """A text that came as base64, as texts must not."""
     if document.data is None or (text := text_of(document)) is None:
         return document
     return Document(text=text, name=document.name, cache=document.cache, provider_metadata=document.provider_metadata)
-
-
-def _name(part: Part) -> str:
-    return f"a part of type {type(part).__name__.lower()}"

@@ -19,7 +19,6 @@ from genai_spine.dialects.anthropic_messages.blocks import (
     cited_block,
     finished,
     image_source,
-    input_of,
     text_block,
     thinking_block,
     tool_use_block,
@@ -29,6 +28,7 @@ from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.foreign import THREAD_LOST
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.written import input_of
 from genai_spine.model.content import (
     Audio,
     CacheMark,

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from genai_spine.dialects.anthropic_messages.blocks import input_of
 from genai_spine.dialects.anthropic_messages.schema import takes_system_anywhere
 from genai_spine.dialects.anthropic_messages.white_space import spoken, trim
 from genai_spine.dialects.bedrock_converse import schema as wire
@@ -32,11 +31,12 @@ from genai_spine.dialects.bedrock_converse.blocks import (
     thinking_block,
     tool_use_block,
 )
-from genai_spine.dialects.foreign import cannot_be_said
+from genai_spine.dialects.foreign import own_bytes
 from genai_spine.dialects.media_types import typed
 from genai_spine.dialects.metadata import extend
 from genai_spine.dialects.shortened import Renaming
 from genai_spine.dialects.signatures import ANTHROPIC, is_proven_by
+from genai_spine.dialects.written import input_of, kind_named
 from genai_spine.model.content import (
     Audio,
     CacheMark,
@@ -193,9 +193,9 @@ class HistoryWriter:
                 return self.content(part, path)
             case Opaque():
                 self.has_tool_blocks = self.has_tool_blocks or part.kind in ("toolUse", "toolResult")
-                return _opaque(part, path)
+                return own_bytes(part, DIALECT, path)
             case _:
-                what = _name(part)
+                what = kind_named(part)
                 raise InvalidRequest(f"{path}: a message of the assistant cannot hold {what} here", param=path)
 
     def tool_use(self, call: ToolCall, path: str) -> Block:
@@ -237,11 +237,11 @@ class HistoryWriter:
             case Audio():
                 block = audio_block(part)
             case Opaque():
-                return _opaque(part, path)
+                return own_bytes(part, DIALECT, path)
             case _:
                 block = None
         if block is None:
-            raise InvalidRequest(f"{path}: {_name(part)} cannot be said here: {_why(part)}", param=path)
+            raise InvalidRequest(f"{path}: {kind_named(part)} cannot be said here: {_why(part)}", param=path)
         return block
 
     def document_name(self, document: Document, path: str) -> str:
@@ -273,16 +273,6 @@ def _is_empty(part: Part) -> bool:
     if not isinstance(part, Text | Refusal):
         return False
     return not part.text or (part.text.isspace() and part.cache is None)  # with a mark it is taken (recorded 200)
-
-
-def _opaque(part: Opaque, path: str) -> Block:
-    if part.dialect == DIALECT:
-        return part.raw
-    raise cannot_be_said(part, path)
-
-
-def _name(part: Part) -> str:
-    return f"a part of type {type(part).__name__.lower()}"
 
 
 def _why(part: Part) -> str:

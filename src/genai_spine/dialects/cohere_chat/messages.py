@@ -14,6 +14,7 @@ from genai_spine.dialects.cohere_chat.schema import DIALECT, PLAN
 from genai_spine.dialects.foreign import cannot_be_said
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.text_documents import text_of
+from genai_spine.dialects.written import shortest
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -113,7 +114,7 @@ class MessageWriter:
                     content.append(self.part(part, f"{path}.content[{index}]"))
         written: dict[str, Any] = {"role": "assistant"}
         if content or not (calls or plans):
-            written["content"] = _shortened(content)
+            written["content"] = shortest(content)
         if plans:
             written["tool_plan"] = "".join(plans)
         if calls:
@@ -142,7 +143,7 @@ class MessageWriter:
                 self.documents.append(document_of(part))
             else:
                 content.append(self.part(part, place))
-        return _shortened(content)
+        return shortest(content)
 
     def part(self, part: Part, path: str) -> Written:
         if isinstance(part, Opaque):
@@ -191,16 +192,6 @@ def document_of(part: Part) -> dict[str, Any]:
     assert isinstance(part, Document)
     title = {"title": part.name} if part.name is not None else {}
     return extend({"data": {**title, "text": part.text}}, part.provider_metadata, DIALECT)
-
-
-def _shortened(content: list[Any]) -> str | list[Any]:
-    """A string where one plain text is all there is."""
-    if not content:
-        return ""
-    only = content[0]
-    if len(content) == 1 and isinstance(only, dict) and only.keys() == {"type", "text"}:
-        return str(only["text"])
-    return content
 
 
 def _image_url(image: Image, path: str) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from genai_spine.dialects.foreign import cannot_be_said
+from genai_spine.dialects.foreign import own_bytes
 from genai_spine.dialects.gemini.parts import (
-    args_of,
     call_part,
     finished,
     is_kept,
@@ -32,6 +31,7 @@ from genai_spine.dialects.gemini.parts import (
 from genai_spine.dialects.gemini.schema import CACHED, DIALECT, is_minted, is_since_3
 from genai_spine.dialects.metadata import extend, kept
 from genai_spine.dialects.shortened import Renaming
+from genai_spine.dialects.written import input_of, kind_named
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -175,9 +175,11 @@ class HistoryWriter:
                 case Image() | Audio() | Document():
                     written.append(self.media(part, at))
                 case Opaque():
-                    written.append(_opaque(part, at))
+                    written.append(own_bytes(part, DIALECT, at))
                 case _:
-                    raise InvalidRequest(f"{at}: a message of the assistant cannot hold {_name(part)} here", param=at)
+                    raise InvalidRequest(
+                        f"{at}: a message of the assistant cannot hold {kind_named(part)} here", param=at
+                    )
         return written
 
     def thought(self, part: Thinking, path: str) -> Iterator[Written]:
@@ -190,7 +192,7 @@ class HistoryWriter:
         yield thought_part(part)
 
     def call(self, call: ToolCall, path: str, *, is_first: bool) -> dict[str, Any]:
-        arguments = args_of(call)
+        arguments = input_of(call)
         if arguments is None:
             raise InvalidRequest(
                 f"{path}: the arguments of the call {call.id} of {call.name} are not a JSON object", param=path
@@ -248,9 +250,9 @@ class HistoryWriter:
             case Image() | Audio() | Document():
                 return self.media(part, path)
             case Opaque():
-                return _opaque(part, path)
+                return own_bytes(part, DIALECT, path)
             case _:
-                raise InvalidRequest(f"{path}: {_name(part)} cannot be said here", param=path)
+                raise InvalidRequest(f"{path}: {kind_named(part)} cannot be said here", param=path)
 
     def media(self, part: Image | Audio | Document, path: str) -> dict[str, Any]:
         if isinstance(part, Document) and part.name is not None:
@@ -260,7 +262,7 @@ class HistoryWriter:
             return text_part(part.text, part)
         written = media_part(part)
         if written is None:
-            raise InvalidRequest(f"{path}: {_name(part)} without data or a URL cannot be said here", param=path)
+            raise InvalidRequest(f"{path}: {kind_named(part)} without data or a URL cannot be said here", param=path)
         if isinstance(part, Image) and part.detail not in (None, "auto"):
             self.notice("dropped", "images have no detail here", f"{path}.detail")
         return written
@@ -284,13 +286,3 @@ def _placed(message: Message, path: str) -> list[tuple[Part, str]]:
 
 def _is_empty(part: Part) -> bool:
     return isinstance(part, Text | Refusal) and not part.text and part.provider_metadata is None
-
-
-def _opaque(part: Opaque, path: str) -> Written:
-    if part.dialect == DIALECT:
-        return part.raw
-    raise cannot_be_said(part, path)
-
-
-def _name(part: Part) -> str:
-    return f"a part of type {type(part).__name__.lower()}"

@@ -25,6 +25,7 @@ from genai_spine.dialects.media_types import sniffed, spelled
 from genai_spine.dialects.metadata import extend, keep, kept
 from genai_spine.dialects.reading import Reader
 from genai_spine.dialects.signatures import ANTHROPIC, OTHERS, named, split
+from genai_spine.dialects.written import input_of
 from genai_spine.model.content import (
     Audio,
     Document,
@@ -255,22 +256,9 @@ def _signed(written: dict[str, Any], part: ToolCall | Image) -> dict[str, Any]:
     return written
 
 
-def args_of(call: ToolCall) -> msgspec.Raw | None:
-    """The arguments as the bytes of an object; None where they are something else."""
-    if call.kind == "custom":
-        return msgspec.Raw(json.encode({"input": call.arguments}))
-    if call.arguments.strip() in ("", "null"):
-        return msgspec.Raw(b"{}")
-    try:
-        encoded = call.arguments.encode()
-        return msgspec.Raw(encoded) if isinstance(json.ANY.decode(encoded), dict) else None
-    except (*json.UNREADABLE, UnicodeEncodeError):
-        return None
-
-
 def whole_args(call: ToolCall) -> msgspec.Raw:
     """The arguments in any case: what is no object goes out whole, under one name, rather than not at all."""
-    return args_of(call) or msgspec.Raw(json.encode({"input": call.arguments}))
+    return input_of(call) or msgspec.Raw(json.encode({"input": call.arguments}))
 
 
 def response_written(texts: Sequence[str], *, is_error: bool) -> dict[str, Any]:

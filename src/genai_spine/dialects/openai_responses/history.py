@@ -20,6 +20,7 @@ from genai_spine.dialects.openai_responses.items import REFERENCE
 from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, IN_MESSAGE, STATE
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.shortened import Renaming
+from genai_spine.dialects.written import kind_named, shortest
 from genai_spine.model.content import (
     Document,
     Image,
@@ -128,12 +129,12 @@ class HistoryWriter:
             case _ if group.kind == "message":
                 content = [self.said(piece, path) for piece in group.pieces]
                 if not group.members:
-                    return {"role": "assistant", "content": _shortest(content)}
+                    return {"role": "assistant", "content": shortest(content)}
                 return {"type": "message", "role": "assistant", "content": content, **group.members}
             case Opaque(dialect=dialect, raw=raw) if dialect == DIALECT:
                 return raw
             case part:
-                raise InvalidRequest(f"{at}: {_name(part)} cannot be said here", param=at)
+                raise InvalidRequest(f"{at}: {kind_named(part)} cannot be said here", param=at)
 
     def thought(self, group: Group, path: str) -> dict[str, Any] | None:
         """A thought goes back where the service can tell that it is its own: by what it encrypted, or by an id."""
@@ -167,7 +168,7 @@ class HistoryWriter:
     # ------------------------------------------------------------ content parts
 
     def content(self, parts: Iterable[tuple[int, Part]], path: str) -> str | list[Item]:
-        return _shortest([self.part(part, f"{path}.content[{index}]") for index, part in parts])
+        return shortest([self.part(part, f"{path}.content[{index}]") for index, part in parts])
 
     def part(self, part: Part, path: str) -> Item:
         if isinstance(part, Opaque):
@@ -191,7 +192,7 @@ class HistoryWriter:
             case Document():
                 return self.document(part, path)
             case _:
-                raise InvalidRequest(f"{path}: {_name(part)} cannot be said here", param=path)
+                raise InvalidRequest(f"{path}: {kind_named(part)} cannot be said here", param=path)
 
     def image(self, image: Image, path: str) -> dict[str, Any]:
         detail = {"detail": image.detail} if image.detail is not None else {}
@@ -218,16 +219,6 @@ class HistoryWriter:
         return {"type": "input_file", **name, "file_id": document.file_id}
 
 
-def _shortest(content: list[Item]) -> str | list[Item]:
-    """A string where one plain text is all there is."""
-    if not content:
-        return ""
-    only = content[0]
-    if len(content) == 1 and isinstance(only, dict) and only.keys() == {"type", "text"}:
-        return str(only["text"])
-    return content
-
-
 def _as_instructions(message: Message) -> str | None:
     """The text of a system message that can be said as `instructions`: one plain text, and nothing beside."""
     if message.role != "system" or DIALECT in (message.provider_metadata or {}) or len(message.content) != 1:
@@ -245,7 +236,3 @@ def _message(role: str, content: str | list[Item], message: Message) -> dict[str
 
 def _is_in_message(part: Opaque) -> bool:
     return IN_MESSAGE in kept(part.provider_metadata, DIALECT)
-
-
-def _name(part: Part) -> str:
-    return f"a part of type {type(part).__name__.lower()}"
