@@ -22,10 +22,10 @@ from genai_spine.model.errors import (
     QuotaExceeded,
     RateLimitError,
 )
+from genai_spine.model.keywords import as_request
 from genai_spine.providers import keys
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
-from genai_spine.providers.provider import as_request
 from genai_spine.providers.registry import build_provider
 from genai_spine.settings import ProviderSettings, Secret, load_settings
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from genai_spine.capabilities.window import window_of
-from genai_spine.engine.manager import ProviderManager, wanted_of
+from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.record import CallRecord
+from genai_spine.engine.routing.request_facts import wanted_of
 from genai_spine.model.card import Capabilities
 from genai_spine.model.content import Text
 from genai_spine.model.errors import BadReply, ContentFiltered

@@ -12,9 +12,9 @@ import msgspec
 from genai_spine.cli.loop import run
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load_usable
-from genai_spine.engine.manager import ProviderManager, wanted_of
+from genai_spine.engine.manager import ProviderManager
 from genai_spine.engine.routing.decision import Considered, Explained
-from genai_spine.engine.routing.request_facts import About
+from genai_spine.engine.routing.request_facts import About, wanted_of
 from genai_spine.gateway.routing import exchange_of
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest

@@ -35,6 +35,7 @@ from genai_spine.engine.observers import Observers
 from genai_spine.engine.record import CallRecord
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.routing.local_only import LocalRegistry
+from genai_spine.engine.routing.request_facts import wanted_of
 from genai_spine.engine.routing.router import Router
 from genai_spine.engine.single_flight import SingleFlight
 from genai_spine.engine.streams import event_stream
@@ -50,7 +51,8 @@ from genai_spine.model.embedding import EmbeddingKeywords, EmbeddingResponse
 from genai_spine.model.errors import ConfigError, SpineError
 from genai_spine.model.events import MessageStart, StreamEvent
 from genai_spine.model.fold import replay
-from genai_spine.model.request import CompletionKeywords, CompletionRequest
+from genai_spine.model.keywords import as_embedding_request, as_request, as_rerank_request
+from genai_spine.model.request import CompletionKeywords
 from genai_spine.model.rerank import RerankKeywords, RerankResponse
 from genai_spine.model.response import CompletionResponse, Notice, UsageTotals
 from genai_spine.policy import custom_strategies
@@ -58,7 +60,7 @@ from genai_spine.policy.route import Choice, Wanted
 from genai_spine.providers import plugins
 from genai_spine.providers.model_lists import ModelLists
 from genai_spine.providers.presence import OllamaProbe, without_absent_ollama
-from genai_spine.providers.provider import LLMProvider, as_embedding_request, as_request, as_rerank_request
+from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import ProviderRegistry, build_providers, settings_of
 from genai_spine.providers.spellings import failed_response, text_of
 from genai_spine.providers.status import ProviderMetrics, ProviderStatus
@@ -345,12 +347,11 @@ class ProviderManager:
         """
         return await vectors.rerank(self, as_rerank_request(request, options), record or record_of(timeout, None))
 
-    async def ask_first(self, send: Send[A], wanted: Wanted, record: CallRecord | None = None) -> A:
+    async def ask_first(self, send: Send[A], wanted: Wanted, record: CallRecord) -> A:
         """The answer of the first target or none: vectors, scores and counts of two models cannot be exchanged.
 
         Raises: SpineError.
         """
-        record = record or CallRecord()
         try:
             return await call(send, self.router.first(wanted, record.caller), self.traffic, record)
         finally:
@@ -489,12 +490,3 @@ def _noticed(answer: S, record: CallRecord) -> S:
         return answer
     notices: tuple[Notice, ...] = (*record.cap_notices(), *record.billing_notices())
     return msgspec.structs.replace(answer, notices=(*notices, *answer.notices)) if notices else answer
-
-
-def wanted_of(request: CompletionRequest) -> Wanted:
-    return Wanted(
-        model=request.model,
-        provider=request.provider,
-        hint=request.provider_hint,
-        fallbacks=request.fallbacks,
-    )

@@ -1,4 +1,4 @@
-"""Requests of keyword arguments. One that is none is named, with what it may have been meant to be."""
+"""Requests of keyword arguments. An argument that is none is named, with what it may have been meant to be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from genai_spine.model.embedding import EmbeddingRequest
 from genai_spine.model.errors import InvalidRequest
+from genai_spine.model.request import CompletionRequest
+from genai_spine.model.rerank import RerankRequest
 
 S = TypeVar("S", bound=msgspec.Struct)
+R = TypeVar("R", CompletionRequest, EmbeddingRequest, RerankRequest)
 
 _CALLED_HERE = {
     "response_format": "output_schema",
@@ -64,3 +68,30 @@ def _mend(name: str, known: Sequence[str]) -> str:
         return f'; here that is "{here}"'
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def as_request(request: Any, options: Mapping[str, Any]) -> CompletionRequest:
+    """A request, or what makes one: messages in any form, and keywords.
+
+    Raises: InvalidRequest for a keyword that is none, naming it.
+    """
+    return _made(CompletionRequest, "messages", request, options)
+
+
+def as_embedding_request(request: Any, options: Mapping[str, Any]) -> EmbeddingRequest:
+    """The same of a text or texts. Raises: InvalidRequest."""
+    return _made(EmbeddingRequest, "input", request, options)
+
+
+def as_rerank_request(request: Any, options: Mapping[str, Any]) -> RerankRequest:
+    """The same of a query. Raises: InvalidRequest."""
+    return _made(RerankRequest, "query", request, options)
+
+
+def _made(kind: type[R], first: str, request: Any, options: Mapping[str, Any]) -> R:
+    """`first` is the field that a request stands for which is none yet."""
+    if isinstance(request, kind):
+        return request_of(kind, options, like=request) if options else request
+    if request is not None and first in options:
+        raise InvalidRequest(f"{first}: given twice, once by its name", param=first)
+    return request_of(kind, options if request is None else {first: request, **options})

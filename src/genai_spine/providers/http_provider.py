@@ -37,11 +37,12 @@ from genai_spine.providers.authorize import Authorizer, authorizer_for
 from genai_spine.providers.connect import transport_for
 from genai_spine.providers.dialect_choice import worded
 from genai_spine.providers.embed_parts import embed_in_parts
+from genai_spine.providers.fronts import with_notices
 from genai_spine.providers.keys import KeyPool, KeyUse, keys_of
 from genai_spine.providers.overrides import CURRENT
 from genai_spine.providers.own_headers import OwnHeaders
 from genai_spine.providers.own_prices import with_own_price
-from genai_spine.providers.provider import LLMProvider, with_notices
+from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.request_defaults import RequestDefaults
 from genai_spine.providers.standings import Standings
 from genai_spine.providers.transport import HttpRequest, HttpResponse, Timeouts, Transport

@@ -11,6 +11,7 @@ from genai_spine.model.request import CompletionRequest
 from genai_spine.policy import tokens
 from genai_spine.policy.conditions import Traits, metadata_of, traits_of
 from genai_spine.policy.needs import MARKS, may_need, media_count, most_tokens, needs_of, text_length, texts_of
+from genai_spine.policy.route import Wanted
 from genai_spine.policy.strategy import ANSWER_TOKENS
 
 _SAMPLED = 12_000
@@ -33,6 +34,16 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NOTHING = About()
+
+
+def wanted_of(request: CompletionRequest) -> Wanted:
+    """Whom it asks for."""
+    return Wanted(
+        model=request.model,
+        provider=request.provider,
+        hint=request.provider_hint,
+        fallbacks=request.fallbacks,
+    )
 
 
 class RequestFacts:

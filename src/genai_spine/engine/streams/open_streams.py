@@ -22,8 +22,9 @@ import msgspec
 from genai_spine.engine.ids import Ids
 from genai_spine.model.errors import ProviderError, ProviderTimeout, SpineError
 from genai_spine.model.events import StreamEvent
+from genai_spine.model.keywords import as_request
 from genai_spine.model.request import CompletionRequest
-from genai_spine.providers.provider import LLMProvider, as_request
+from genai_spine.providers.provider import LLMProvider
 
 BUFFERED_EVENTS = 100
 TIMEOUT_S = 30.0
