@@ -11,6 +11,7 @@ from cloud_peers import Asked, closed_port, running
 
 from genai_spine.dialects.openai_chat import inbound
 from genai_spine.engine.exchange import Exchange
+from genai_spine.engine.limits.gate import limits_told
 from genai_spine.model.errors import (
     AuthenticationError,
     ConfigError,
@@ -298,10 +299,11 @@ async def test_the_limits_that_the_last_answer_told() -> None:
     }
     async with running(lambda _: (200, ANSWER, headers)) as peer:
         provider = azure(base_url=peer.url)
-        assert provider.rate_limits == ()
+        heads: list[list[tuple[bytes, bytes]]] = []
+        provider.on_head = lambda model, headers: heads.append(headers)
         await provider.complete(CompletionRequest(model="our-gpt", messages="hello"))  # type: ignore[arg-type]
         await provider.close()
-    assert provider.rate_limits == (RateLimit("requests", 120, 119, 0.5),)
+    assert limits_told(*heads) == (RateLimit("requests", 120, 119, 0.5),)
 
 
 async def test_what_the_service_said_is_on_the_error_without_keys() -> None:

@@ -18,12 +18,11 @@ from genai_spine.catalog.rows import KEY_HEADERS, ProviderRow, find_row
 from genai_spine.dialects import auto_marks
 from genai_spine.dialects.failure import redact
 from genai_spine.dialects.interface import Outgoing, StreamDecoder, Target
-from genai_spine.dialects.limits import rate_limits
 from genai_spine.dialects.rankings import ranked
 from genai_spine.dialects.vectors import matched
 from genai_spine.model.card import ModelCard
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError, RateLimit
+from genai_spine.model.errors import BadReply, ConfigError, InvalidRequest, ProviderError
 from genai_spine.model.events import StreamEvent, promises
 from genai_spine.model.fold import replay
 from genai_spine.model.request import CompletionRequest
@@ -97,10 +96,9 @@ class HttpProvider(LLMProvider):
         self._defaults = RequestDefaults(settings, self.name)
         self._is_signed = found.is_cloud and not keys and not _authorized(settings)
         self._authorizer: Authorizer | None = None
-        # The headers of the last answer. Of several keys each has limits of its own, which are not those of the whole.
-        self.told: list[tuple[bytes, bytes]] = []
         self.on_head: Callable[[str, list[tuple[bytes, bytes]]], None] | None = None
-        """Is told the model and the headers of every answer of a provider with one key: its limits are in them."""
+        """Is told the model and the headers of every answer: its limits are in them. Not of a provider with several
+        keys, of which each has limits of its own, which are not those of the whole."""
 
     # ------------------------------------------------------------ who and where
 
@@ -168,11 +166,6 @@ class HttpProvider(LLMProvider):
     def url(self, dialect: str, path: str, model: str = "") -> Url:
         """As `Addresses.url`. Raises: ConfigError."""
         return self._addresses.url(dialect, path, model)
-
-    @property
-    def rate_limits(self) -> tuple[RateLimit, ...]:
-        """The provider's limits as its last answer told them; empty where it told none, or where keys are several."""
-        return rate_limits({name.decode("latin-1"): value.decode("latin-1") for name, value in self.told})
 
     def _check_key(self) -> None:
         if self._lacks_key:
@@ -373,7 +366,6 @@ class HttpProvider(LLMProvider):
         if headers and response.status in (401, 403) and own.chooses_account(headers):
             response.mark = _CALLERS_ACCOUNT
         elif keys is None or key is None:
-            self.told = response.headers
             if model and self.on_head is not None:
                 self.on_head(model, response.headers)
         else:
