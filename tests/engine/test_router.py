@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genai_spine import ConfigError, LLMProvider, ProviderNotFound, ProviderRegistry, ServerError
+from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.routing.request_facts import About, RequestFacts
-from genai_spine.engine.routing.router import Decision, Router
+from genai_spine.engine.routing.router import Router
 from genai_spine.engine.targets import Targets
 from genai_spine.model.card import Capabilities, ModelCard
 from genai_spine.model.content import Image, Text

@@ -15,7 +15,8 @@ from server_peers import PathApp, answer
 
 from genai_spine.gateway.server import run
 from genai_spine.model.errors import SpineError
-from genai_spine.settings.tree import Secret, ServerSettings, Settings
+from genai_spine.settings.tree import ServerSettings, Settings
+from genai_spine.settings.values import Secret
 
 
 class ProcessApp(PathApp):

@@ -25,7 +25,8 @@ from genai_spine.policy.allowed import Allowed, ModelNotAllowed
 from genai_spine.policy.route import Wanted
 from genai_spine.providers.registry import settings_of
 from genai_spine.settings import ServerSettings, load_settings, warnings_of
-from genai_spine.settings.tree import CallerKeySettings, Secret
+from genai_spine.settings.tree import CallerKeySettings
+from genai_spine.settings.values import Secret
 from genai_spine.testing.fixtures import RunningGateway, running_gateway, running_simulator
 from genai_spine.testing.simulator import Simulator
 

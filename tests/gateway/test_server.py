@@ -20,7 +20,8 @@ from server_peers import GET, PathApp, eventually, read_response, read_until_clo
 
 from genai_spine.gateway.server import open_sockets, serve
 from genai_spine.model.errors import ConfigError
-from genai_spine.settings.tree import Secret, ServerSettings
+from genai_spine.settings.tree import ServerSettings
+from genai_spine.settings.values import Secret
 
 SCRIPT = str(Path(__file__).with_name("serving_app.py"))
 

@@ -27,7 +27,7 @@ from genai_spine.model.fold import collect
 from genai_spine.providers.http_provider import says_something
 from genai_spine.providers.replicate_provider import ReplicateProvider
 from genai_spine.settings import ProviderSettings, Secret, TimeoutOverrides
-from genai_spine.settings.tree import Duration
+from genai_spine.settings.values import Duration
 from genai_spine.testing.fixtures import eventually, running_gateway, running_simulator
 from genai_spine.testing.simulator import Simulator, Step, parse_fault
 

@@ -10,7 +10,7 @@ import click
 from genai_spine.cli.loop import run
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
-from genai_spine.engine.costs.budgets import BudgetStatus
+from genai_spine.engine.costs.budget_words import BudgetStatus
 from genai_spine.engine.costs.spending import Spending
 from genai_spine.ledger.reading import told
 from genai_spine.settings import Settings

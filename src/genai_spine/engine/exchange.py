@@ -23,12 +23,12 @@ from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.dialects.plain_request import is_plain
 from genai_spine.engine.costs.asks import USUAL_BYTES_PER_TOKEN, asks_of_exchange
 from genai_spine.engine.ids import Ids
-from genai_spine.engine.joint import can_be_continued
 from genai_spine.engine.routing.request_facts import expected
 from genai_spine.engine.streams import event_stream, relaying
 from genai_spine.engine.streams.continuation import Resume, continued
 from genai_spine.engine.streams.event_stream import Watched
 from genai_spine.engine.streams.first_event import first_of
+from genai_spine.engine.streams.joint import can_be_continued
 from genai_spine.model.content import Opaque, Refusal, Text, ToolCall
 from genai_spine.model.errors import InvalidRequest, ProviderError, SpineError
 from genai_spine.model.events import MessageStart, StreamEvent

@@ -6,6 +6,7 @@ tree.py holds what can be set; load.py says where it comes from and in which ord
 """
 
 from genai_spine.settings.discover import discover
+from genai_spine.settings.ledger import LedgerSettings
 from genai_spine.settings.load import load_settings
 from genai_spine.settings.prices import CostSettings, ModelCostSettings
 from genai_spine.settings.reference import Entry, document, redacted, schema, warnings_of
@@ -13,10 +14,8 @@ from genai_spine.settings.tree import (
     AgentSettings,
     BreakerSettings,
     CostsSettings,
-    Duration,
     HealthSettings,
     HedgeSettings,
-    LedgerSettings,
     Loaded,
     LoggingSettings,
     ProviderConfig,
@@ -29,7 +28,6 @@ from genai_spine.settings.tree import (
     RouteTarget,
     RoutingSettings,
     RoutingStrategy,
-    Secret,
     ServerSettings,
     Settings,
     StateSettings,
@@ -37,6 +35,7 @@ from genai_spine.settings.tree import (
     TimeoutOverrides,
     TimeoutSettings,
 )
+from genai_spine.settings.values import Duration, Secret
 
 __all__ = [
     "AgentSettings",

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from genai_spine.settings.explain import Path, Problem, did_you_mean, kind_of, unknown_key
-from genai_spine.settings.tree import Duration, RouteTarget, Secret
+from genai_spine.settings.tree import RouteTarget
+from genai_spine.settings.values import Duration, Secret
 
 BAD: Any = msgspec.UNSET
 """Stands for a value that could not be built; a problem tells why."""

@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 
 from genai_spine.settings.explain import Path, Problem
-from genai_spine.settings.tree import Secret, Settings
+from genai_spine.settings.tree import Settings
+from genai_spine.settings.values import Secret
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _HASHED = re.compile(r"[0-9a-f]{16}")

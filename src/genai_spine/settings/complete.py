@@ -27,13 +27,8 @@ from genai_spine.settings.explain import Path, Problem, did_you_mean, unknown_ke
 from genai_spine.settings.ledger import content_problems
 from genai_spine.settings.prices import ModelCostSettings
 from genai_spine.settings.routes import route_problems
-from genai_spine.settings.tree import (
-    ProviderSettings,
-    ProvidersSettings,
-    RouteTarget,
-    Secret,
-    Settings,
-)
+from genai_spine.settings.tree import ProviderSettings, ProvidersSettings, RouteTarget, Settings
+from genai_spine.settings.values import Secret
 from genai_spine.wire.http import encode_headers, parse_url
 
 _ENDS = (

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from genai_spine.catalog.places import places_of
 from genai_spine.catalog.rows import ProviderRow
-from genai_spine.settings.tree import ProviderSettings, Secret, ServerSettings
+from genai_spine.settings.tree import ProviderSettings, ServerSettings
+from genai_spine.settings.values import Secret
 
 OLLAMA_PORT = 11434
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -15,7 +15,8 @@ from genai_spine.settings.caller_keys import idle_patterns
 from genai_spine.settings.canonical import PROVIDER_ALIASES, RETRY_ALIASES
 from genai_spine.settings.explain import dotted
 from genai_spine.settings.idle import idle_keys
-from genai_spine.settings.tree import Duration, ProvidersSettings, RouteTarget, Secret, Settings
+from genai_spine.settings.tree import ProvidersSettings, RouteTarget, Settings
+from genai_spine.settings.values import Duration, Secret
 
 
 def warnings_of(settings: Settings) -> list[str]:

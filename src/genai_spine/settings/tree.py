@@ -17,11 +17,9 @@ from genai_spine.model.errors import ErrorType
 from genai_spine.settings.alerts import AlertSettings
 from genai_spine.settings.budgets import MOST_USD, BudgetMode, BudgetSettings
 from genai_spine.settings.cache import CacheSettings
-from genai_spine.settings.ledger import ContentLevel, OnFailure
-from genai_spine.settings.ledger import LedgerSettings as LedgerSettings
+from genai_spine.settings.ledger import ContentLevel, LedgerSettings, OnFailure
 from genai_spine.settings.prices import CostSettings, doc
-from genai_spine.settings.values import Duration as Duration
-from genai_spine.settings.values import Secret as Secret
+from genai_spine.settings.values import Duration, Secret
 
 
 class RoutingStrategy(StrEnum):

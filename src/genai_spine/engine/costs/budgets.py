@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from genai_spine.engine.costs import budget_words
-from genai_spine.engine.costs.budget_words import BudgetStatus as BudgetStatus
+from genai_spine.engine.costs.budget_words import BudgetStatus
 from genai_spine.engine.costs.own_sums import NOTHING
 from genai_spine.engine.tasks import wake
 from genai_spine.model.errors import BudgetExceeded

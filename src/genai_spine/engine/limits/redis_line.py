@@ -10,8 +10,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
-from genai_spine.engine.limits.server_line import Command as Command
-from genai_spine.engine.limits.server_line import ServerLine
+from genai_spine.engine.limits.server_line import Command, ServerLine
 from genai_spine.model.errors import ConfigError
 
 TIMEOUT_S = 0.05

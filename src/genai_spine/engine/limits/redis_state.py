@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from genai_spine.engine.limits.redis_line import TIMEOUT_S, Command, RedisLine
+from genai_spine.engine.limits.redis_line import TIMEOUT_S, RedisLine
+from genai_spine.engine.limits.server_line import Command
 from genai_spine.engine.limits.state import Bucket, Buckets, LocalState, Refusal, Taken, refusal
 from genai_spine.policy.concurrency import Places
 from genai_spine.policy.limits import MINUTE_US, Rate

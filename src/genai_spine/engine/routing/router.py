@@ -34,8 +34,6 @@ from genai_spine.providers.provider import LLMProvider
 from genai_spine.providers.registry import ProviderRegistry
 from genai_spine.settings import Settings, TimeoutOverrides
 
-__all__ = ["About", "Considered", "Decision", "Explained", "LeftOut", "Router"]
-
 Objection = Callable[[Choice, str | None, tuple[str, ...]], str | None]
 """Why a target would not be asked now, for a caller's key and tags; None: it would."""
 

@@ -21,8 +21,8 @@ import msgspec
 
 from genai_spine.dialects.foreign import dialects_needed
 from genai_spine.dialects.metadata import keep, kept
-from genai_spine.engine.joint import Joint
 from genai_spine.engine.streams.event_stream import EventStream
+from genai_spine.engine.streams.joint import Joint
 from genai_spine.model.content import Part, Text
 from genai_spine.model.errors import ProviderError, SpineError
 from genai_spine.model.events import StreamEvent
