@@ -168,6 +168,30 @@ def test_who_drops_its_manager_leaves_no_thread_behind(simulator: Simulator) -> 
     wait_until(lambda: threads() == 0)
 
 
+def test_after_a_fork_each_process_tells_its_own_calls(tmp_path: Path) -> None:
+    program = """
+import os, sys, time
+from genai_spine import ProviderManager
+import asyncio
+pid = os.getpid()
+def tell(observed):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{'parent' if os.getpid() == pid else 'child'} {observed.call.model}\\n")
+manager = ProviderManager.from_settings({"simulated": {}})
+manager.observers.add(tell)
+asyncio.run(manager.complete("Hi", model="simulated/a"))  # not told yet
+child = os.fork()
+asyncio.run(manager.complete("Hi", model="simulated/" + ("b" if child else "c")))
+asyncio.run(manager.observers.close())
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    file = tmp_path / "told"
+    done = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.read_text().splitlines()) == ["child c", "parent a", "parent b"]
+
+
 # ------------------------------------------------------------ entries, one by one
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -75,12 +76,17 @@ class Observers:
         self._losing = False
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
+        self._process = os.getpid()
+        self._failing: set[int] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._waiting.clear()
         # Of the thread alone:
         self._matching = Matching()
         self._contexts: dict[str, tuple[Any, ...]] = {}
         self._attempts: dict[str, list[Attempt]] = {}
         self._ended: dict[str, Call] = {}
-        self._failing: set[int] = set()
 
     @classmethod
     def of(cls, names: Iterable[str], watch: Callable[[Watcher], None]) -> Observers:
@@ -115,6 +121,8 @@ class Observers:
     # ------------------------------------------------------------ in the caller's task
 
     def _take(self, *entries: Entry) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._begin()
         for entry in entries:
             context: tuple[Any, ...] = ()
             if isinstance(entry, Begun | Call):
@@ -123,8 +131,6 @@ class Observers:
                     continue
                 context = tuple(_context_of(observer) for observer in self._all)
             self._waiting.append((entry, context))
-        if self._thread is None or not self._thread.is_alive():  # which in a forked process it is not
-            self._begin()
 
     def _lose(self) -> None:
         if not self._losing:
@@ -132,6 +138,9 @@ class Observers:
             logger.warning("observers cannot follow: calls are not told to them until they have caught up")
 
     def _begin(self) -> None:
+        if self._process != os.getpid():  # a fork: what was under way is the other process's to tell
+            self._process = os.getpid()
+            self._forget()
         self._over = over = threading.Event()
         self._thread = threading.Thread(
             target=_serve, args=(weakref.ref(self), over), name="genai-spine-observers", daemon=True
