@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -171,3 +174,30 @@ def test_a_database_that_cannot_be_reached_is_told_in_one_line(place: Place) -> 
     assert done.code == 1
     assert done.err.startswith("Error: the ledger's database cannot be reached (ledger.url): ")
     assert done.err.count("\n") == 1
+
+
+def test_the_last_calls_of_a_process_that_was_killed_are_said_to_be_missing(place: Place) -> None:
+    place.write('[ledger]\nurl = "sqlite:///spine.db"\n[providers.simulated]\n')
+    program = """
+import os, sys, time
+from genai_spine import SyncManager
+manager = SyncManager.from_settings("spine.toml")
+manager.start()
+while not os.path.exists("spine.db"):
+    time.sleep(0.01)
+for _ in range(3):
+    manager.complete("Hi")
+os.kill(os.getpid(), int(sys.argv[1]))
+manager.close()
+"""
+    for number in (signal.SIGKILL, 0):
+        command = [sys.executable, "-c", program, str(int(number))]
+        subprocess.run(command, cwd=place.path, env=place.environ(), check=False, timeout=30)
+        for words in (("usage",), ("logs",), ("usage", "--json")):
+            said = place.run(*words)
+            is_told = "the last calls of a process that did not end by itself may be missing" in said.err
+            assert said.code == 0 and is_told == (number == signal.SIGKILL), said
+    assert json.loads(place.run("usage", "--json").out)["total"]["calls"] == 6
+    with place.started("serve", "--port", "0") as running:  # one that lives misses nothing
+        running.expect("GEMINI_API_KEY")
+        assert "warning" not in place.run("usage").err

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.cli.machine import Check
+from genai_spine.ledger.journal import left_by_the_dead
 from genai_spine.ledger.mover import REFUSED
 from genai_spine.ledger.opening import NoLedgerYet, journal_of, reader_of
 from genai_spine.ledger.reading import usage
@@ -85,6 +86,9 @@ def _journal(settings: LedgerSettings) -> Iterator[Check]:
     segments = list(folder.glob("*.journal"))
     size = sum(path.stat().st_size for path in segments)
     yield _check("ok", f"the journal is in {folder}: {size / 1e6:,.1f} MB, {free / 1e9:,.1f} GB are free")
+    if dead := len(left_by_the_dead(folder)):
+        mend = "start a gateway or a program with this ledger: they are entered within half a minute"
+        yield _check("warning", f"the last calls of {dead} processes that did not end by themselves wait there", mend)
     refused = folder / REFUSED
     if refused.exists():
         count = refused.read_bytes().count(b"\n")

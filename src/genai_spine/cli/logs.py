@@ -10,13 +10,14 @@ from typing import Any
 import click
 import msgspec
 
+from genai_spine.cli.ledger_reader import ledger_of
 from genai_spine.cli.loop import run
 from genai_spine.cli.output import Output, one_line
 from genai_spine.cli.sources import config_option, load
 from genai_spine.engine.manager import ProviderManager
 from genai_spine.gateway.accounts import detail
 from genai_spine.ledger.content import Content, find_content, forget_content, told_content, why_none
-from genai_spine.ledger.opening import database_of, reader_of
+from genai_spine.ledger.opening import database_of
 from genai_spine.ledger.reading import MOST_LISTED, LoggedAttempt, LoggedCall, Reader, find_call, recent_calls, told
 from genai_spine.model.errors import SpineError
 from genai_spine.settings import Settings
@@ -69,7 +70,7 @@ def command(
     if request_id is not None and forget:
         _forget(output, settings, request_id)
         return
-    with reader_of(settings.ledger) as reader:
+    with ledger_of(output, settings.ledger) as reader:
         if request_id is not None:
             _show(output, settings, reader, request_id, is_json, has_content)
             return
@@ -141,7 +142,7 @@ def _forget(output: Output, settings: Settings, id: str) -> None:
         if forget_content(database, id):
             output.line(f"what was said in {id} is deleted")
             return
-    with reader_of(settings.ledger) as reader:
+    with ledger_of(output, settings.ledger) as reader:
         _find(reader, id)
     output.line(f"{id}: {why_none(settings.ledger.content)}")
 

@@ -23,7 +23,7 @@ PORT_S = 1.0
 
 Status = Literal["ok", "info", "warning", "failure"]
 
-_PACKAGES = ("msgspec", "httptools", "uvloop", "certifi", "click", "rich")
+_PACKAGES = ("msgspec", "httptools", "uvloop", "certifi", "click")
 _EXTRAS = {
     "aiohttp": ("aiohttp", "the second transport, and SOCKS proxies"),
     "brotli": ("compression", "answers packed with br"),
@@ -35,6 +35,7 @@ _EXTRAS = {
     "jsonschema_rs": ("jsonschema", "data taken out of texts: `spine extract`"),
     "psycopg": ("postgres", "a ledger in Postgres"),
     "redis": ("redis", "what several gateways count together, or cache, in Redis"),
+    "opentelemetry_sdk": ("opentelemetry", "traces of calls: logging.observers"),
 }
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -49,13 +50,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def examine_machine() -> Iterator[Check]:
-    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    versions = ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES)
     machine = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
     yield Check(status="ok", subject="python", detail=f"{machine} {platform.machine()}")
-    yield Check(status="ok", subject="versions", detail=f"genai-spine {_version('genai-spine')}, {versions}")
+    yield Check(
+        status="ok", subject="versions", detail=f"genai-spine {_version('genai-spine') or 'not installed'}, {versions}"
+    )
     for name, (extra, use) in _EXTRAS.items():
-        if importlib.util.find_spec(name) is not None:
-            yield Check(status="ok", subject="extras", detail=f"{name} {_version(name)}: {use}")
+        if (version := _version(name)) is not None:
+            yield Check(status="ok", subject="extras", detail=f"{name} {version}: {use}")
         else:
             mend = f"if wanted: pip install 'genai-spine[{extra}]'"
             yield Check(status="info", subject="extras", detail=f"{name} is not installed: {use}", mend=mend)
@@ -63,11 +66,11 @@ def examine_machine() -> Iterator[Check]:
     yield from _proxies()
 
 
-def _version(name: str) -> str:
+def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "missing"
+        return None
 
 
 def _tls_roots() -> Check:

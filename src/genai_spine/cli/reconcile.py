@@ -14,9 +14,9 @@ from typing import Any
 import click
 
 from genai_spine.cli.figures import forms, plain, shown, signed, write_csv
+from genai_spine.cli.ledger_reader import ledger_of
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
-from genai_spine.ledger.opening import reader_of
 from genai_spine.ledger.reading import Reader
 from genai_spine.ledger.scan import Which, attempts, day_of
 from genai_spine.model.errors import InvalidRequest
@@ -56,7 +56,7 @@ def command(
     settings = load(output, config)
     exports = _read(files)
     share = Decimal(repr(tolerance)) / 100
-    with reader_of(settings.ledger) as reader:
+    with ledger_of(output, settings.ledger) as reader:
         found = [reconcile(one, _ours(reader, one, _ids(settings, one, provider)), share) for one in exports]
     if is_json:
         output.json({"is_within": all(one.is_within for one in found), "files": [_told(one) for one in found]})

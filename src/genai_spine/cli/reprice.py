@@ -14,9 +14,10 @@ import click
 import msgspec
 
 from genai_spine.cli.figures import day, days, forms, in_usd, plain, shown, signed, write_csv
+from genai_spine.cli.ledger_reader import ledger_of
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
-from genai_spine.ledger.opening import database_of, reader_of
+from genai_spine.ledger.opening import database_of
 from genai_spine.ledger.repricing import Cost, Done, apply, has_run, undo
 from genai_spine.ledger.scan import DAY_S, Counted, Which, attempts, day_of
 from genai_spine.model.errors import ConfigError
@@ -133,7 +134,7 @@ def command(
     plan = Plan(DatedPrices(cards_of(settings), as_of), reported=reported)
     run = _apply(settings, which, plan.decide) if is_applied else None
     if not is_applied:
-        with reader_of(settings.ledger) as reader:
+        with ledger_of(output, settings.ledger) as reader:
             for row in attempts(reader, which):
                 plan.decide(row)
     if is_json:

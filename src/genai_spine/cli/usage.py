@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from genai_spine.cli.figures import days, forms, write_csv
+from genai_spine.cli.ledger_reader import ledger_of
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
 from genai_spine.engine.costs.spending import budgets_of
 from genai_spine.ledger.forecasts import Foretold, budget_forecasts, month_forecasts
-from genai_spine.ledger.opening import reader_of
 from genai_spine.ledger.reading import Usage, UsageReport, told, usage
 from genai_spine.settings import Settings
 
@@ -46,7 +46,7 @@ def command(
             raise click.UsageError("--forecast is of windows that are under way: leave --since and --until out")
         _foretell(output, settings, by, caller, is_json=is_json, is_csv=is_csv)
         return
-    with reader_of(settings.ledger) as reader:
+    with ledger_of(output, settings.ledger) as reader:
         report = usage(reader, by, since=since, until=until, caller=caller)
     if is_json:
         output.json(told(report))
@@ -99,7 +99,7 @@ def _foretell(
 ) -> None:
     """The month, by what is asked for, and where that is nobody's in particular the budgets."""
     now = datetime.now(UTC)
-    with reader_of(settings.ledger) as reader:
+    with ledger_of(output, settings.ledger) as reader:
         lines = month_forecasts(reader, now, by, caller=caller)
         if caller is None:
             lines += budget_forecasts(reader, budgets_of(settings), now)

@@ -13,9 +13,9 @@ import click
 import msgspec
 
 from genai_spine.cli.figures import day, days, forms, in_usd, percent, plain, shown, write_csv
+from genai_spine.cli.ledger_reader import ledger_of
 from genai_spine.cli.output import Output
 from genai_spine.cli.sources import config_option, load
-from genai_spine.ledger.opening import reader_of
 from genai_spine.ledger.scan import Counted, Which, attempts, day_of
 from genai_spine.model.card import ModelCard, Price
 from genai_spine.model.errors import ConfigError
@@ -152,7 +152,7 @@ def command(
         )
     comparison = Comparison(at, msgspec.structs.replace(card, id=name), prices)
     which = Which(since=since, until=until, provider=provider, before=time.time())
-    with reader_of(settings.ledger) as reader:
+    with ledger_of(output, settings.ledger) as reader:
         for row in attempts(reader, which, alone=by not in _OF_CALL):
             comparison.add(row, _names(row, by))
     if is_json:

@@ -21,6 +21,7 @@ import re
 import secrets
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -186,6 +187,32 @@ def orphans(folder: Path) -> Iterator[Orphan]:
             continue
         if lock is not None:
             yield Orphan(folder, process, lock)
+
+
+def left_by_the_dead(folder: Path) -> list[str]:
+    """The processes that have left segments with entries and do not live. Nothing is written, nor held."""
+    left = set()
+    for segment in folder.glob("*.journal"):
+        with suppress(FileNotFoundError):  # entered meanwhile
+            left |= {segment.stem.rpartition("-")[0]} if segment.stat().st_size else set()
+    return [process for process in sorted(left) if not _lives(folder, process)]
+
+
+def _lives(folder: Path, process: str) -> bool:
+    """Or somebody adopts it at this moment, or it is not ours to see."""
+    try:
+        file = os.open(folder / f"{process}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def left_beside(folder: Path) -> list[Path]:
