@@ -88,7 +88,7 @@ def _journal(settings: LedgerSettings) -> Iterator[Check]:
     yield _check("ok", f"the journal is in {folder}: {size / 1e6:,.1f} MB, {free / 1e9:,.1f} GB are free")
     if dead := len(left_by_the_dead(folder)):
         mend = "start a gateway or a program with this ledger: they are entered within half a minute"
-        yield _check("warning", f"the last calls of {dead} processes that did not end by themselves wait there", mend)
+        yield _check("warning", f"the last calls of processes that did not end by themselves wait there: {dead}", mend)
     refused = folder / REFUSED
     if refused.exists():
         count = refused.read_bytes().count(b"\n")
