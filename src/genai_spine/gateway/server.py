@@ -3,11 +3,12 @@
     run(create_gateway, settings, ready=announce)        # blocks; returns when drained: exit code 0
     await serve(create_gateway, settings.server)         # the same on a running loop
 
-What the application may have, beside being ASGI: an attribute `draining`, set to True when the server
-no longer takes requests, and a method `abort_streams()`, plain or a coroutine, called when the drain has
-taken too long: it ends each open stream with an error event. `join(folder, place)`: it is the worker of this number, of
-several that share a folder. `write_timeout_s` is how long its callers may take
-nothing of an answer. An exception of its lifespan comes out here.
+What the application may have, beside being ASGI, whose lifespan's exceptions come out here:
+
+    draining               set to True when the server no longer takes requests
+    abort_streams()        plain or a coroutine; ends each open stream with an error event: the drain has taken too long
+    join(folder, place)    it is the worker of this number, of several that share a folder
+    write_timeout_s        how long its callers may take nothing of an answer
 
 Must not know: routes, dialects, providers. Prints nothing.
 """
@@ -68,8 +69,7 @@ def run(app_factory: Callable[[Settings], ASGIApp], settings: Settings, *, ready
     from genai_spine.gateway.workers import run_workers  # noqa: PLC0415  # multiprocessing, only where it is used
 
     raise_file_limit()
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     sockets = open_sockets(settings.server)
     try:
         if settings.server.workers > 1:
@@ -260,11 +260,7 @@ def _bound_by_files(limits: Limits) -> Limits:
         "raise it with ulimit -n",
         possible, limits.max_connections, soft,
     )  # fmt: skip
-    return Limits(**{**_fields(limits), "max_connections": possible})
-
-
-def _fields(limits: Limits) -> dict[str, Any]:
-    return {name: getattr(limits, name) for name in limits.__struct_fields__}
+    return msgspec.structs.replace(limits, max_connections=possible)
 
 
 # The application's life

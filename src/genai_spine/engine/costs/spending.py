@@ -27,6 +27,7 @@ from genai_spine.model.response import Notice, TokenUsage
 from genai_spine.policy.budget import Budget, Span, Subject, Tally
 from genai_spine.policy.budget_need import Asks, Need, need_of
 from genai_spine.policy.cost import NANO_PER_USD, nanousd
+from genai_spine.policy.cost_bounds import limit_of
 from genai_spine.policy.route import Choice
 from genai_spine.settings import Settings
 from genai_spine.settings.budget_checks import BY_PROVIDER, COST_LIMIT, WINDOWS, counted_at, has_budgets
@@ -131,9 +132,7 @@ class Spending:
         if choice not in self._limits:
             if len(self._limits) >= _MOST_MODELS:
                 self._limits.clear()
-            card = target.provider.card(choice.model)
-            known = [limit for limit in (card.max_output_tokens, card.context_window) if limit is not None]
-            self._limits[choice] = min(known, default=None)
+            self._limits[choice] = limit_of(target.provider.card(choice.model), None)
         return self._limits[choice]
 
     def _own(self, record: CallRecord) -> Tally | None:
