@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -22,14 +21,12 @@ _MEMBER = {"GET": "data", "DELETE": "id"}
 _TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=10.0, idle_s=10.0, total_s=30.0)
 
 
-async def ask_gateway(
-    server: ServerSettings, path: str, method: str = "GET", environ: Mapping[str, str] = os.environ
-) -> Any:
+async def ask_gateway(server: ServerSettings, path: str, method: str = "GET") -> Any:
     """The JSON that the gateway answers. Raises: SpineError where none runs, or where it refuses."""
     host = _HERE.get(server.host, server.host)
     where = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
     transport = HttpTransport()
-    headers = (("authorization", f"Bearer {key}"),) if (key := _key_of(server, environ)) else ()
+    headers = (("authorization", f"Bearer {key}"),) if (key := _key_of(server)) else ()
     try:
         response = await transport.send(
             HttpRequest(method=method, url=parse_url(f"http://{where}{path}"), headers=headers, timeouts=_TIMEOUTS)
@@ -52,9 +49,9 @@ async def ask_gateway(
     return answer
 
 
-def _key_of(server: ServerSettings, environ: Mapping[str, str]) -> str | None:
+def _key_of(server: ServerSettings) -> str | None:
     plain = (text for key in server.all_keys if not (text := key.reveal()).startswith("sha256:"))
-    return next(plain, None) or environ.get(KEY_VARIABLE)
+    return next(plain, None) or os.environ.get(KEY_VARIABLE)
 
 
 def _message_of(answer: Any) -> str:

@@ -54,10 +54,9 @@ class SharedBudgets:
     poll_s = 0.05
     """How often a call that waits asks again: of room that other processes make nobody tells it."""
 
-    def __init__(self, url: str, *, lease_s: float, prefix: str = PREFIX, timeout_s: float | None = None) -> None:
+    def __init__(self, url: str, *, lease_s: float, timeout_s: float | None = None) -> None:
         """The server that the URL names. Raises: ConfigError where its extra is missing or it is no server's."""
-        self._line = _line_to(url, prefix, timeout_s)
-        self._prefix = prefix
+        self._line = _line_to(url, timeout_s)
         self._lease_us = int(lease_s * 1e6)
         self._process = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._count = itertools.count()
@@ -343,7 +342,7 @@ class SharedBudgets:
         if not self._line.may_be_emptied:
             return False
         args = ["epoch", self._process + f"-{next(self._count)}", self._lease_us, self._process]
-        answer: list[str] | None = await self._line.ask([f"{self._prefix}:budget:epoch"], args, _nothing)
+        answer: list[str] | None = await self._line.ask([f"{PREFIX}:budget:epoch"], args, _nothing)
         if answer is None:
             return False
         before, self._epoch = self._epoch, answer[0]
@@ -355,7 +354,7 @@ class SharedBudgets:
             budget = tally.budget
             if (patterns := self._patterns.get(budget.name)) is None:
                 patterns = self._patterns[budget.name] = _patterns(budget)
-            key = f"{self._prefix}:budget:{budget.window}:{int(tally.starts_s)}{patterns}:{tally.name}"
+            key = f"{PREFIX}:budget:{budget.window}:{int(tally.starts_s)}{patterns}:{tally.name}"
             keys += [key, f"{key}:calls"]
         return keys
 
@@ -369,10 +368,10 @@ def _patterns(budget: Budget) -> str:
     return ":" + sha256("\0".join(pattern or "" for pattern in patterns).encode(errors="surrogatepass")).hexdigest()[:8]
 
 
-def _line_to(url: str, prefix: str, timeout_s: float | None) -> ServerLine:
+def _line_to(url: str, timeout_s: float | None) -> ServerLine:
     how = {} if timeout_s is None else {"timeout_s": timeout_s}
     if not is_postgres(url):
-        return RedisLine(url, f"{prefix}:probe", script=SCRIPT, what="budgets", **how)
+        return RedisLine(url, f"{PREFIX}:probe", script=SCRIPT, what="budgets", **how)
     from genai_spine.engine.costs.postgres_line import PostgresLine  # noqa: PLC0415  # who has no Postgres
 
     return PostgresLine(url, **how)

@@ -33,13 +33,11 @@ Row = tuple[str, str, Callable[[Received], Asked], EncodeError]
 """Method, path, how it is asked, and the shape of its errors: a line of a service's table."""
 
 
-def fixed(
-    write: Callable[[Received], bytes], content_type: bytes = b"application/json", *, status: int = 200
-) -> Callable[[Received], Asked]:
+def fixed(write: Callable[[Received], bytes], content_type: bytes = b"application/json") -> Callable[[Received], Asked]:
     """An answer without a model."""
 
     def ask(received: Received) -> Asked:
-        answer = Answer(status=status, pieces=(write(received),), content_type=content_type)
+        answer = Answer(pieces=(write(received),), content_type=content_type)
         return Asked(answer=lambda model, fault, words: answer)
 
     return ask
