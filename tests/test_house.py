@@ -204,6 +204,37 @@ def test_nothing_is_left_to_do(path: Path) -> None:
         assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string), f"{ids(path)}:{token.start[0]}"
 
 
+OF_OTHERS = {"tiktoken_ext/openai_public.py", "asyncio/connection.py"}
+"""Files of other packages, which comments name."""
+
+
+@cache
+def files_of_the_project() -> tuple[str, ...]:
+    repository = Path(__file__).parents[1]
+    folders = ("src", "tests", "scripts", "bench")
+    return tuple(
+        f"/{file.relative_to(repository).as_posix()}" for name in folders for file in (repository / name).rglob("*.py")
+    )
+
+
+@each_module
+def test_files_that_a_text_names_are_there(path: Path) -> None:
+    """A module that was renamed left its old name in the texts of others."""
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        if token.type != tokenize.COMMENT and not token.string.startswith('"""'):
+            continue
+        for named in re.findall(r"[\w/]+\.py\b", re.sub(r"https?://\S+|github\.com/\S+", "", token.string)):
+            is_there = any(file.endswith(f"/{named}") for file in files_of_the_project())
+            assert is_there or named in OF_OTHERS, f"{ids(path)}:{token.start[0]} names {named}"
+
+
+@pytest.mark.parametrize("package", ["gateway", "ledger", "policy", "providers"])
+def test_the_map_of_a_package_has_all_its_modules(package: str) -> None:
+    named = set(re.findall(r"\w+\.py\b", ast.get_docstring(tree_of(ROOT / package / "__init__.py")) or ""))
+    modules = {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"}
+    assert not modules - named, f"{package}/__init__.py does not name {sorted(modules - named)}"
+
+
 # ---------------------------------------------------------------- the public names
 
 

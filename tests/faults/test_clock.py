@@ -32,7 +32,7 @@ WALL = {
     "providers/provider.py": "whether a model is retired by today",
     "providers/standings.py": "whether a model is retired by today",
     "providers/status.py": "when a provider was last looked at, for people",
-    "providers/tokens.py": "when a token ends, which its issuer tells as a date",
+    "providers/access_tokens.py": "when a token ends, which its issuer tells as a date",
 }
 """Where, and for what. Of the three of credentials: too early or too late by an hour, a token is fetched once more,
 or refused and fetched anew (tests/providers/test_access_tokens.py)."""

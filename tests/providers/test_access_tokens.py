@@ -15,7 +15,7 @@ from genai_spine.model.errors import (
     RateLimitError,
     ServerError,
 )
-from genai_spine.providers.tokens import (
+from genai_spine.providers.access_tokens import (
     EARLY_S,
     PAUSE_S,
     Absent,

@@ -1,4 +1,4 @@
-"""Rankings off the wire, for every dialect of reranking: {"index": 2, "relevance_score": 0.55, …}.
+"""Rankings on the wire and off it, for every dialect of reranking: {"index": 2, "relevance_score": 0.55, …}.
 
 A place that no document has would show the wrong one, so it is refused.
 """

@@ -14,6 +14,7 @@
     reading.py    sums of usage, recent calls, one call with its attempts
     scan.py       every attempt of some days, a page at a time
     repricing.py  costs that were reckoned anew, and back: attempts, calls and days together
+    spent.py      what was spent in the windows of budgets, for a process that starts
     days.py       what was spent day by day, and on what a budget is for
     forecasts.py  what it will be at the end of the month, and of each budget's window
 

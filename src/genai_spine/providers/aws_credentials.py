@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from math import inf
 
 from genai_spine.model.errors import ConfigError
+from genai_spine.providers.access_tokens import Absent, Token, TokenCache
 from genai_spine.providers.aws_metadata import ask_container, ask_instance
 from genai_spine.providers.aws_profiles import ELSEWHERE, ask_botocore, keys_in, read_profile
-from genai_spine.providers.tokens import Absent, Token, TokenCache
 from genai_spine.settings import ProviderSettings
 from genai_spine.wire.sigv4 import AwsCredentials
 

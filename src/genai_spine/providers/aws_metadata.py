@@ -25,9 +25,9 @@ from genai_spine.model.errors import (
     InvalidRequest,
     ProviderTimeout,
 )
+from genai_spine.providers.access_tokens import Absent
 from genai_spine.providers.http_transport import HttpTransport
 from genai_spine.providers.proxies import NO_PROXIES
-from genai_spine.providers.tokens import Absent
 from genai_spine.providers.transport import HttpRequest, Timeouts
 from genai_spine.wire.http import Headers, Url, parse_url
 from genai_spine.wire.sigv4 import AwsCredentials

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from genai_spine.model.errors import ConfigError, ProviderError
-from genai_spine.providers.tokens import (
+from genai_spine.providers.access_tokens import (
     Token,
     TokenCache,
     first_of,

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from genai_spine.model.errors import ConfigError, ProviderError
-from genai_spine.providers.tokens import Token, TokenCache, first_of, post_form, probe_metadata, token_of
+from genai_spine.providers.access_tokens import Token, TokenCache, first_of, post_form, probe_metadata, token_of
 from genai_spine.providers.transport import HttpRequest
 from genai_spine.settings import ProviderSettings
 from genai_spine.wire.http import Headers

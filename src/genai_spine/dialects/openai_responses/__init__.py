@@ -8,6 +8,6 @@ OpenAI, Azure, xAI, DeepSeek, OpenRouter, Bedrock and Codex.
 A conversation is a list of items here, and an answer too: messages with content, thoughts, calls, and what
 tools of the service did. Items of the assistant that follow one another are one message of the middle.
 
-schema.py holds the tables and shapes of both directions; items.py reads items to parts, writing.py writes
+schema.py holds the tables and shapes of both directions; items.py reads items to parts, history.py writes
 parts as items; outbound.py speaks to a provider, inbound.py answers a caller.
 """
