@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,11 @@ from genai_spine.policy.standing import standing_of
 from genai_spine.providers import plugins
 from genai_spine.providers.address import base_url_of
 from genai_spine.providers.connect import lacks_proxy_extra
-from genai_spine.providers.dial import PROXY_EXTRA
+from genai_spine.providers.dial import PROXY_EXTRA, tls_context
 from genai_spine.providers.presence import OLLAMA_URL, OllamaProbe, with_providers, without_absent_ollama
 from genai_spine.providers.registry import lacks_library
-from genai_spine.settings import ProviderSettings, ProvidersSettings, Secret, Settings, load_settings
+from genai_spine.settings import ProviderSettings, ProvidersSettings, Settings, load_settings
+from genai_spine.settings.values import secrets_of
 
 SIMULATED = ProviderSettings(type="simulated")
 _MAY_HOLD_A_PASSWORD = re.compile("[@?]")
@@ -140,9 +140,9 @@ def lacking(settings: Settings, id: str) -> str | None:
             return f"has no credentials: {error.message}"
     if table.ca_file is not None:
         try:
-            ssl.create_default_context(cafile=table.ca_file)
-        except OSError as error:
-            return f"cannot read the CA file {table.ca_file!r}: {error.strerror or error}"
+            tls_context(table.ca_file)
+        except ConfigError as error:
+            return error.message
     return None
 
 
@@ -166,18 +166,4 @@ def secrets_in(settings: Settings) -> set[str]:
     names |= {url for url in urls if _NAMES_A_FILE.fullmatch(url) or not _MAY_HOLD_A_PASSWORD.search(url)}
     for row in load_rows().values():
         names |= {row.id, *row.aliases}
-    return set(_secrets_in(settings)) - names
-
-
-def _secrets_in(value: Any) -> Iterator[str]:
-    if isinstance(value, Secret):
-        yield value.reveal()
-    elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            yield from _secrets_in(getattr(value, name))
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _secrets_in(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _secrets_in(part)
+    return set(secrets_of(settings)) - names

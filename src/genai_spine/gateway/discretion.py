@@ -19,7 +19,8 @@ from genai_spine.providers.address import base_url_of
 from genai_spine.providers.connect import proxies_of
 from genai_spine.providers.http_provider import HttpProvider
 from genai_spine.providers.registry import ProviderRegistry
-from genai_spine.settings import ProviderSettings, Secret, Settings
+from genai_spine.settings import ProviderSettings, Settings
+from genai_spine.settings.values import secrets_of
 from genai_spine.wire.http import parse_url
 
 SHORTEST_SECRET = 8
@@ -69,7 +70,7 @@ def _any_of(texts: set[str], more: str = "") -> re.Pattern[str] | None:
 def _secrets(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:
     yield from (key.reveal() for key in settings.server.all_keys)
     for table in _tables(registry, settings):
-        yield from _secrets_of(table)
+        yield from secrets_of(table)
 
 
 def _tables(registry: ProviderRegistry, settings: Settings) -> Iterator[ProviderSettings]:
@@ -78,14 +79,6 @@ def _tables(registry: ProviderRegistry, settings: Settings) -> Iterator[Provider
     for provider in registry:
         if isinstance(own := getattr(provider, "settings", None), ProviderSettings):
             yield own
-
-
-def _secrets_of(settings: ProviderSettings) -> Iterator[str]:
-    """Every secret in them, whatever it is for."""
-    for name in settings.__struct_fields__:
-        value = getattr(settings, name)
-        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
-        yield from (one.reveal() for one in values if isinstance(one, Secret))
 
 
 def _places_set(registry: ProviderRegistry, settings: Settings) -> Iterator[str]:

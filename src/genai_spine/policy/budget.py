@@ -202,7 +202,7 @@ class Tally:
         nanousd, tokens = self.left_nanousd, self.left_tokens
         if and_reserved:
             nanousd, tokens = nanousd + self.reserved_nanousd, tokens + self.reserved_tokens
-        # What costs nothing passes, and be there less than nothing left.
+        # What costs nothing passes, even where less than nothing is left.
         return (amount.nanousd <= nanousd or not amount.nanousd) and (amount.tokens <= tokens or not amount.tokens)
 
     @property

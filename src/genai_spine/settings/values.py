@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
 
 class Duration(float):
     """Seconds. Written as `30`, `"30s"`, `"5m"`, `"250ms"` or `"1h"`."""
@@ -32,3 +37,18 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+
+def secrets_of(value: Any) -> Iterator[str]:
+    """Every secret text in settings, or in a part of them."""
+    if isinstance(value, Secret):
+        yield value.reveal()
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from secrets_of(getattr(value, name))
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from secrets_of(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from secrets_of(part)
