@@ -144,6 +144,10 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     service: str | None = None
 
+    @property
+    def cost_nanousd(self) -> int | None:
+        return nanousd(self.cost_usd)
+
 
 def reported_cost(usage: TokenUsage) -> Decimal | None:
     """What the provider says that the call cost; None where it says nothing, or what cannot be."""
