@@ -67,8 +67,9 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 class Streaming(msgspec.Struct, frozen=True, kw_only=True):
     """A stream in the caller's dialect, begun: its first bytes are known to be good.
 
-    After `first` come `chunks`, which raise ProviderError where the stream breaks; `error` then writes its end.
-    Whoever has it reads the chunks to their end, or closes them: the attempt is settled then.
+    After `first` come `chunks`, which raise ProviderError where the stream breaks; `write_error` then gives the bytes
+    of its end, of the error and the request's id. Whoever has it reads the chunks to their end, or closes them: the
+    attempt is settled then.
     """
 
     first: bytes
@@ -84,10 +85,6 @@ class Streaming(msgspec.Struct, frozen=True, kw_only=True):
         await self.chunks.aclose()
         if self.source is not None:
             await self.source.aclose()
-
-    def error(self, error: SpineError, request_id: str) -> bytes:
-        """The end of a stream that broke, as the caller's dialect says it."""
-        return self.write_error(error, request_id)
 
 
 class Exchange:

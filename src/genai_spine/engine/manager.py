@@ -15,7 +15,7 @@ import msgspec
 from genai_spine.engine import vectors
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.caching import cached_exchanges
-from genai_spine.engine.caching.response_cache import ResponseCache, record_of, tell_terms
+from genai_spine.engine.caching.response_cache import ResponseCache
 from genai_spine.engine.call import Send, call
 from genai_spine.engine.content.answers import Heard
 from genai_spine.engine.content.keeping import ContentKeeper
@@ -32,7 +32,7 @@ from genai_spine.engine.local_models import LocalModels
 from genai_spine.engine.manager_config import ManagerConfig as ManagerConfig
 from genai_spine.engine.manager_config import settings_with
 from genai_spine.engine.observers import Observers
-from genai_spine.engine.record import CallRecord
+from genai_spine.engine.record import CallRecord, record_of, tell_terms
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.engine.routing.local_only import LocalRegistry
 from genai_spine.engine.routing.request_facts import wanted_of

@@ -14,10 +14,10 @@ import msgspec
 from genai_spine.engine.attempt import Attempt
 from genai_spine.engine.costs.spending import notice_of
 from genai_spine.engine.ids import Ids
-from genai_spine.model.errors import ErrorType, ProviderError, SpineError
+from genai_spine.model.errors import ErrorType, InvalidRequest, ProviderError, SpineError
 from genai_spine.model.response import Notice
 from genai_spine.policy.budget_need import Asks, nothing
-from genai_spine.policy.cache_key import NO_TERMS
+from genai_spine.policy.cache_key import NO_TERMS, terms_of
 from genai_spine.policy.route import Choice
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ class CallRecord:
         self.asks: Callable[[], Asks] = nothing
         """What it asks for that costs, for budgets."""
         self.cost_limit: Decimal | None = None
-        """USD that all attempts together may cost, and what they have spent of it so far."""
+        """USD that all attempts together may cost."""
         self.allowance: Tally | None = None
+        """The same as a budget: what they have spent and set aside of it so far."""
         self.is_accounted = True
         """Whether the ledger hears of it: what costs nothing, such as a count of tokens, it does not."""
         self.is_admitted = False
@@ -221,6 +222,31 @@ class CallRecord:
             for attempt in self.attempts
             if attempt.may_be_billed
         )
+
+
+def record_of(timeout_s: float | None, cache_control: str | None) -> CallRecord:
+    """The record of a program's own call. Raises: InvalidRequest."""
+    record = CallRecord()
+    tell_terms(record, timeout_s, cache_control)
+    return record
+
+
+def tell_terms(record: CallRecord, timeout_s: float | None, cache_control: str | None) -> None:
+    """What a program says of one call of its own: as much of caching as a header does. Raises: InvalidRequest."""
+    if timeout_s is not None:
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+            kind = type(timeout_s).__name__
+            raise InvalidRequest(f"timeout: expected a number of seconds, got {kind}", param="timeout")
+        if not timeout_s > 0:  # nor is a NaN
+            raise InvalidRequest(f"timeout: expected seconds, more than 0, got {timeout_s}", param="timeout")
+        record.timeout_s = timeout_s
+    if cache_control is not None:
+        if not isinstance(cache_control, str):
+            kind = type(cache_control).__name__
+            raise InvalidRequest(
+                f'cache_control: expected a text such as "no-store", got {kind}', param="cache_control"
+            )
+        record.cache_terms = terms_of(cache_control)
 
 
 def _ending(attempt: Attempt) -> str:

@@ -144,7 +144,7 @@ async def _pump(
         broken = SpineError(f"the gateway failed; its log has the details under {request.id}")
     gateway.manager.traffic.close(record)  # it is written down before the caller sees the end
     if broken is not None:
-        await write(streaming.error(broken, request.id))
+        await write(streaming.write_error(broken, request.id))
     await request.finish()
 
 

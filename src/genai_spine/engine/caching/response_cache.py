@@ -26,12 +26,11 @@ from genai_spine.engine.record import Cached, CallRecord, RecentCalls
 from genai_spine.engine.routing.decision import Decision
 from genai_spine.model import accept
 from genai_spine.model.embedding import EmbeddingRequest, EmbeddingResponse
-from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.events import PartDelta, StreamEvent
 from genai_spine.model.fold import Collector
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse, FinishReason, Notice, TokenUsage
-from genai_spine.policy.cache_key import is_stateful, key_of, sampling_in, terms_of
+from genai_spine.policy.cache_key import is_stateful, key_of, sampling_in
 from genai_spine.policy.cost import nanousd
 from genai_spine.policy.route import Choice
 from genai_spine.providers.agent import AgentProvider
@@ -228,7 +227,7 @@ class Slot:
             provider,
             model,
             time.time(),
-            nanousd(cost) if cost is not None else None,
+            nanousd(cost),
             msgspec.json.encode(usage) if usage is not None else None,
             notices,
             bytes(raw) if raw is not None else None,
@@ -292,30 +291,6 @@ class Slot:
     def keep_vectors(self, response: EmbeddingResponse) -> None:
         provider = response.provider or self._choice.provider
         self.keep(msgspec.json.encode(response), "", provider, response.model, response.notices)
-
-
-def record_of(timeout_s: float | None, cache_control: str | None) -> CallRecord:
-    """The record of a program's own call. Raises: InvalidRequest."""
-    record = CallRecord()
-    tell_terms(record, timeout_s, cache_control)
-    return record
-
-
-def tell_terms(record: CallRecord, timeout_s: float | None, cache_control: str | None) -> None:
-    """What a program says of one call of its own: as much of caching as a header does. Raises: InvalidRequest."""
-    if timeout_s is not None and (isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float)):
-        raise InvalidRequest(f"timeout: expected a number of seconds, got {type(timeout_s).__name__}", param="timeout")
-    if timeout_s is not None and not timeout_s > 0:  # nor is a NaN
-        raise InvalidRequest(f"timeout: expected seconds, more than 0, got {timeout_s}", param="timeout")
-    if timeout_s is not None:
-        record.timeout_s = timeout_s
-    if cache_control is not None:
-        if not isinstance(cache_control, str):
-            kind = type(cache_control).__name__
-            raise InvalidRequest(
-                f'cache_control: expected a text such as "no-store", got {kind}', param="cache_control"
-            )
-        record.cache_terms = terms_of(cache_control)
 
 
 def is_whole(finish: FinishReason | None, usage: TokenUsage | None, max_tokens: int | None) -> bool:
