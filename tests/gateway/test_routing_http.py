@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 import pytest
 
-from genai_spine.gateway.routing import about_of
+from genai_spine.gateway.call_headers import about_of
 from genai_spine.model.errors import InvalidRequest
 from genai_spine.testing.fixtures import RunningGateway, running_gateway, running_simulator
 from genai_spine.testing.simulator import Simulator

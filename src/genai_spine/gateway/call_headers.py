@@ -6,12 +6,17 @@ x-spine-tags: night, eval  what the call is counted under, beside its key
 cache-control: no-store    what may be answered from the cache, and kept there: policy/cache_key.py
 x-spine-hop: …             gateways that the call has come through: providers/hops.py
 traceparent: 00-…          the span that the call is part of: engine/tracing.py
+x-spine-session: 42        which requests belong together; clients say it in headers of their own, or in the body
+x-spine-content: no        how much of its texts may be kept: kept_request.py
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import isfinite
+
+import msgspec
 
 from genai_spine.engine.observers import TRACEPARENT
 from genai_spine.engine.record import CallRecord
@@ -30,6 +35,27 @@ OURS = frozenset((TIMEOUT, PRIORITY, CACHE, HOPS, TAGS, TRACE))
 _MOST = 100
 MOST_TAGS, LONGEST_TAG = 32, 200
 """Each tag is counted by itself, in budgets and in the ledger."""
+SESSION_HEADERS = (
+    b"x-spine-session",
+    b"x-claude-code-session-id",
+    b"x-session-affinity",
+    b"x-session-id",
+    b"session-id",
+    b"session_id",
+)
+"""Ours, and what clients send by themselves: Claude Code, opencode and Codex (recorded, 2026-11)."""
+
+_SESSION_PART = re.compile(r"_session_([0-9A-Za-z-]{8,})$")
+"""Claude Code's `metadata.user_id` is `user_…_account_…_session_<uuid>` (recorded, 2026-11)."""
+_LONGEST = 200
+_TEXT = msgspec.json.Decoder(str)
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+_metadata = msgspec.json.Decoder(_Metadata)
 
 
 def read_into(record: CallRecord, headers: Mapping[bytes, bytes]) -> None:
@@ -69,6 +95,26 @@ def tags_of(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
     if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in tags):
         raise _refused(TAGS, f"at most {MOST_TAGS} tags of {LONGEST_TAG} letters")
     return tags
+
+
+def about_of(headers: Mapping[bytes, bytes], members: Mapping[str, msgspec.Raw]) -> About:
+    """Its session and tags, from headers or from members of its body."""
+    sent = next((value for name in SESSION_HEADERS if (value := headers.get(name))), None)
+    session = sent.decode("latin-1") if sent is not None else _session_in(members)
+    return About(session=session[:_LONGEST] if session else None, tags=tags_of(headers))
+
+
+def _session_in(members: Mapping[str, msgspec.Raw]) -> str | None:
+    """OpenAI's `prompt_cache_key`, and the session in the user id of Anthropic's `metadata`."""
+    try:
+        if (key := members.get("prompt_cache_key")) is not None:
+            return _TEXT.decode(key)
+        if (metadata := members.get("metadata")) is not None:
+            found = _SESSION_PART.search(_metadata.decode(metadata).user_id or "")
+            return found.group(1) if found is not None else None
+    except msgspec.DecodeError:
+        pass  # who answers will say what is wrong with it
+    return None
 
 
 def _number(headers: Mapping[bytes, bytes], name: bytes) -> float:

@@ -13,9 +13,9 @@ from genai_spine.engine.record import CallRecord, name_provider
 from genai_spine.engine.streams.open_streams import StreamCancelled
 from genai_spine.gateway import idempotency, inbounds
 from genai_spine.gateway.answer_headers import answer_headers
+from genai_spine.gateway.call_headers import about_of
 from genai_spine.gateway.idempotency import Once
 from genai_spine.gateway.request import JSON, HeaderList, Request
-from genai_spine.gateway.routing import about_of
 from genai_spine.gateway.streams import CANCELLED
 from genai_spine.model.errors import ProviderError, SpineError
 

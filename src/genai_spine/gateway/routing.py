@@ -1,4 +1,4 @@
-"""Routing, seen over HTTP: what a request says of itself for it, a dry run, and what became of each recent call.
+"""Routing, seen over HTTP: a dry run, and what became of each recent call.
 
     POST /v1/route             whom a request with this body would be sent to, and why; nobody is asked
     GET  /v1/requests/{id}     one of the last calls by its x-request-id: its candidates and its attempts
@@ -9,7 +9,6 @@ where settings keep it and `content=1` asks for it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,10 +20,9 @@ from genai_spine.dialects import relayed_request
 from genai_spine.engine.costs.accounts import status_of
 from genai_spine.engine.exchange import Exchange
 from genai_spine.engine.record import MOST_KEPT, CallRecord
-from genai_spine.engine.routing.request_facts import About
 from genai_spine.gateway import inbounds
 from genai_spine.gateway.accounts import LedgerUnreadable, content_of, ledger_call
-from genai_spine.gateway.call_headers import tags_of
+from genai_spine.gateway.call_headers import about_of
 from genai_spine.gateway.request import Request
 from genai_spine.ledger.reading import told
 from genai_spine.model.errors import InvalidRequest
@@ -32,51 +30,6 @@ from genai_spine.model.errors import InvalidRequest
 if TYPE_CHECKING:
     from genai_spine.engine.attempt import Attempt
     from genai_spine.gateway.app import Gateway
-
-SESSION_HEADERS = (
-    b"x-spine-session",
-    b"x-claude-code-session-id",
-    b"x-session-affinity",
-    b"x-session-id",
-    b"session-id",
-    b"session_id",
-)
-"""Ours, and what clients send by themselves: Claude Code, opencode and Codex (recorded, 2026-11)."""
-
-_SESSION_PART = re.compile(r"_session_([0-9A-Za-z-]{8,})$")
-"""Claude Code's `metadata.user_id` is `user_…_account_…_session_<uuid>` (recorded, 2026-11)."""
-_LONGEST = 200
-_TEXT = msgspec.json.Decoder(str)
-
-
-class _Metadata(msgspec.Struct):
-    user_id: str | None = None
-
-
-_metadata = msgspec.json.Decoder(_Metadata)
-
-
-# ---------------------------------------------------------------- what a request says of itself
-
-
-def about_of(headers: Mapping[bytes, bytes], members: Mapping[str, msgspec.Raw]) -> About:
-    """Its session and tags, from headers or from members of its body."""
-    sent = next((value for name in SESSION_HEADERS if (value := headers.get(name))), None)
-    session = sent.decode("latin-1") if sent is not None else _session_in(members)
-    return About(session=session[:_LONGEST] if session else None, tags=tags_of(headers))
-
-
-def _session_in(members: Mapping[str, msgspec.Raw]) -> str | None:
-    """OpenAI's `prompt_cache_key`, and the session in the user id of Anthropic's `metadata`."""
-    try:
-        if (key := members.get("prompt_cache_key")) is not None:
-            return _TEXT.decode(key)
-        if (metadata := members.get("metadata")) is not None:
-            found = _SESSION_PART.search(_metadata.decode(metadata).user_id or "")
-            return found.group(1) if found is not None else None
-    except msgspec.DecodeError:
-        pass  # who answers will say what is wrong with it
-    return None
 
 
 # ---------------------------------------------------------------- a dry run
