@@ -228,7 +228,7 @@ def test_files_that_a_text_names_are_there(path: Path) -> None:
             assert is_there or named in OF_OTHERS, f"{ids(path)}:{token.start[0]} names {named}"
 
 
-@pytest.mark.parametrize("package", ["gateway", "ledger", "policy", "providers"])
+@pytest.mark.parametrize("package", ["engine", "gateway", "ledger", "policy", "providers"])
 def test_the_map_of_a_package_has_all_its_modules(package: str) -> None:
     named = set(re.findall(r"\w+\.py\b", ast.get_docstring(tree_of(ROOT / package / "__init__.py")) or ""))
     modules = {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"}
