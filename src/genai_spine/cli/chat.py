@@ -220,7 +220,7 @@ class Talk:
 
         A turn that fails is as if never said; of one that is stopped, what was read stays.
         """
-        collector, view, record, begun = Collector(), View(self.output), CallRecord(), time.perf_counter()
+        collector, view, record, begun = Collector(), View(), CallRecord(), time.perf_counter()
         try:
             async with aclosing(self.manager.stream(self._with(question), record=record)) as events:
                 async for event in events:
@@ -291,7 +291,7 @@ def usd(cost: Decimal | None) -> str:
 class View:
     """An answer on stdout: as it is for a file or a pipe, made harmless and with thoughts for a terminal."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self) -> None:
         self._is_terminal = is_terminal(sys.stdout)
         self._has_colour = has_colour(sys.stdout)
         self._kinds: dict[int, type[Part]] = {}
