@@ -218,6 +218,8 @@ def test_what_was_held_up_on_the_way_to_the_server_counts_once(server: RedisServ
                 if is_first and held_up.is_set():
                     await goes_on.wait()
                 far_writer.write(data)
+            far_writer.close()
+            writer.close()  # which the end of the proxy waits for, on Python 3.12
 
         async with await asyncio.start_server(connected, "127.0.0.1", 0) as proxy:
             url = f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/0"
