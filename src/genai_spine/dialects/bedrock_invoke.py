@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -97,7 +98,7 @@ class InvokeStreamDecoder(FrameDecoder):
         for message in self._parser.feed(data):
             events += self._events(checked_chunk(message))
             if self._inner.failure is not None:
-                raise self._inner.failure
+                raise copy(self._inner.failure)
 
     def _end_of_body(self, events: list[StreamEvent]) -> None:
         self._parser.close()

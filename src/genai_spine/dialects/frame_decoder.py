@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 from genai_spine.model.errors import ProviderError
 from genai_spine.model.events import StreamEvent
@@ -12,22 +13,23 @@ class FrameDecoder(ABC):
     """`feed` and `close` of a `StreamDecoder`; how frames are read is for the dialect to say."""
 
     failure: ProviderError | None = None
+    """Kept and raised as copies: itself and the frames that it passes would keep each other alive, and the prompt."""
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         if self.failure is not None:
-            raise self.failure
+            raise copy(self.failure)
         events: list[StreamEvent] = []
         try:
             self._read(data, events)
         except ProviderError as error:
             if not events:
                 raise
-            self.failure = error
+            self.failure = copy(error)
         return events
 
     def close(self) -> list[StreamEvent]:
         if self.failure is not None:
-            raise self.failure
+            raise copy(self.failure)
         events: list[StreamEvent] = []
         self._end_of_body(events)
         return events

@@ -11,6 +11,7 @@ The request that goes before: relayed_request.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -52,6 +53,7 @@ class StreamTap:
         self.finished = False
         """The stream's own ending was seen. What comes after it is ignored (FAULTS 24)."""
         self.failure: BadReply | None = None
+        """Kept and raised as copies: itself and the frames that it passes would keep each other, and prompts, alive."""
 
     @property
     def over(self) -> bool:
@@ -64,7 +66,7 @@ class StreamTap:
         Raises: BadReply, StreamBroken.
         """
         if self.failure is not None:
-            raise self.failure
+            raise copy(self.failure)
         if self.finished:
             return b""
         parser = self._parser
@@ -82,7 +84,7 @@ class StreamTap:
                 frames = cut = parser.frames(data)
                 self._read_frames(cut, out)
         except BadReply as failure:
-            self.failure = failure
+            self.failure = copy(failure)
             if not out:
                 raise
         if whole and not parser.tail and len(out) == len(frames):
@@ -97,7 +99,7 @@ class StreamTap:
         Raises: StreamBroken, where the stream's own ending never came; BadReply.
         """
         if self.failure is not None:
-            raise self.failure
+            raise copy(self.failure)
         if self.finished:
             return b""
         out = b""
@@ -109,7 +111,7 @@ class StreamTap:
                 out += self._ending()
                 self.finished = True
         except BadReply as failure:
-            self.failure = failure
+            self.failure = copy(failure)
             raise
         return out
 

@@ -54,38 +54,42 @@ async def call(
     traffic.recent.add(record)
     under_way = _Call(send, decision, traffic, record, discard)
     told: SpineError | None = None
+    last: SpineError | None = None
     targets = traffic.ready(decision, record)
-    for place, target in enumerate(targets):
-        retries = changes = 0
-        while True:
-            try:
-                answer = await under_way.ask_in_time(targets, place)
-                if record.is_racing:
-                    traffic.decided(record)
-                return answer
-            except SpineError as error:
-                record.is_racing = False
-                # What a provider said counts for more than why another one could not be asked.
-                if told is None or (isinstance(error, ProviderError) and error.sent):
-                    told = error
-                last = error
-            is_last = place + 1 == len(targets)
-            # Each key once: where all are busy, the first may well be free again before the last was tried.
-            changes_key = last.has_another_key and changes < target.other_keys
-            wait_s = traffic.wait_before_retry_s(
-                last, retries, target, record.ends_at_s, is_last=is_last, changes_key=changes_key
-            )
-            if wait_s is None:
+    try:
+        for place, target in enumerate(targets):
+            retries = changes = 0
+            while True:
+                try:
+                    answer = await under_way.ask_in_time(targets, place)
+                    if record.is_racing:
+                        traffic.decided(record)
+                    return answer
+                except SpineError as error:
+                    record.is_racing = False
+                    # What a provider said counts for more than why another one could not be asked.
+                    if told is None or (isinstance(error, ProviderError) and error.sent):
+                        told = error
+                    last = error
+                is_last = place + 1 == len(targets)
+                # Each key once: where all are busy, the first may well be free again before the last was tried.
+                changes_key = last.has_another_key and changes < target.other_keys
+                wait_s = traffic.wait_before_retry_s(
+                    last, retries, target, record.ends_at_s, is_last=is_last, changes_key=changes_key
+                )
+                if wait_s is None:
+                    break
+                await asyncio.sleep(wait_s)
+                changes += changes_key
+                retries += not changes_key
+            if not traffic.goes_on(last, decision, record.ends_at_s):
                 break
-            await asyncio.sleep(wait_s)
-            changes += changes_key
-            retries += not changes_key
-        if not traffic.goes_on(last, decision, record.ends_at_s):
-            break
-        rest = targets[place + 1 :]
-        targets[place + 1 :] = [other for other in rest if traffic.is_worth_asking(other, target, last, record)]
-    assert told is not None
-    raise record.exhausted(told)
+            rest = targets[place + 1 :]
+            targets[place + 1 :] = [other for other in rest if traffic.is_worth_asking(other, target, last, record)]
+        assert told is not None
+        raise record.exhausted(told)
+    finally:
+        told = last = None  # else an error and this frame keep each other, and the prompt, alive
 
 
 class _Call(Generic[T]):

@@ -335,7 +335,10 @@ class Traffic:
                     late = ProviderTimeout("the time of the whole call is over", code="total_timeout")
             if left_s < self.settings.timeouts.first_token and time.monotonic() >= ends_at_s:
                 late.fault = "caller"  # it had less time than a target is given: that is no verdict on it
-            raise late from error.__cause__
+            try:
+                raise late from error.__cause__
+            finally:
+                del late  # else the error and this frame keep each other, and the prompt, alive
 
 
 def _closed(target: Target, now_s: float) -> TargetClosed:

@@ -144,7 +144,9 @@ async def _pump(
         broken = SpineError(f"the gateway failed; its log has the details under {request.id}")
     gateway.manager.traffic.close(record)  # it is written down before the caller sees the end
     if broken is not None:
-        await write(streaming.write_error(broken, request.id))
+        end = streaming.write_error(broken, request.id)
+        broken = None  # else the error and this frame keep each other, and the prompt, alive
+        await write(end)
     await request.finish()
 
 

@@ -16,6 +16,7 @@ bad chunk sizes are errors.
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from math import inf
 from typing import Protocol, cast
 
@@ -79,6 +80,7 @@ class Exchange:
         self.parts: list[bytes] = []
         self.size = 0
         self.error: Exception | None = None
+        """Copies of it are raised: itself and the frames that it passes would keep each other alive, and the prompt."""
         self.has_bytes = False
         self.is_ended = False
         self.is_sent = False
@@ -107,7 +109,7 @@ class Exchange:
         while not self.status and self.error is None:
             await self._wait(self._timeouts.first_byte_s, "first_byte_timeout")
         if self.error is not None and not self.status:
-            raise self.error
+            raise copy(self.error)
 
     async def _send_large(self, transport: asyncio.WriteTransport, head: bytes, body: bytes, outbox: Outbox) -> None:
         """Write by slices, as fast as the peer takes them; stop when it has answered already."""
@@ -125,7 +127,7 @@ class Exchange:
         """`BodySource.receive`: what came before a failure is given out before the failure is raised."""
         while not self.parts:
             if self.error is not None:
-                raise self.error
+                raise copy(self.error)
             if self.is_ended:
                 return b""
             await self._wait(self._timeouts.idle_s, "idle_timeout")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from genai_spine.dialects.failure import failed, redact
 from genai_spine.model.errors import APIConnectionError, ProviderError, ProviderTimeout, SpineError
@@ -41,6 +41,14 @@ def failure_of(error: Exception, method: str, *, tells: bool = False) -> SpineEr
     failure = _classified(error, method, tells=tells)
     failure.__cause__ = error
     return failure
+
+
+def throw(error: SpineError) -> NoReturn:
+    """Raises: it, with its own cause."""
+    try:
+        raise error from error.__cause__
+    finally:
+        del error  # else it and each frame that has a name for it keep each other, and the prompt, alive
 
 
 def _classified(error: Exception, method: str, *, tells: bool) -> ProviderError:

@@ -29,7 +29,7 @@ from genai_spine.model.told_back import teller_of, told_back
 from genai_spine.policy import tokens
 from genai_spine.providers.answer_check import StreamCheck, fault_of_answer, fault_of_models
 from genai_spine.providers.foreign_failure import CODE as FAILED
-from genai_spine.providers.foreign_failure import failure_of, provider_failed
+from genai_spine.providers.foreign_failure import failure_of, provider_failed, throw
 
 if TYPE_CHECKING:
     from genai_spine.providers.provider import LLMProvider
@@ -73,8 +73,7 @@ def _front_complete(owner: type, complete: Callable[..., Awaitable[CompletionRes
         try:
             response = await complete(self, request)
         except Exception as error:
-            told = _told(self, error, request.model, begun, "complete")
-            raise told from told.__cause__
+            throw(_told(self, error, request.model, begun, "complete"))
         if is_strangers and (fault := fault_of_answer(response)) is not None:
             raise self.failed(provider_failed(f"{type(self).__name__}.complete {fault}"), request.model, begun)
         duration_s = time.perf_counter() - begun
@@ -148,8 +147,7 @@ def _front_batches(
         except Exception as error:
             if not is_outermost:
                 raise
-            told = _told(self, error, request.model, begun, method)
-            raise told from told.__cause__
+            throw(_told(self, error, request.model, begun, method))
 
     return front
 
@@ -186,8 +184,7 @@ def _front_of_values(
             response: V = await method(self, request)
             _require(self, name, response, kind)
         except Exception as error:
-            told = _told(self, error, request.model, begun, name)
-            raise told from told.__cause__
+            throw(_told(self, error, request.model, begun, name))
         usage = response.usage
         if usage is not None and usage.input_tokens is not None and usage.output_tokens is None:
             # Vectors and scores are no tokens.
@@ -223,8 +220,7 @@ def _front_list_models(owner: type, list_models: Callable[..., Awaitable[list[Mo
         except Exception as error:
             if not is_outermost or isinstance(error, SpineError):
                 raise
-            failure = failure_of(error, "list_models", tells=True)
-            raise failure from failure.__cause__
+            throw(failure_of(error, "list_models", tells=True))
         return cards
 
     return front
@@ -238,9 +234,8 @@ def _front_count_tokens(owner: type, count_tokens: Callable[..., Awaitable[token
         except Exception as error:
             if isinstance(error, SpineError) or not _is_outermost(self, owner, "count_tokens"):
                 raise
-            failure = failure_of(error, "count_tokens")
             logger.error("%s.count_tokens failed", self.name, exc_info=error)
-            raise failure from failure.__cause__
+            throw(failure_of(error, "count_tokens"))
 
     return front
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -213,7 +214,7 @@ class HttpProvider(LLMProvider):
                     yield with_notices(events, notices) if notices else events
                     notices = ()
                 if decoder.failure is not None:
-                    raise decoder.failure
+                    raise copy(decoder.failure)
             if events := decoder.close():
                 yield with_notices(events, notices) if notices else events
         finally:
@@ -488,5 +489,5 @@ def says_something(events: list[StreamEvent], decoder: StreamDecoder) -> bool:
         return False
     if decoder.failure is not None:
         decoder.failure.is_uncertain = True
-        raise decoder.failure
+        raise copy(decoder.failure)
     return True

@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, suppress
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -200,7 +201,7 @@ class ReplicateProvider(HttpProvider):
                     if isinstance(events[-1], MessageEnd):
                         return
                 if decoder.failure is not None:
-                    raise decoder.failure
+                    raise copy(decoder.failure)
             if events := decoder.close():
                 yield events
         finally:

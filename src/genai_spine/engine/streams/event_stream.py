@@ -145,6 +145,7 @@ async def _read(
     finally:
         if has_begun and not ended:
             attempt.settle(usage=usage, model=model, error=broken, left=broken is None)
+        broken = None  # else the error and this frame keep each other, and the prompt, alive
 
 
 def _usage_told(events: list[StreamEvent]) -> TokenUsage | None:

@@ -89,8 +89,8 @@ async def first_of(pieces: AsyncGenerator[T, None], provider: LLMProvider, model
     except asyncio.CancelledError:
         if waiting is None or task is None or not waiting.is_late(task, cancelling):
             raise
-        late = ProviderTimeout(f"no first token within {limit_s:g} s", code="first_token_timeout")
-        raise provider.failed(late, model, begun) from None
+        why = f"no first token within {limit_s:g} s"
+        raise provider.failed(ProviderTimeout(why, code="first_token_timeout"), model, begun) from None
     finally:
         if waiting is not None and task is not None:
             del waiting.deadlines[task]

@@ -142,6 +142,7 @@ async def stream(
             if usage is None:
                 usage = usage_of(dialect, tap.usage)
             attempt.settle(usage=usage, model=tap.model, error=broken, left=not is_whole and broken is None)
+        broken = None  # else the error and this frame keep each other, and the prompt, alive
 
 
 def _says_something(dialect: str, out: bytes) -> bool:
