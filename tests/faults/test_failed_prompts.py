@@ -8,7 +8,7 @@ import gc
 from contextlib import suppress
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from genai_spine import ProviderManager
