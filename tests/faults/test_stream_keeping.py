@@ -406,6 +406,6 @@ async def test_one_request_begun_at_two_targets_at_once_gives_two_streams(dialec
         taps["other"].end()
         rest = b"".join([chunk async for chunk in other.chunks])
         assert (b"[DONE]" if dialect == "openai_chat" else b"message_stop") in rest
-        assert one.error(StreamBroken("Oh"), "req_1") == other.error(StreamBroken("Oh"), "req_1")
+        assert one.write_error(StreamBroken("Oh"), "req_1") == other.write_error(StreamBroken("Oh"), "req_1")
         for provider in providers:
             await provider.close()
