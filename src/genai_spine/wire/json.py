@@ -108,6 +108,14 @@ def decode_frame(frame: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
         raise bad_reply(error, bytes(frame)) from None
 
 
+def read_kept(raw: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    """A member of an answer that was kept as bytes, or an event's payload. Raises: BadReply."""
+    try:
+        return decoder.decode(raw)
+    except UNREADABLE as error:
+        raise bad_reply(error, bytes(raw)) from None
+
+
 def bad_reply(error: Exception, reply: bytes) -> BadReply:
     """Why a decoder raised one of `UNREADABLE` for a provider's bytes."""
     reason, path = explain(error, reply)

@@ -50,7 +50,7 @@ def part_of_block(raw: msgspec.Raw) -> Part:
             return Text(text=_plain_text.decode(raw).text)
         except json.UNREADABLE:
             pass  # it says more: citations, or what is wrong
-    members = wire.read(raw, json.OBJECT)
+    members = json.read_kept(raw, json.OBJECT)
     kind = _text(members, "type")
     reader = _READERS.get(kind)
     if reader is None:
@@ -59,7 +59,7 @@ def part_of_block(raw: msgspec.Raw) -> Part:
 
 
 def _text_part(members: _Members) -> Part:
-    cited = citations_of(wire.read(members["citations"], json.ANY)) if "citations" in members else ()
+    cited = citations_of(json.read_kept(members["citations"], json.ANY)) if "citations" in members else ()
     return Text(text=_text(members, "text"), citations=cited, provider_metadata=_rest(members, "text"))
 
 
@@ -78,7 +78,7 @@ def _redacted_part(members: _Members) -> Part:
 
 def _tool_call_part(members: _Members) -> Part:
     arguments = bytes(members.get("input", b"null"))
-    if (value := wire.read(arguments, json.ANY)) is None:
+    if (value := json.read_kept(arguments, json.ANY)) is None:
         arguments = b"{}"
     elif not isinstance(value, dict):
         raise BadReply("a tool_use block whose input is not an object")
@@ -100,7 +100,7 @@ _READERS: dict[str, Callable[[_Members], Part]] = {
 
 def _text(members: _Members, key: str, default: str | None = None) -> str:
     raw = members.get(key)
-    value = default if raw is None else wire.read(raw, _TEXT)
+    value = default if raw is None else json.read_kept(raw, _TEXT)
     if value is None:
         raise BadReply(f"a content block without {key}")
     return value
@@ -110,7 +110,7 @@ def _rest(members: _Members, *known: str) -> Metadata | None:
     """What else is in a block and says something: not null and not an empty list (`citations`)."""
     rest = {}
     for key, raw in members.items():
-        if key != "type" and key not in known and (value := wire.read(raw, json.ANY)) not in (None, []):
+        if key != "type" and key not in known and (value := json.read_kept(raw, json.ANY)) not in (None, []):
             rest[key] = value
     return keep(DIALECT, rest)
 

@@ -306,7 +306,7 @@ def _whole(block: _OpenBlock) -> Part:
     if not isinstance(block.part, Opaque) or not block.changed:
         return block.part
     if encoded := "".join(block.pending).encode():
-        wire.read(encoded, json.ANY)
+        json.read_kept(encoded, json.ANY)
         block.members["input"] = msgspec.Raw(encoded)
     raw = msgspec.Raw(msgspec.json.encode(block.members))
     return Opaque(dialect=wire.DIALECT, kind=block.part.kind, raw=raw)
@@ -318,7 +318,7 @@ def _append(members: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _members(data: bytes | msgspec.Raw) -> dict[str, Any]:
-    members = wire.read(data, json.ANY)
+    members = json.read_kept(data, json.ANY)
     if not isinstance(members, dict):
         raise BadReply("an event that is not an object")
     return members

@@ -303,7 +303,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
 
 def _decode_any(body: bytes, target: Target) -> CompletionResponse:
     reply = json.decode_outbound(body, _reply)
-    members: dict[str, Any] = wire.read(body, json.ANY)
+    members: dict[str, Any] = json.read_kept(body, json.ANY)
     if reply.type == "error" or (reply.content is None and "error" in members):
         raise wire.error_of(members, None, {})
     if reply.content is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 
@@ -28,7 +28,6 @@ from genai_spine.model.errors import (
     SpineError,
 )
 from genai_spine.model.response import FinishReason, TokenUsage, UsageDetails
-from genai_spine.wire import json
 
 DIALECT = "anthropic_messages"
 PATH = "/v1/messages"
@@ -44,19 +43,6 @@ IN_WORDS = {
 
 KNOWN_TOP_LEVEL = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 """Members of an answer that the middle has names for."""
-
-T = TypeVar("T")
-
-
-def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    """A member of an answer that was kept as bytes.
-
-    Raises: BadReply.
-    """
-    try:
-        return decoder.decode(raw)
-    except json.UNREADABLE as error:
-        raise json.bad_reply(error, bytes(raw)) from None
 
 
 def message_id(name: str | None) -> str:

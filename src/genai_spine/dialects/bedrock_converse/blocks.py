@@ -41,7 +41,7 @@ _MEDIA_TYPES = {format: media_type for media_type, format in wire.IMAGE_FORMATS.
 
 def part_of_block(raw: msgspec.Raw) -> Part:
     """One block of an answer. Raises: BadReply."""
-    members = wire.read(raw, json.OBJECT)
+    members = json.read_kept(raw, json.OBJECT)
     for kind, value in members.items():
         if (reader := _READERS.get(kind)) is not None and (part := reader(value)) is not None:
             return part
@@ -51,7 +51,7 @@ def part_of_block(raw: msgspec.Raw) -> Part:
 
 
 def _text_part(raw: msgspec.Raw) -> Part:
-    return Text(text=wire.read(raw, _TEXT))
+    return Text(text=json.read_kept(raw, _TEXT))
 
 
 class _CitedText(msgspec.Struct):
@@ -64,8 +64,8 @@ class _Cited(msgspec.Struct):
 
 def _cited_part(raw: msgspec.Raw) -> Part:
     """Text and what it is drawn from: {"content": [{"text": "…"}], "citations": [{…}]}."""
-    content = wire.read(raw, _CITED).content
-    members = unknown(wire.read(raw, json.ANY), ("content",))
+    content = json.read_kept(raw, _CITED).content
+    members = unknown(json.read_kept(raw, json.ANY), ("content",))
     return Text(
         text="".join(piece.text for piece in content),
         citations=citations_of(members.get("citations")),
@@ -107,7 +107,7 @@ class _Reasoning(msgspec.Struct):
 
 
 def _thinking_part(raw: msgspec.Raw) -> Part:
-    reasoning = wire.read(raw, _REASONING)
+    reasoning = json.read_kept(raw, _REASONING)
     if reasoning.redactedContent is not None:
         return Thinking(redacted=redacted_of(decoded(reasoning.redactedContent)))
     text = reasoning.reasoningText or _ReasoningText()
@@ -122,11 +122,11 @@ class _ToolUse(msgspec.Struct):
 
 
 def _tool_call_part(raw: msgspec.Raw) -> Part | None:
-    call = wire.read(raw, _TOOL_USE)
+    call = json.read_kept(raw, _TOOL_USE)
     if call.type == SERVER_TOOL:
         return None
     arguments = bytes(call.input)
-    if wire.read(arguments, json.ANY) is None:
+    if json.read_kept(arguments, json.ANY) is None:
         arguments = b"{}"
     return ToolCall(id=call.toolUseId, name=call.name, arguments=arguments.decode())
 
@@ -141,7 +141,7 @@ class _Picture(msgspec.Struct):
 
 
 def _image_part(raw: msgspec.Raw) -> Part | None:
-    picture = wire.read(raw, _PICTURE)
+    picture = json.read_kept(raw, _PICTURE)
     if picture.source is None or picture.source.bytes is None:
         return None
     return Image(data=picture.source.bytes, media_type=_MEDIA_TYPES.get(picture.format or ""))

@@ -290,13 +290,13 @@ def _whole(block: _OpenBlock) -> Part:
     if block.data:
         members = {**members, "source": {"bytes": base64.b64encode(block.data).decode()}}
     if block.kind == "toolUse":
-        members = {**members, "input": wire.read(text.encode(), json.ANY) if text else {}}
+        members = {**members, "input": json.read_kept(text.encode(), json.ANY) if text else {}}
     whole = members if members or not text else text
     return part_of_block(msgspec.Raw(msgspec.json.encode({block.kind: whole})))
 
 
 def _members(message: EventMessage) -> dict[str, Any]:
-    return _object(wire.read(message.payload, json.ANY))
+    return _object(json.read_kept(message.payload, json.ANY))
 
 
 def _object(value: Any) -> dict[str, Any]:

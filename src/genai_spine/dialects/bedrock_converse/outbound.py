@@ -289,7 +289,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
     reply = json.decode_outbound(body, _reply)
     if reply.output is None or reply.output.message is None:
         raise errors.decode_embedded_error(body) or BadReply("an answer without a message")
-    members: dict[str, Any] = wire.read(body, json.ANY)
+    members: dict[str, Any] = json.read_kept(body, json.ANY)
     return CompletionResponse(
         model=target.model,
         parts=tuple(part_of_block(block) for block in reply.output.message.content),

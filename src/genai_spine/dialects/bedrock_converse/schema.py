@@ -7,28 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import keep, unknown
 from genai_spine.dialects.service_tiers import tier_of
 from genai_spine.model.content import CacheMark
 from genai_spine.model.response import FinishReason, TokenUsage
-from genai_spine.wire import json
 
 DIALECT = "bedrock_converse"
-
-T = TypeVar("T")
-
-
-def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    """A member of an answer that was kept as bytes. Raises: BadReply."""
-    try:
-        return decoder.decode(raw)
-    except json.UNREADABLE as error:
-        raise json.bad_reply(error, bytes(raw)) from None
 
 
 # ---------------------------------------------------------------- stop reasons
