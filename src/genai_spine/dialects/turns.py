@@ -54,13 +54,11 @@ class Writer:
     def __init__(self, service: str, *, takes_images: bool) -> None:
         self.service = service
         self.takes_images = takes_images
-        self.notices: list[Notice] = []
+        self.notices: dict[Notice, None] = {}
         self._images: list[Image] = []
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
-        notice = Notice(code=code, message=message, param=param)
-        if notice not in self.notices:
-            self.notices.append(notice)
+        self.notices[Notice(code=code, message=message, param=param)] = None
 
     def talk(self, messages: Sequence[Message]) -> Talk:
         """Raises: InvalidRequest for what a prompt cannot hold, and where nobody has said anything."""

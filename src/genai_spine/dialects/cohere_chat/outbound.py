@@ -71,13 +71,11 @@ class _Writer:
 
     def __init__(self, request: CompletionRequest, target: Target) -> None:
         self.target = target
-        self.notices: list[Notice] = []
+        self.notices: dict[Notice, None] = {}
         self.request = as_functions(request, self.notice)
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
-        notice = Notice(code=code, message=message, param=param)
-        if notice not in self.notices:
-            self.notices.append(notice)
+        self.notices[Notice(code=code, message=message, param=param)] = None
 
     def body(self, *, stream: bool) -> dict[str, Any]:
         request = self.request

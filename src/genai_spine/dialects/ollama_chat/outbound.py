@@ -62,13 +62,11 @@ class _Writer:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.notices: list[Notice] = []
+        self.notices: dict[Notice, None] = {}
         self.call_names: dict[str, str] = {}
 
     def notice(self, code: str, message: str, param: str | None = None) -> None:
-        notice = Notice(code=code, message=message, param=param)
-        if notice not in self.notices:
-            self.notices.append(notice)
+        self.notices[Notice(code=code, message=message, param=param)] = None
 
     def body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         if request.n is not None and request.n > 1:
