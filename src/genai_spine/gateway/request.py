@@ -23,6 +23,8 @@ from genai_spine.model.errors import InvalidRequest, SpineError
 HeaderList = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
+LONGEST_VALUE = 1000
+"""Of a header's value made of a text."""
 CLOSING = frozenset({408, 413, 415})
 """Statuses after which the connection closes: what is left of the request's body is not worth reading."""
 
@@ -328,10 +330,14 @@ def _path_under(root: str, path: str) -> str:
     return "/" + path.removeprefix(root).lstrip("/")
 
 
-@lru_cache(1000)
 def header_value(text: str) -> bytes:
     """Text as a header's value: one line, ASCII, of bounded length."""
-    return text.encode("ascii", "backslashreplace").translate(None, _CONTROLS)[:1000]
+    return _header_value(text[:LONGEST_VALUE])
+
+
+@lru_cache(1000)  # of what is cut already: texts may be as long as a request
+def _header_value(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace").translate(None, _CONTROLS)[:LONGEST_VALUE]
 
 
 _CONTROLS = bytes(range(32)) + b"\x7f"

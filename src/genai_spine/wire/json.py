@@ -154,8 +154,11 @@ def top_level(body: bytes) -> dict[str, Raw]:
     except UNREADABLE as error:
         _refuse(error, body)
     # Without spaces, escapes and repeats an object has exactly this many bytes; most clients' bodies do.
-    texts = sum(map(len, members)) + sum(map(len, members.values()))
-    if len(body) != 1 + texts + 4 * len(members) and not _is_spaced(body, texts, members):
+    letters = sum(map(len, members))
+    texts = letters + sum(map(len, members.values()))
+    if len(body) != 1 + texts + 4 * len(members) and not (
+        letters <= _USUAL_LETTERS and _is_spaced(body, texts, members)
+    ):
         _refuse_duplicates(body, members)
     if not ((names := "".join(members)).islower() and names.isascii()):
         _refuse_other_case(members)
@@ -296,6 +299,10 @@ def _refuse_other_case(members: Mapping[str, Raw]) -> None:
 
 _NAME = re.compile(rb'[ \t\n\r]*+[{,][ \t\n\r]*+("(?:[^"\\]|\\.)*+")[ \t\n\r]*+:[ \t\n\r]*+')
 _END = re.compile(rb"[ \t\n\r]*+}")
+
+
+_USUAL_LETTERS = 1000
+"""Of all names of a body together: longer ones are not worth a template, which is kept."""
 
 
 def _is_spaced(body: bytes, texts: int, members: Mapping[str, Raw]) -> bool:
