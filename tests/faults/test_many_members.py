@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from genai_spine.dialects.interface import Target
