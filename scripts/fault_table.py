@@ -79,6 +79,7 @@ FAULTS = {
     78: "SIGTERM",
     79: "A worker that dies",
     80: "No files, no port, no home",
+    81: "One request that keeps the event loop busy",
     82: "Memory, sockets and reservations after hours",
     83: "Loops: routes, fallbacks, gateways",
     85: "Probes of services that bill",
