@@ -186,5 +186,5 @@ def _number(text: str | None) -> float | None:
 
 
 def status_for_caller(error: SpineError) -> int:
-    """The HTTP status that a caller of ours gets for an error."""
-    return error.status_code if error.status_code is not None and error.status_code >= 400 else 500
+    """The HTTP status that a caller of ours gets for an error; 500 for what is none (RFC 9110 §15), such as 999."""
+    return error.status_code if error.status_code is not None and 400 <= error.status_code < 600 else 500
