@@ -368,6 +368,8 @@ class Connection(asyncio.Protocol):
         self._fields = []  # trailers go there, and nowhere
         if len(fields) > MAX_HEADERS:
             exchange.error = BadReply(f"{exchange.peer}: more than {MAX_HEADERS} headers")
+        elif status < 100:
+            exchange.error = BadReply(f"{exchange.peer}: status {status:03}, which HTTP does not have")
         self._is_interim = 100 <= status < 200
         if not self._is_interim:
             exchange.headers = fields
