@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from genai_spine.testing.fixtures import running_gateway
