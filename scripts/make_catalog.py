@@ -44,6 +44,10 @@ RESELLERS = {"google": "vertex", "azure": "azure"}
 """Who sells others' models at their makers' prices, and the row that does: Google's key does not buy Claude,
 a project of its cloud does."""
 
+SEARCHES = {"gpt-4o-search-preview": "25", "gpt-4o-mini-search-preview": "25", "gpt-5-search-api": "10"}
+"""USD for a thousand requests to OpenAI's models that search the web before each answer, beside their tokens, which are
+all that the package knows: developers.openai.com/api/docs/pricing and …/guides/tools-web-search, read 2026-11."""
+
 RATES = {
     "input_mtok": "input",
     "output_mtok": "output",
@@ -115,6 +119,7 @@ def make_prices() -> None:
             file["models"] = [model_of(model, "") for model in provider.models]
             for other in provider.fallback_model_providers:
                 file["models"] += [model_of(model, "") for model in by_id[other].models]
+    merged["openai"]["models"] = [found for model in merged["openai"]["models"] for found in searching(model)]
     for row, file in sorted(merged.items()):
         (TARGET / f"{row}.json").write_text(written(file), encoding="utf-8")
 
@@ -134,6 +139,23 @@ def model_of(model: Any, suffix: str) -> dict[str, Any]:
         "prices": [*ordinary(model.prices), *special(model.price_variants or ())],
     }
     return {key: value for key, value in said.items() if value not in (None, [])}
+
+
+def searching(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """The model; one that searches has the fee, and where it is listed under another's name it is taken out."""
+    found = [name for name in SEARCHES if name in (model["id"], *model.get("match", ()))]
+    made = []
+    for name in found:
+        rates = {rate: price for rate, price in model["prices"][0].items() if not rate.endswith("_per_1k")}
+        kept = {key: model[key] for key in ("name", "context_window") if key in model}
+        if name != model["id"]:
+            del kept["name"]
+        prices = [{**rates, "requests_per_1k": SEARCHES[name]}]
+        made.append({"id": name, **kept, "match": [f"{name}-*"], "prices": prices})
+    if model["id"] in SEARCHES:
+        return made
+    match = [name for name in model.get("match", ()) if not name.startswith(tuple(SEARCHES))]
+    return [*made, {**model, "match": match}] if made else [model]
 
 
 def names_of(clause: Any) -> list[str]:

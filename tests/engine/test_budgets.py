@@ -21,6 +21,7 @@ from genai_spine.model.card import Price
 from genai_spine.model.errors import BudgetExceeded, InvalidRequest
 from genai_spine.policy.budget import Budget, BudgetLevel, Subject
 from genai_spine.policy.budget_need import Asks, Need, need_of
+from genai_spine.testing.fixtures import running_simulator
 
 PRICE = Price(input=Decimal(1), output=Decimal(10))
 SUBJECT = Subject("acme", "large", "alice", None, ("blue",))
@@ -403,3 +404,18 @@ async def test_what_could_not_be_sent_costs_nothing(options: dict[str, Any]) -> 
                 async for _ in manager.stream("a\udcff", model="gpt-4o", max_tokens=1000, **options):
                     pass
         assert {(each.spent_usd, each.reserved_usd) for each in manager.budgets.status()} == {(0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("model", "fee"),
+    [("gpt-4o-search-preview", 25), ("gpt-4o-mini-search-preview-2025-03-11", 25), ("gpt-5-search-api", 10)],
+)
+async def test_a_model_that_searches_before_each_answer_costs_its_fee(model: str, fee: int) -> None:
+    """Chat Completions tells no searches in its usage; the fee was in no cost and in no bound."""
+    with running_simulator() as simulator:
+        table = {"openai": {"base_url": simulator.urls.openai, "api_key": "k"}}
+        async with ProviderManager.from_settings(table) as manager:
+            answer = await manager.complete("hi", model=f"openai/{model}", max_tokens=10, cost_limit=0.05)
+            assert answer.cost_usd is not None and fee / 1000 < answer.cost_usd < fee / 1000 + 0.001
+            with pytest.raises(BudgetExceeded):
+                await manager.complete("hi", model=f"openai/{model}", max_tokens=10, cost_limit=0.009)
