@@ -605,8 +605,8 @@ def test_calls_that_come_interleaved_go_out_whole() -> None:
     written = [json.loads(line) for line in b"".join(map(encoder.encode, events)).splitlines()]
     calls = [line["message"]["tool_calls"][0]["function"] for line in written[:2]]
     assert calls == [
-        {"index": 0, "name": "g", "arguments": {}},
-        {"index": 1, "name": "f", "arguments": {"x": 1}},
+        {"index": 0, "name": "f", "arguments": {"x": 1}},
+        {"index": 1, "name": "g", "arguments": {}},
     ]
 
 

@@ -53,6 +53,7 @@ class GeminiStreamEncoder:
         self._members: dict[str, Any] = {}
         self._heads: dict[int, tuple[bytes, bytes]] = {}
         self._whole: dict[int, Collector] = {}
+        self._ended: set[int] = set()  # of those that wait for one that began before
         self._thoughts: dict[int, Thinking] = {}
         self._texts: dict[int, list[str]] = {}  # of those that are written as they come
         self._said: list[Text] = []
@@ -102,15 +103,25 @@ class GeminiStreamEncoder:
                 return self._proof(thought, event)
             self._said.append(Text(text=text, citations=event.citations))
             return b""
-        collector = self._whole.pop(event.index, None)
-        if collector is None:
+        if event.index not in self._whole:
             return b""
-        collector.add(event)
-        part = collector.parts()[0]
-        if isinstance(part, Text):
-            self._said.append(part)
-        written = written_part(part)
-        return self._part(written) if written else b""
+        self._whole[event.index].add(event)
+        self._ended.add(event.index)
+        return self._waited()
+
+    def _waited(self, *, is_last: bool = False) -> bytes:
+        """The parts that are whole, in the order in which they began: by that results tell calls apart."""
+        out = b""
+        for index in list(self._whole):
+            if index not in self._ended and not is_last:
+                break
+            self._ended.discard(index)
+            part = self._whole.pop(index).parts()[0]
+            if isinstance(part, Text):
+                self._said.append(part)
+            if written := written_part(part):
+                out += self._part(written)
+        return out
 
     def _proof(self, thought: Thinking, end: PartEnd) -> bytes:
         """Behind the words that it proves."""
@@ -131,6 +142,7 @@ class GeminiStreamEncoder:
         self._tail = b"," + _encode(self._members)[1:] + b"\n\n"
 
     def _end(self, event: MessageEnd) -> bytes:
+        before = self._waited(is_last=True)
         extra = kept(event.extra, wire.DIALECT)
         candidate = extra.pop("candidate", None)
         extra.pop("candidates", None)  # a stream has one
@@ -141,7 +153,7 @@ class GeminiStreamEncoder:
         cited = {} if is_grounded(own) else grounding_written(self._said)
         last |= {"index": 0, **cited, **own}
         usage = wire.usage_written(event.usage)
-        return self._chunk(last, {**({"usageMetadata": usage} if usage else {}), **extra})
+        return before + self._chunk(last, {**({"usageMetadata": usage} if usage else {}), **extra})
 
     def _chunk(self, candidate: dict[str, Any], members: dict[str, Any]) -> bytes:
         return encode_event(_encode({"candidates": [candidate], **self._members, **members}))

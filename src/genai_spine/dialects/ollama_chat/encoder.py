@@ -90,6 +90,7 @@ class OllamaStreamEncoder:
         self._head: dict[str, Any] = {}
         self._halves: dict[int, tuple[bytes, bytes]] = {}
         self._calls: dict[int, tuple[ToolCall, list[str]]] = {}
+        self._ended: set[int] = set()  # of those that wait for one that began before
         self._called = 0
 
     def encode(self, event: StreamEvent) -> bytes:
@@ -102,7 +103,10 @@ class OllamaStreamEncoder:
             case PartStart():
                 return self._part_start(event)
             case PartEnd():
-                return self._call_end(event.index)
+                if event.index not in self._calls:
+                    return b""
+                self._ended.add(event.index)
+                return self._waited()
             case MessageStart():
                 self._head = {"model": event.model, "created_at": rfc3339.text_of(event.created_s)}
                 return b""
@@ -131,17 +135,20 @@ class OllamaStreamEncoder:
                 pass
         return b""
 
-    def _call_end(self, index: int) -> bytes:
-        """A call goes out whole: its arguments are an object, which cannot be cut."""
-        if (open_call := self._calls.pop(index, None)) is None:
-            return b""
-        call, texts = open_call
-        written = _call(call, "".join(texts), self._called)
-        self._called += 1
-        return self._line("", tool_calls=[written])
+    def _waited(self, *, is_last: bool = False) -> bytes:
+        """The calls that are whole, in the order in which they began: arguments are objects, which cannot be cut."""
+        out = b""
+        for index in list(self._calls):
+            if index not in self._ended and not is_last:
+                break
+            self._ended.discard(index)
+            call, texts = self._calls.pop(index)
+            out += self._line("", tool_calls=[_call(call, "".join(texts), self._called)])
+            self._called += 1
+        return out
 
     def _end(self, event: MessageEnd) -> bytes:
-        calls = b"".join(self._call_end(index) for index in list(self._calls))
+        calls = self._waited(is_last=True)
         extra = kept(event.extra, wire.DIALECT)
         head = {**self._head, "created_at": extra.pop("created_at", None) or self._head.get("created_at")}
         finish = wire.finish_written(event.finish_reason, event.raw_finish_reason)

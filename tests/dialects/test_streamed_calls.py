@@ -1,0 +1,45 @@
+"""Calls in a stream, as callers of each dialect get them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from genai_spine.dialects.interface import Target
+from genai_spine.gateway.inbounds import inbound
+from genai_spine.model.card import ModelCard
+from genai_spine.model.content import ToolCall
+from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
+from genai_spine.model.fold import collect
+from genai_spine.model.request import CompletionRequest
+from genai_spine.model.response import CompletionResponse, FinishReason
+from genai_spine.providers import codecs
+
+TARGET = Target(card=ModelCard(id="m"))
+each_dialect = pytest.mark.parametrize(
+    "dialect", ["openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama_chat"]
+)
+
+
+def shown(dialect: str, *events: StreamEvent) -> CompletionResponse:
+    """What a caller of the dialect reads in the stream."""
+    start, end = MessageStart(model="m", id="x", created_s=1), MessageEnd(finish_reason=FinishReason.TOOL_CALLS)
+    encoder = inbound(dialect).stream_encoder(CompletionRequest(messages=()))
+    decoder = codecs.outbound(dialect).stream_decoder(TARGET)
+    read = decoder.feed(b"".join(encoder.encode(event) for event in (start, *events, end)))
+    return collect([*read, *decoder.close()])
+
+
+def calls(answer: CompletionResponse) -> list[tuple[str, Any]]:
+    return [(part.name, json.loads(part.arguments)) for part in answer.parts if isinstance(part, ToolCall)]
+
+
+@each_dialect
+@pytest.mark.parametrize("ends", [(0, 1, 2), (2, 1, 0), (1, 2), ()], ids=str)
+def test_calls_that_come_interleaved_stay_in_the_order_of_their_beginnings(dialect: str, ends: tuple[int, ...]) -> None:
+    begun = [PartStart(index=at, part=ToolCall(id=f"call_{at}", name=f"f{at}")) for at in range(3)]
+    said = [PartDelta(at, piece) for piece in ('{"a"', ":1}") for at in (2, 0, 1)]
+    answer = shown(dialect, *begun, *said, *[PartEnd(index=at) for at in ends])
+    assert calls(answer) == [("f0", {"a": 1}), ("f1", {"a": 1}), ("f2", {"a": 1})]
