@@ -43,3 +43,14 @@ def test_calls_that_come_interleaved_stay_in_the_order_of_their_beginnings(diale
     said = [PartDelta(at, piece) for piece in ('{"a"', ":1}") for at in (2, 0, 1)]
     answer = shown(dialect, *begun, *said, *[PartEnd(index=at) for at in ends])
     assert calls(answer) == [("f0", {"a": 1}), ("f1", {"a": 1}), ("f2", {"a": 1})]
+
+
+@pytest.mark.parametrize("said", ["", "null", " null\n"])
+def test_no_arguments_are_no_input_for_callers_of_messages(said: str) -> None:
+    """Llama models on Groq say `null` (recorded). The SDKs read a null input of it, which is refused when it comes
+    back."""
+    encoder = inbound("anthropic_messages").stream_encoder(CompletionRequest(messages=()))
+    events = (PartStart(index=0, part=ToolCall(id="a", name="f", arguments=said)), PartEnd(index=0))
+    assert b"input_json_delta" not in b"".join(map(encoder.encode, events))
+    started = (PartStart(index=0, part=ToolCall(id="a", name="f")), PartDelta(0, '{"a":'), PartDelta(0, "null"))
+    assert calls(shown("anthropic_messages", *started, PartDelta(0, "}"), PartEnd(index=0))) == [("f", {"a": None})]

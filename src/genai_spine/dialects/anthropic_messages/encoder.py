@@ -42,6 +42,7 @@ class MessagesStreamEncoder:
         self._part: Part | None = None
         self._before = b""
         self._custom: list[str] = []
+        self._is_first = True  # of a call's arguments nothing has gone out
         self._waiting: dict[int, list[StreamEvent]] = {}
         self._seen: list[Part] = []
         self._held = b""  # how a text begins that is still empty: text blocks must not be, when they come back
@@ -85,7 +86,7 @@ class MessagesStreamEncoder:
             return b""
         at = self._count
         self._count += 1
-        self._index, self._part, self._custom = event.index, part, []
+        self._index, self._part, self._custom, self._is_first = event.index, part, [], True
         written = _event("content_block_start", {"index": at, "content_block": block})
         kind, field = _DELTAS.get(type(part), ("", ""))
         head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
@@ -104,9 +105,14 @@ class MessagesStreamEncoder:
                 return b""
             begun, self._held = self._held, b""
             return begun + self._delta(text)
-        if type(part) is ToolCall and part.kind == "custom":
-            self._custom.append(text)  # free text is no JSON: it is said as a whole at the end
-            return b""
+        if type(part) is ToolCall:
+            if part.kind == "custom":
+                self._custom.append(text)  # free text is no JSON: it is said as a whole at the end
+                return b""
+            if self._is_first:
+                if text.strip() in ("", "null"):  # no arguments: an input of null is no object, and refused later
+                    return b""
+                self._is_first = False
         encoded = _encode(text)
         return self._before + (encoded if encoded.isascii() else on_one_line(encoded)) + _AFTER
 
