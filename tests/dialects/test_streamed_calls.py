@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from genai_spine.dialects.interface import Target
+from genai_spine.dialects.openai_responses import inbound as responses_inbound
+from genai_spine.dialects.openai_responses import outbound as responses_outbound
 from genai_spine.gateway.inbounds import inbound
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import ToolCall
@@ -54,3 +56,25 @@ def test_no_arguments_are_no_input_for_callers_of_messages(said: str) -> None:
     assert b"input_json_delta" not in b"".join(map(encoder.encode, events))
     started = (PartStart(index=0, part=ToolCall(id="a", name="f")), PartDelta(0, '{"a":'), PartDelta(0, "null"))
     assert calls(shown("anthropic_messages", *started, PartDelta(0, "}"), PartEnd(index=0))) == [("f", {"a": None})]
+
+
+@pytest.mark.parametrize("annotations", [True, 1.5, {"a": 1}, "x", None])
+def test_annotations_that_are_no_list_do_not_end_a_stream(annotations: Any) -> None:
+    text = {"type": "output_text", "text": "Hi", "annotations": annotations, "x": 1}
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
+    response = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
+    at = {"output_index": 0, "content_index": 0, "item_id": "msg_1", "part": text}
+    events = [
+        {"type": "response.created", "response": {**response, "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        {"type": "response.content_part.added", **at},
+        {"type": "response.content_part.done", **at},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": response},
+    ]
+    decoder = responses_outbound.stream_decoder(TARGET)
+    read = decoder.feed(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events))
+    encoder = responses_inbound.stream_encoder(CompletionRequest(messages=()))
+    out = b"".join(encoder.encode(event) for event in [*read, *decoder.close()])
+    assert b"response.completed" in out
+    assert b"annotation.added" not in out

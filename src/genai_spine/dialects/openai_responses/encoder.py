@@ -311,7 +311,8 @@ class ResponsesStreamEncoder:
 
 def _annotations(whole: Piece) -> list[Any]:
     written = content_written(whole.part, whole.more)
-    return (written.get("annotations") or []) if isinstance(written, dict) else []
+    annotations = written.get("annotations") if isinstance(written, dict) else None
+    return annotations if isinstance(annotations, list) else []  # a provider may have written anything
 
 
 def _content(piece: _OpenPiece, more: dict[str, Any], text: str) -> Item:
