@@ -137,3 +137,20 @@ def test_a_request_that_cannot_be_read_names_the_place(client: openai.OpenAI) ->
     with pytest.raises(openai.BadRequestError) as raised:
         client.responses.create(model=TRANSLATED, input=[{"role": "nobody", "content": "hi"}])  # type: ignore[list-item]
     assert raised.value.param == "input[0].role"
+
+
+@pytest.mark.parametrize("fault", ["error_at=8", "reset=8", "end=8"])
+def test_the_end_of_a_relayed_stream_that_failed_is_of_the_same_response(
+    client: openai.OpenAI, simulator: Simulator, fault: str
+) -> None:
+    simulator.run(fault)
+    request = {"model": RELAYED, "input": "hello there", "stream": True, "metadata": {"job": "1"}}
+    answer = client.post("/responses", body=request, cast_to=str)
+    events = [json.loads(line[6:]) for line in answer.splitlines() if line.startswith("data: ")]
+    created, error, failed = events[0], *events[-2:]
+    assert [event["type"] for event in (created, error, failed)] == ["response.created", "error", "response.failed"]
+    assert [event["sequence_number"] for event in events] == list(range(10))
+    told = {key: value for key, value in created["response"].items() if key not in ("status", "error")}
+    assert told == {key: value for key, value in failed["response"].items() if key not in ("status", "error")}
+    assert failed["response"]["status"] == "failed"
+    assert failed["response"]["error"]["message"] == error["message"]

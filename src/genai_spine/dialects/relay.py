@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
 
@@ -21,6 +21,9 @@ from genai_spine.model.errors import BadReply, StreamBroken
 from genai_spine.wire.json import ANY, UNREADABLE
 from genai_spine.wire.ndjson import NDJSONParser
 from genai_spine.wire.sse import SSEEvent, SSEParser
+
+if TYPE_CHECKING:
+    from genai_spine.dialects.interface import StreamEncoder
 
 ABSENT = Raw()
 """The default of a member that may be missing: msgspec refuses a value for `Raw | None`; null is b"null"."""
@@ -118,6 +121,9 @@ class StreamTap:
     _FRAME_END = b"\n\n"
     _PREFIX = b"data: "
     """With what a plain frame of the dialect begins (`SSEParser.plain_frames`)."""
+
+    def hand_over(self, encoder: StreamEncoder) -> None:
+        """Tells an encoder what has gone out, as far as the end that it is to write instead must fit."""
 
     def _new_parser(self) -> SSEParser | NDJSONParser:
         return SSEParser()

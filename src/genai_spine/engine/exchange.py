@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from copy import copy
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ import msgspec
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Inbound, StreamEncoder
 from genai_spine.dialects.plain_request import is_plain
+from genai_spine.dialects.relay import StreamTap
 from genai_spine.engine.costs.asks import USUAL_BYTES_PER_TOKEN, asks_of_exchange
 from genai_spine.engine.ids import Ids
 from genai_spine.engine.routing.request_facts import expected
@@ -250,13 +252,14 @@ class Exchange:
             resume = None
         relayed = self._relayed(provider, choice, attempt.max_tokens) if resume is None else None
         if relayed is not None and isinstance(provider, HttpProvider):
-            chunks = relaying.stream(relayed, provider, choice, attempt)
+            tap = relaying.open_tap(relayed, provider, choice)
+            chunks = relaying.stream(relayed, provider, choice, attempt, tap)
             return Streaming(
                 first=await first_of(chunks, provider, choice.model),
                 chunks=chunks,
                 provider=provider.name,
                 model=provider.card(choice.model).id,
-                write_error=self.write_error,
+                write_error=partial(self.write_error, tap=tap),
                 notices=provider.standing(choice.model).notices,
             )
         encoder = self.inbound.stream_encoder(self.request)
@@ -292,9 +295,12 @@ class Exchange:
                 said.clear()
                 yield out
 
-    def write_error(self, error: SpineError, request_id: str) -> bytes:
-        """The end of a stream that was relayed."""
-        return self.inbound.stream_encoder(CompletionRequest(messages=())).error(error, request_id)
+    def write_error(self, error: SpineError, request_id: str, tap: StreamTap | None = None) -> bytes:
+        """The end of a stream that was relayed, through `tap`."""
+        encoder = self.inbound.stream_encoder(CompletionRequest(messages=()))
+        if tap is not None:
+            tap.hand_over(encoder)
+        return encoder.error(error, request_id)
 
 
 def _unshown(inbound: Inbound, response: CompletionResponse) -> list[Notice]:

@@ -47,6 +47,10 @@ class _Form(msgspec.Struct, frozen=True):
     index: str | None = "content_index"
 
 
+_HEAD = ("id", "created_at", "model")
+_OURS = frozenset((*_HEAD, "object", "status", "incomplete_details", "error", "output", "usage"))
+"""The members of a response that `response_written` gives, and not what is repeated of the request."""
+
 _TEXT = _Form("response.output_text", "text")
 _REFUSAL = _Form("response.refusal", "refusal")
 _SUMMARY = _Form("response.reasoning_summary_text", "text", "summary_index")
@@ -110,6 +114,14 @@ class ResponsesStreamEncoder:
         self._pieces: dict[int, _OpenPiece] = {}
         self._output: dict[int, Item] = {}
         self._count = 0  # items added
+
+    def follow(self, created: dict[str, Any], number: int) -> None:
+        """Goes on where a stream that was relayed broke off: `created` is its response as it began, whatever the
+        provider wrote; `number` that of the next event."""
+        known = {key: created[key] for key in _HEAD if key in created}
+        self._head = {**self._head, **known}
+        self._repeated = {key: value for key, value in created.items() if key not in _OURS}
+        self._number = number
 
     def encode(self, event: StreamEvent) -> bytes:
         if type(event) is PartDelta:

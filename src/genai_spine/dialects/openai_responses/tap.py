@@ -11,11 +11,13 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
+from genai_spine.dialects.interface import StreamEncoder
+from genai_spine.dialects.openai_responses.encoder import ResponsesStreamEncoder
 from genai_spine.dialects.openai_responses.errors import decode_embedded_error
 from genai_spine.dialects.openai_responses.schema import OWN_TOOLS
 from genai_spine.dialects.relay import ABSENT, Answer, NamedFramesTap, object_or_none, require, served_as, with_member
 from genai_spine.model.errors import StreamBroken
-from genai_spine.wire.json import UNREADABLE, decode_frame
+from genai_spine.wire.json import UNREADABLE, decode_frame, read_or_none
 from genai_spine.wire.sse import SSEEvent
 
 
@@ -72,7 +74,19 @@ _items = msgspec.json.Decoder(list[_Item])
 
 
 class ResponsesTap(NamedFramesTap):
-    __slots__ = ()
+    __slots__ = ("_created", "_last")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._created = ABSENT
+        self._last = b"{}"
+        """The last event that went on: its number is read where it is needed, which is hardly ever."""
+
+    def hand_over(self, encoder: StreamEncoder) -> None:
+        if isinstance(encoder, ResponsesStreamEncoder):
+            last, created = read_or_none(self._last), read_or_none(bytes(self._created))
+            number = last.get("sequence_number") if isinstance(last, dict) else None
+            encoder.follow(created if isinstance(created, dict) else {}, number + 1 if type(number) is int else 0)
 
     def _read(self, event: SSEEvent) -> bool:
         data = event.data
@@ -81,6 +95,7 @@ class ResponsesTap(NamedFramesTap):
         match kind:
             case "response.created":
                 self.model = decode_frame(said.response, _response).model if said.response != ABSENT else None
+                self._created = said.response
             case "response.completed" | "response.incomplete":
                 response = decode_frame(said.response, _response)
                 self.model = self.model or response.model
@@ -91,6 +106,7 @@ class ResponsesTap(NamedFramesTap):
                 _refuse(data)
             case _ if event.event == b"error":
                 _refuse(data)
+        self._last = data
         return True
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from genai_spine.dialects import relayed_request
 from genai_spine.dialects.interface import Outbound
+from genai_spine.dialects.relay import StreamTap
 from genai_spine.engine.streams.event_stream import DRAIN_S, Watched
 from genai_spine.engine.streams.floor import Floor, over_bytes
 from genai_spine.model.errors import BadReply, BudgetExceeded, ProviderError
@@ -57,8 +58,13 @@ def post(exchange: Exchange, provider: HttpProvider, model: str) -> Coroutine[An
     return provider.send(exchange.dialect, path, body, exchange.headers, model=model)
 
 
+def open_tap(exchange: Exchange, provider: HttpProvider, choice: Choice) -> StreamTap:
+    model = provider.target(choice.model).model
+    return codecs.tapping(exchange.dialect).open_tap(model=model, strip_usage=not exchange.peek.wants_usage)
+
+
 async def stream(
-    exchange: Exchange, provider: HttpProvider, choice: Choice, attempt: Watched
+    exchange: Exchange, provider: HttpProvider, choice: Choice, attempt: Watched, tap: StreamTap
 ) -> AsyncGenerator[bytes, None]:
     """Frames as they come; the first piece once it says something, and from then on `attempt` is settled here.
 
@@ -67,7 +73,6 @@ async def stream(
     begun = time.perf_counter()
     dialect = exchange.dialect
     model = provider.target(choice.model).model
-    tap = codecs.tapping(dialect).open_tap(model=model, strip_usage=not exchange.peek.wants_usage)
     feed = tap.feed
     meter = attempt.meter()
     broken: ProviderError | None = None
