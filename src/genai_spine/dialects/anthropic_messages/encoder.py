@@ -11,6 +11,7 @@ from genai_spine.dialects.anthropic_messages.blocks import call_id, finished, im
 from genai_spine.dialects.anthropic_messages.citations import citations_written
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.metadata import kept
+from genai_spine.dialects.signed_calls import proof_of
 from genai_spine.model.content import Audio, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
@@ -80,6 +81,12 @@ class MessagesStreamEncoder:
     # ------------------------------------------------------------ blocks
 
     def _start(self, event: PartStart) -> bytes:
+        part = event.part
+        if (proof := proof_of(part)) is not None:
+            return self._start(PartStart(index=event.index, part=proof)) + self._stop(None) + self._begin(event)
+        return self._begin(event)
+
+    def _begin(self, event: PartStart) -> bytes:
         part = event.part
         block, text = _begun(part)
         if block is None:

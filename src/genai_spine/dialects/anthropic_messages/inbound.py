@@ -28,6 +28,7 @@ from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.foreign import THREAD_LOST
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.signed_calls import signed_again, with_proofs
 from genai_spine.dialects.written import input_of
 from genai_spine.model.content import (
     Audio,
@@ -73,7 +74,7 @@ _HERE = {DIALECT: msgspec.Raw(b"{}")}
 
 def decode_request(body: bytes) -> CompletionRequest:
     """Raises: InvalidRequest, naming the place."""
-    return _request(Reader(json.decode_inbound(body, json.ANY), ""), is_count=False)
+    return _request(body, is_count=False)
 
 
 def decode_count_request(body: bytes) -> CompletionRequest:
@@ -81,10 +82,11 @@ def decode_count_request(body: bytes) -> CompletionRequest:
 
     Raises: InvalidRequest, naming the place.
     """
-    return _request(Reader(json.decode_inbound(body, json.ANY), ""), is_count=True)
+    return _request(body, is_count=True)
 
 
-def _request(request: Reader, *, is_count: bool) -> CompletionRequest:
+def _request(body: bytes, *, is_count: bool) -> CompletionRequest:
+    request = Reader(json.decode_inbound(body, json.ANY), "")
     messages = tuple(_message(item) for item in request.objects("messages", required=True))
     if not messages:
         raise request.wrong("messages", "at least one message is required")
@@ -95,7 +97,7 @@ def _request(request: Reader, *, is_count: bool) -> CompletionRequest:
     effort, output_schema = _output_config(request)
     limit = request.number("cost_limit")
     decoded = CompletionRequest(
-        messages=(*_system(request), *messages),
+        messages=(*_system(request), *signed_again(messages, body)),
         model=request.text("model"),
         max_tokens=max_tokens,
         stream=request.boolean("stream") or False,
@@ -369,12 +371,13 @@ _PARTS: dict[str, Callable[[Reader], Part | None]] = {
 
 def encode_response(response: CompletionResponse, request: CompletionRequest) -> bytes:
     parts, finish = response.parts, response.finish_reason
+    said = [part for part in with_proofs(parts) if not _is_empty(part)]
     written = {
         "id": wire.message_id(response.id),
         "type": "message",
         "role": "assistant",
         "model": response.model,
-        "content": [block for part in parts if not _is_empty(part) and (block := _block(part)) is not None],
+        "content": [block for part in said if (block := _block(part)) is not None],
         "stop_reason": wire.stop_written(finish, response.raw_finish_reason, response.stop_sequence, parts),
         "stop_sequence": response.stop_sequence,
         "usage": wire.usage_written(response.usage),

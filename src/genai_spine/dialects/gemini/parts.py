@@ -25,12 +25,12 @@ from genai_spine.dialects.media_types import sniffed, spelled
 from genai_spine.dialects.metadata import extend, keep, kept
 from genai_spine.dialects.reading import Reader
 from genai_spine.dialects.signatures import ANTHROPIC, OTHERS, named, split
+from genai_spine.dialects.signed_calls import signature_in_chat, signed_metadata
 from genai_spine.dialects.written import input_of
 from genai_spine.model.content import (
     Audio,
     Document,
     Image,
-    Metadata,
     Opaque,
     Part,
     Text,
@@ -40,7 +40,6 @@ from genai_spine.model.content import (
 )
 from genai_spine.wire import json
 
-_OPENAI_CHAT = "openai_chat"
 _LIKE_TEXT = ("text", "thought", "thoughtSignature")
 _BESIDE_DATA = frozenset({"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution"})
 
@@ -108,15 +107,6 @@ def _call_of(reader: Reader, call_id: Callable[[], str], arguments: str | None) 
     return ToolCall(
         id=own_id or call_id(), name=name, arguments=arguments, provider_metadata=signed_metadata(reader.rest())
     )
-
-
-def signed_metadata(members: Mapping[str, Any]) -> Metadata | None:
-    """The members beside a function call or an image, a signature also where OpenAI's format has it."""
-    metadata = keep(DIALECT, members)
-    if metadata is None or not isinstance(signature := members.get("thoughtSignature"), str):
-        return metadata
-    theirs = keep(_OPENAI_CHAT, {"extra_content": {"google": {"thought_signature": signature}}}) or {}
-    return {**metadata, **theirs}
 
 
 def _result_of(reader: Reader, call_id: Callable[[], str]) -> ToolResult:
@@ -248,10 +238,7 @@ def call_part(call: ToolCall, arguments: msgspec.Raw) -> dict[str, Any]:
 def _signed(written: dict[str, Any], part: ToolCall | Image) -> dict[str, Any]:
     """The part with its signature, also one that a caller of OpenAI's format brought back."""
     finished(written, part)
-    found: Any = kept(part.provider_metadata, _OPENAI_CHAT) if "thoughtSignature" not in written else None
-    for name in ("extra_content", "google", "thought_signature"):
-        found = found.get(name) if isinstance(found, dict) else None
-    if isinstance(found, str) and found:
+    if "thoughtSignature" not in written and (found := signature_in_chat(part.provider_metadata)) is not None:
         written["thoughtSignature"] = found
     return written
 

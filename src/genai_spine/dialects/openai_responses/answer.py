@@ -29,6 +29,7 @@ from genai_spine.dialects.openai_responses.namespaces import placed
 from genai_spine.dialects.openai_responses.options import OptionsWriter
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.signed_calls import with_proofs
 from genai_spine.model.content import Audio, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.request import CompletionRequest
 from genai_spine.model.response import CompletionResponse
@@ -98,7 +99,7 @@ def item_written(
 
 
 def items_written(response: CompletionResponse, request: CompletionRequest) -> list[Item]:
-    parts = [placed(sayable, request) for part in response.parts if (sayable := shown(part)) is not None]
+    parts = [placed(sayable, request) for part in with_proofs(response.parts) if (sayable := shown(part)) is not None]
     groups = grouped(parts)
     is_cut = wire.is_cut(response.finish_reason)
     written: list[Item] = []

@@ -28,6 +28,7 @@ from genai_spine.dialects.openai_responses.errors import error_event
 from genai_spine.dialects.openai_responses.grouping import Kind, Piece, call_kind, joins, kind_of_item
 from genai_spine.dialects.openai_responses.namespaces import placed
 from genai_spine.dialects.openai_responses.schema import DIALECT, ITEM, REASONING_TEXT
+from genai_spine.dialects.signed_calls import proof_of
 from genai_spine.model.content import Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.errors import SpineError
 from genai_spine.model.events import MessageEnd, MessageStart, PartDelta, PartEnd, PartStart, StreamEvent
@@ -160,6 +161,12 @@ class ResponsesStreamEncoder:
     # ------------------------------------------------------------ parts
 
     def _part_start(self, event: PartStart) -> bytes:
+        if (proof := proof_of(event.part)) is not None:
+            before = self._part_begin(PartStart(index=event.index, part=proof))
+            return before + self._part_end(self._pieces[event.index], None) + self._part_begin(event)
+        return self._part_begin(event)
+
+    def _part_begin(self, event: PartStart) -> bytes:
         part = shown(event.part)
         if part is None:
             return b""

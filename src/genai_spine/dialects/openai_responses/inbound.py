@@ -30,6 +30,7 @@ from genai_spine.dialects.openai_responses.items import (
 from genai_spine.dialects.openai_responses.namespaces import is_namespace, tools_of
 from genai_spine.dialects.openai_responses.schema import DIALECT, IN_NAMESPACE, ITEM
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.signed_calls import signed_again
 from genai_spine.model.content import Opaque, Part, Text, ToolCall
 from genai_spine.model.request import (
     CompletionRequest,
@@ -93,7 +94,7 @@ _SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
 def decode_request(body: bytes) -> CompletionRequest:
     """Raises: InvalidRequest, naming the place."""
     request = Reader(json.decode_inbound(body, json.ANY), "")
-    messages = tuple(_messages(request))
+    messages = signed_again(tuple(_messages(request)), body)
     fields = request.given(_SAME_NAMES)
     if isinstance(request.peek("provider"), str):  # an object is OpenRouter's own
         fields["provider"] = request.text("provider")
