@@ -98,7 +98,8 @@ def test_anthropics_sdk_brings_the_signature_back(
             for block in answer.content
             if block.type == "tool_use"
         ]
-        told = client.messages.with_raw_response.create(**asked, messages=[*talk, {"role": "user", "content": results}])
+        talk.append({"role": "user", "content": results})
+        told = client.messages.with_raw_response.create(**asked, messages=talk)
     assert sent_back(received) == PARTS
     assert "thinking" not in told.headers.get("x-spine-notices", "")
 
