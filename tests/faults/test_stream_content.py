@@ -406,3 +406,18 @@ def test_fault_16_an_html_answer_to_a_stream_is_not_shown(upstreams: Upstreams) 
         answer = ask(upstreams.gateway, dialect.path, dialect.request(f"{provider}/m", stream=True))
         failed_upstream(dialect, answer, 502)
         assert b"secret page" not in answer.body
+
+
+@each_pair
+def test_an_emoji_that_is_cut_between_two_events_does_not_end_a_stream(
+    simulator: Simulator, upstreams: Upstreams, dialect: Dialect, provider: str
+) -> None:
+    r"""Servers that cut texts by UTF-16 write "\ud83d" and "\ude00"; clients join them where they are relayed."""
+    stream = recorded(simulator, dialect, provider, "sim-long-5")
+    halves = stream.replace(b" quick", b" \\ud83d").replace(b" brown", b"\\ude00")
+    answer = upstreams.stream(dialect, provider, halves)
+    assert dialect.ended(answer.body), answer.body[-300:]
+    is_relayed = spoken(dialect, provider) is dialect
+    emoji = "\U0001f600" if is_relayed else "\ufffd\ufffd"
+    text = dialect.text(answer.body).encode("utf-16", "surrogatepass").decode("utf-16")
+    assert text == f"the {emoji} fox jumps"

@@ -16,6 +16,7 @@ from msgspec import Raw
 from genai_spine.model.errors import BadReply, InvalidRequest
 from genai_spine.wire.json import (
     ANY,
+    decode_frame,
     decode_inbound,
     decode_outbound,
     depth,
@@ -77,9 +78,31 @@ def test_fault_36_malformed_json_is_refused_and_the_position_named(name: str) ->
             read(body)
         assert reason in caught.value.message
         assert caught.value.status_code == 400
+    if name in MENDED:
+        return
     with pytest.raises(BadReply, match="cannot be read") as reply:
         decode_outbound(body, ANY)
     assert reason in reply.value.message
+
+
+MENDED = {
+    "half a surrogate pair": "\ufffd and some more text",
+    "half a surrogate pair at the end": "so \ufffd",
+    "half a surrogate pair, another letter": "\ufffdA",
+    "half a surrogate pair behind a backslash": "\\\ufffd",
+    "lone low surrogate": "\ufffd",
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_half_a_surrogate_pair_that_a_provider_sent_is_a_replacement_character(name: str) -> None:
+    body = MALFORMED[name][0]
+    for decode in (decode_outbound, decode_frame):
+        assert decode(body, ANY) == {"a": MENDED[name]}
+        whole = b'{"a":"\\ud83d\\ude00\\ud83d\\ud83d\\ude00 \\\\ud83d \\n"}'
+        assert decode(whole, ANY) == {"a": "\U0001f600\ufffd\U0001f600 \\ud83d \n"}
+        with pytest.raises(BadReply, match="it ends too early"):
+            decode(body[:-1], ANY)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Strict JSON: who is at fault for bad bytes, and where in them; and surgery that keeps every other byte.
 
-msgspec refuses NaN, Infinity, BOM, lone surrogates and control characters by itself. Added here: UTF-8
+msgspec refuses NaN, Infinity, BOM, lone surrogates and control characters by itself; the surrogates are
+mended where a provider sent them. Added here: UTF-8
 is checked everywhere (msgspec does not look into what it skips), nesting ends at 128, a member given
 twice at the top level is refused, and errors name the position or the path in at most 300 characters.
 
@@ -83,7 +84,7 @@ def decode_outbound(reply: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         _check_depth(reply, MAX_DEPTH)
         return decoder.decode(reply)
     except UNREADABLE as error:
-        raise bad_reply(error, reply) from None
+        return _decode_mended(error, reply, decoder)
 
 
 def read_or_none(reply: bytes) -> Any:
@@ -105,7 +106,7 @@ def decode_frame(frame: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
             check_utf8(frame)
         return decoder.decode(frame)
     except UNREADABLE as error:
-        raise bad_reply(error, bytes(frame)) from None
+        return _decode_mended(error, bytes(frame), decoder)
 
 
 def read_kept(raw: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
@@ -114,6 +115,30 @@ def read_kept(raw: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(raw)
     except UNREADABLE as error:
         raise bad_reply(error, bytes(raw)) from None
+
+
+def _decode_mended(error: Exception, reply: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """What was refused, with U+FFFD for each half of a surrogate pair, if that is all that ails it.
+
+    Servers that cut a text by UTF-16 write an emoji's halves into two events. That is valid JSON (RFC 8259, section
+    8.2), which Python's and JavaScript's clients read; msgspec does not. Raises: BadReply.
+    """
+    mended = _ESCAPES(_mended_escape, reply) if type(error) is msgspec.DecodeError and b"\\u" in reply else reply
+    if mended != reply:
+        try:
+            return decoder.decode(mended)
+        except UNREADABLE as other:
+            raise bad_reply(other, mended) from None
+    raise bad_reply(error, reply) from None
+
+
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+).sub
+
+
+def _mended_escape(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] is None else b"\\ufffd"
 
 
 def bad_reply(error: Exception, reply: bytes) -> BadReply:
