@@ -608,6 +608,7 @@ def test_errors_are_written_as_openais_clients_read_them() -> None:
         ({"user": "u"}, {"drop": ("user",)}),
         ({"messages": [{"role": "developer", "content": ""}]}, {}),
         ({"messages": [{"role": "user", "content": "", "name": "ann"}]}, {"drop": ("messages[].name",)}),
+        ({"messages": [{"tool_calls": [{"extra_content": {}}]}]}, {"drop": ("tool_calls[].extra_content",)}),
     ],
 )
 def test_a_quirk_that_concerns_a_request_keeps_it_from_being_relayed(

@@ -236,6 +236,16 @@ def test_drop() -> None:
     assert notices == [("dropped", "logit_bias"), ("dropped", "user"), ("dropped", "messages[].name")]
 
 
+def test_what_gemini_signed_its_calls_with_is_kept_from_a_service_that_refuses_it() -> None:
+    signed = keep("openai_chat", {"extra_content": {"google": {"thought_signature": "s"}}})
+    calls = [ToolCall(id=f"c{at}", name="f", arguments="{}", provider_metadata=signed) for at in (1, 2)]
+    asked = Message(role="assistant", content=tuple(calls))
+    assert all("extra_content" in call for call in sent(asked)[0]["messages"][0]["tool_calls"])
+    body, notices = sent(asked, quirks={"drop": ("tool_calls[].extra_content",)})
+    assert [sorted(call) for call in body["messages"][0]["tool_calls"]] == [["function", "id", "type"]] * 2
+    assert notices == [("dropped", "tool_calls[].extra_content")]
+
+
 def test_cache_marks() -> None:
     marked = user(Text(text="a", cache=CacheMark(ttl="1h")), Text(text="b"))
     assert turn(marked)[1] == [("dropped", "cache_control")]

@@ -53,7 +53,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     drop: tuple[str, ...] = ()
     """Request fields that the service answers with 400 or 422; left out with a Notice. `messages[].name`
-    stands for the `name` of every message."""
+    stands for the `name` of every message, `tool_calls[].extra_content` for what Gemini signs calls with."""
 
     cache_marks: Literal["prompt_cache_breakpoint", "cache_control"] | None = None
     """How the end of a cacheable prompt is marked on a part: OpenAI's word (gpt-5.6 and later), or Anthropic's,

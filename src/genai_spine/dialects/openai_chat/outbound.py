@@ -144,6 +144,10 @@ class _Writer:
             if name == "messages[].name":
                 found = [message.pop("name", None) for message in body["messages"]]
                 dropped = any(value is not None for value in found)
+            elif name == "tool_calls[].extra_content":
+                calls = [call for message in body["messages"] for call in message.get("tool_calls") or ()]
+                found = [call.pop("extra_content", None) for call in calls]
+                dropped = any(value is not None for value in found)
             else:
                 dropped = body.pop(name, None) is not None
             if dropped:
@@ -357,6 +361,7 @@ def _concerns_messages(messages: bytes, quirks: Quirks) -> bool:
     return (
         (not quirks.developer_role and b'"developer"' in messages)
         or ("messages[].name" in quirks.drop and b'"name"' in messages)
+        or ("tool_calls[].extra_content" in quirks.drop and b'"extra_content"' in messages)
         or (
             quirks.message_form == "openai_strict"
             and b'"tool_call_id"' in messages
