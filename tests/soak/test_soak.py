@@ -7,16 +7,18 @@ Traffic for `GENAI_SOAK_MINUTES` (20). Then all is quiet, and
                  one call in 500 may have left a block behind. Each fault comes with one call in a hundred, so that
                  whatever is kept of one, an error, a timer, a line of a table, shows. What counts is calls, not hours
     memory       what is allocated elsewhere (uvloop, httptools, SQLite) shows as resident memory alone: from the third
-                 quarter of the run to the last it may rise by 1 MB, a dozen bytes a call
+                 quarter of the run to the last it may rise by 3 MB: in a run of five minutes some 140 bytes a call, in
+                 one of twenty 35
     sockets      as many as before
     tasks        no stream is listed, nothing in flight at any target
     numbers      the metrics say of calls, attempts and tokens what the ledger says
     reservations as many calls at a time as the limit says are let in at once, and one more is not
     answers      no 500 by the gateway, no answer cut off, no traceback in its log
 
-Why resident memory is not held to less: it is what the allocators keep, and moves by some tenths of a MB from one
-minute to the next, up and down, while the objects in it stay the same. A line laid through ten minutes of that has a
-slope of some MB an hour, and a standard error that is far too small, since each reading resembles the one before.
+Why resident memory is not held to less: it is what the allocators keep, and moves by up to a MB from one minute to the
+next, up and down (60.1 60.3 60.5 61.4 61.1 60.9 60.4 60.8 61.5 61.0 in one run), while the objects in it stay the same.
+A line laid through ten minutes of that has a slope of some MB an hour, and a standard error that is far too small,
+since each reading resembles the one before.
 
 `make soak`; the figures are printed.
 """
@@ -51,7 +53,7 @@ JUDGED_FROM_MINUTES = 5.0
 CALLS_PER_BLOCK = 500
 SOME_BLOCKS = 1500
 """What their number differs by from one rest to the next, however many calls there were."""
-MOST_RISE_MB = 1.0
+MOST_RISE_MB = 3.0
 COUNTER = """
 import gc, signal, sys
 
