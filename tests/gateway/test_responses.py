@@ -139,7 +139,7 @@ def test_a_request_that_cannot_be_read_names_the_place(client: openai.OpenAI) ->
     assert raised.value.param == "input[0].role"
 
 
-@pytest.mark.parametrize("fault", ["error_at=8", "reset=8", "end=8"])
+@pytest.mark.parametrize("fault", ["error_at=8; rate=200", "reset=8; rate=200", "end=8; rate=200"])
 def test_the_end_of_a_relayed_stream_that_failed_is_of_the_same_response(
     client: openai.OpenAI, simulator: Simulator, fault: str
 ) -> None:
