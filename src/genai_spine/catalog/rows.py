@@ -91,6 +91,17 @@ class Rather(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
 
+class Searches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That its models search the web where they are asked to."""
+
+    dialect: str
+    """In which they are asked."""
+    body: dict[str, Any] = {}
+    """What a request has to say besides, where that is not the best of the row."""
+    limit: str | None = None
+    """The member beside the tools that bounds how often they do."""
+
+
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider, as its documentation tells it."""
 
@@ -103,6 +114,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     chat: tuple[str, ...]
     """The dialects it speaks, the best first; a caller's own dialect comes before that (relay)."""
     rather: tuple[Rather, ...] = ()
+    searches: Searches | None = None
     embeddings: str | None = None
     rerank: str | None = None
     """The dialect in which it orders texts by a query."""

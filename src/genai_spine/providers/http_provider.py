@@ -176,11 +176,8 @@ class HttpProvider(LLMProvider):
     # ------------------------------------------------------------ the calls
 
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
-        request = self._with_defaults(request)
-        target = self.target(request.model)
-        dialect, request = self._worded(request, target.model)
+        dialect, target, outgoing = self._encoded(request, stream=False)
         codec = codecs.outbound(dialect)
-        outgoing = codec.encode_request(request, target, stream=False)
         body = await self._answer(dialect, outgoing, target)
         response = codec.decode_response(body, target)
         if outgoing.notices:
@@ -189,11 +186,8 @@ class HttpProvider(LLMProvider):
 
     async def batches(self, request: CompletionRequest) -> AsyncGenerator[list[StreamEvent], None]:
         """The events as they come, those of one read together."""
-        request = self._with_defaults(request)
-        target = self.target(request.model)
-        dialect, request = self._worded(request, target.model)
+        dialect, target, outgoing = self._encoded(request, stream=True)
         codec = codecs.outbound(dialect)
-        outgoing = codec.encode_request(request, target, stream=True)
         body = self.marked(dialect, outgoing.body, target)
         response = await self.send(dialect, outgoing.path, body, outgoing.headers, model=target.model)
         try:
@@ -400,11 +394,15 @@ class HttpProvider(LLMProvider):
         transport = self._transports[loop] = transport_for(self.settings) if make is None else make()
         return transport
 
-    def _worded(self, request: CompletionRequest, model: str) -> tuple[str, CompletionRequest]:
-        """The dialect that it is asked in, and how: the one of the settings, or as `dialect_choice` has it."""
-        if len(self.row.chat) == 1 or self.settings.dialect is not None:
-            return self.dialect, request
-        return worded(request, self.row, model)
+    def _encoded(self, request: CompletionRequest, *, stream: bool) -> tuple[str, Target, Outgoing]:
+        """The dialect that it is asked in, of whom, and how."""
+        request = self._with_defaults(request)
+        target = self.target(request.model)
+        dialect, request, notices = worded(request, self.row, target.model, self.settings.dialect)
+        outgoing = codecs.outbound(dialect).encode_request(request, target, stream=stream)
+        if notices:
+            outgoing = msgspec.structs.replace(outgoing, notices=(*notices, *outgoing.notices))
+        return dialect, target, outgoing
 
     async def _answer(self, dialect: str, outgoing: Outgoing, target: Target) -> bytes:
         body = self.marked(dialect, outgoing.body, target)
