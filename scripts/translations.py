@@ -151,7 +151,7 @@ OPTIONS: dict[str, CompletionRequest] = {
     "tools, strict": _asking(tools=(msgspec.structs.replace(_TOOL, strict=True),)),
     "tools, free text (`custom`)": _asking(tools=(Tool(name="shell", kind="custom"),)),
     "tools run by the provider": _asking(
-        tools=(ProviderTool(dialect="another", name="web_search", raw=msgspec.Raw(b"{}")),)
+        tools=(ProviderTool(dialect="another", name="code_execution", raw=msgspec.Raw(b"{}")),)
     ),
     "tool_choice: required": _asking(tools=(_TOOL,), tool_choice=ToolChoice(mode="required")),
     "tool_choice: one tool": _asking(tools=(_TOOL,), tool_choice=ToolChoice(mode="tool", name="weather")),

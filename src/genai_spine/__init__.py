@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "engine.costs.cost_tracker": "CostTracker",
+    "dialects.web_search": "web_search",
     "engine.health": "HealthChecker",
     "engine.manager": "ManagerConfig ProviderManager",
     "engine.observers": "Observed Observer",

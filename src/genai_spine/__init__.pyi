@@ -1,5 +1,6 @@
 """The public names, for type checkers; __init__.py loads each when it is first used."""
 
+from genai_spine.dialects.web_search import web_search as web_search
 from genai_spine.engine.costs.cost_tracker import CostTracker as CostTracker
 from genai_spine.engine.health import HealthChecker as HealthChecker
 from genai_spine.engine.manager import ManagerConfig as ManagerConfig

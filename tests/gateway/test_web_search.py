@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 from genai_spine import SyncManager
 from genai_spine.dialects.web_search import web_search
 from genai_spine.testing.fixtures import RunningGateway, Simulator, running_gateway, running_simulator
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "dialects"))
+from recorded_exchanges import ROOT
 
 SAYS = {"role": "user", "content": "What is new?"}
 PLACE = {"type": "approximate", "city": "Berlin", "country": "DE"}
@@ -222,3 +232,127 @@ def test_a_program_asks_for_it_in_one_way(simulator: Simulator, provider: str) -
                 "gemini": {"googleSearch": {}},
             }[provider]
         )
+
+
+# ---------------------------------------------------------------- what was found
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Answers as a service has been recorded to."""
+
+    answer: bytes
+    received: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        self.received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        kind = "application/json" if self.answer.lstrip().startswith(b"{") else "text/event-stream"
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RunningGateway]:
+    """A gateway whose providers all answer with `Upstream.answer`."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        settings = {name: {"api_key": "k", "base_url": url} for name in ("openai", "anthropic", "gemini")}
+        with running_gateway({"providers": settings}) as running:
+            yield running
+        server.shutdown()
+
+
+def recorded(provider: str, name: str) -> bytes:
+    path = ROOT / "exchanges" / provider / f"{name}.json"
+    body: str = json.loads(path.read_text())["response"]["body"]
+    return body.encode()
+
+
+OPENAIS = {
+    False: "responses-ai-openai-web-search-tool-1-2",
+    True: "responses-ai-openai-web-search-tool-1",
+}
+CLAUDE = {
+    False: "messages-mirascope-test-web-search-tool-anthropic-claude-sonnet-4-0",
+    True: "messages-pydantic-ai-test-anthropic-test-anthropic-web-search-tool-stream",
+}
+GOOGLES = {
+    False: "generate-content-pydantic-ai-test-google-test-google-model-web-search-tool",
+    True: "generate-content-pydantic-ai-test-google-test-google-model-web-search-tool-stream",
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(("model", "answers"), [("openai/gpt-x", OPENAIS), ("gemini/gemini-x", GOOGLES)])
+def test_anthropics_sdk_reads_what_others_found(
+    upstream: RunningGateway, model: str, answers: dict[bool, str], stream: bool
+) -> None:
+    Upstream.answer, Upstream.received = recorded(model.partition("/")[0], answers[stream]), []
+    with anthropic.Anthropic(base_url=upstream.url, api_key="k", max_retries=0) as client:
+        talk: list[Any] = [SAYS]
+        asked: dict[str, Any] = {"model": model, "max_tokens": 99, "tools": [CLAUDES]}
+        if stream:
+            with client.messages.stream(**asked, messages=talk) as events:
+                answer = events.get_final_message()
+        else:
+            answer = client.messages.create(**asked, messages=talk)
+        results = [block for block in answer.content if block.type == "web_search_tool_result"]
+        calls = [block for block in answer.content if block.type == "server_tool_use"]
+        assert [call.id for call in calls] == [result.tool_use_id for result in results]
+        assert all(call.input["query"] for call in calls)
+        assert any(result.content for result in results)
+        talk += [{"role": "assistant", "content": answer.content}, SAYS]
+        Upstream.answer = recorded(model.partition("/")[0], answers[False])
+        client.messages.create(**asked, messages=talk)
+    said = json.dumps(Upstream.received[-1])
+    assert "srvtoolu_spine" not in said and "web_search_result" not in said
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(("model", "answers"), [("anthropic/claude-x", CLAUDE), ("gemini/gemini-x", GOOGLES)])
+def test_openais_sdk_reads_what_others_found(
+    upstream: RunningGateway, model: str, answers: dict[bool, str], stream: bool
+) -> None:
+    Upstream.answer, Upstream.received = recorded(model.partition("/")[0], answers[stream]), []
+    with openai.OpenAI(base_url=f"{upstream.url}/v1", api_key="k", max_retries=0) as client:
+        talk: list[Any] = [SAYS]
+        asked: dict[str, Any] = {"model": model, "tools": [{"type": "web_search"}], "store": False}
+        if stream:
+            with client.responses.stream(**asked, input=talk) as events:
+                for _ in events:
+                    pass
+                answer: Any = events.get_final_response()
+        else:
+            answer = client.responses.create(**asked, input=talk)
+        calls = [item for item in answer.output if item.type == "web_search_call"]
+        assert all(call.action.queries for call in calls)
+        assert any(call.action.sources for call in calls)
+        assert answer.output_text
+        talk += [*answer.output, SAYS]
+        Upstream.answer = recorded(model.partition("/")[0], answers[False])
+        client.responses.create(**asked, input=talk)
+    assert "ws_spine" not in json.dumps(Upstream.received[-1])
+
+
+def test_what_was_shown_goes_back_to_nobody(upstream: RunningGateway) -> None:
+    """Not to the service whose words the caller speaks, either, which would refuse what it never wrote."""
+    Upstream.received = []
+    Upstream.answer = recorded("anthropic", CLAUDE[False])
+    shown: list[dict[str, Any]] = [
+        {"type": "server_tool_use", "id": "srvtoolu_spine_1_1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_spine_1_1", "content": []},
+        {"type": "text", "text": "Found."},
+    ]
+    talk: list[Any] = [SAYS, {"role": "assistant", "content": shown}, SAYS]
+    ask(upstream, ("/v1/messages", {"max_tokens": 99, "messages": talk}), "anthropic/claude-x", tools=[CLAUDES])
+    assert Upstream.received[-1]["messages"][1]["content"] in ("Found.", [{"type": "text", "text": "Found."}])
+    Upstream.answer = recorded("openai", OPENAIS[False])
+    call = {"type": "web_search_call", "id": "ws_spine_1_1", "status": "completed", "action": {"type": "search"}}
+    ask(upstream, ("/v1/responses", {"input": [SAYS, call, SAYS]}), "openai/gpt-x", tools=[{"type": "web_search"}])
+    assert "ws_spine" not in json.dumps(Upstream.received[-1])

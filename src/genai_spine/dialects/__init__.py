@@ -8,8 +8,8 @@ have embeddings, reranking and lists of models. What they share:
                       name for; plain_request.py; failure.py, limits.py, errors and headers; rfc3339.py
     writing           written.py, shortened.py, media_types.py, text_documents.py, turns.py, json_schema.py, effort.py,
                       auto_marks.py; foreign.py, what only another dialect knows
-    both              quirks.py, signatures.py, signed_calls.py, citations.py, service_tiers.py; vectors.py,
-                      rankings.py
+    both              quirks.py, signatures.py, signed_calls.py, citations.py, web_search.py, searches.py,
+                      service_tiers.py; vectors.py, rankings.py
     streams           frame_decoder.py, one_text.py
     bytes sent on     relayed_request.py, relay.py
 """

@@ -11,7 +11,7 @@ service cannot heed. Sources (2026-11):
     gemini              {"googleSearch": {}}: ai.google.dev/gemini-api/docs/google-search
 
 What was found comes back as citations of the answer's text, and, for callers of Messages and Responses, as the searches
-themselves (`dialects/searches_shown.py`).
+themselves (searches.py).
 """
 
 from __future__ import annotations

@@ -26,8 +26,10 @@ from genai_spine.dialects.anthropic_messages.blocks import (
 from genai_spine.dialects.anthropic_messages.encoder import MessagesStreamEncoder
 from genai_spine.dialects.failure import status_for_caller
 from genai_spine.dialects.foreign import THREAD_LOST
+from genai_spine.dialects.interface import StreamEncoder
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.searches import is_search, showing, shown_in, without_shown
 from genai_spine.dialects.signed_calls import signed_again, with_proofs
 from genai_spine.dialects.written import input_of
 from genai_spine.model.content import (
@@ -97,7 +99,7 @@ def _request(body: bytes, *, is_count: bool) -> CompletionRequest:
     effort, output_schema = _output_config(request)
     limit = request.number("cost_limit")
     decoded = CompletionRequest(
-        messages=(*_system(request), *signed_again(messages, body)),
+        messages=(*_system(request), *signed_again(without_shown(DIALECT, messages, body), body)),
         model=request.text("model"),
         max_tokens=max_tokens,
         stream=request.boolean("stream") or False,
@@ -370,7 +372,7 @@ _PARTS: dict[str, Callable[[Reader], Part | None]] = {
 
 
 def encode_response(response: CompletionResponse, request: CompletionRequest) -> bytes:
-    parts, finish = response.parts, response.finish_reason
+    parts, finish = shown_in(DIALECT, response, request), response.finish_reason
     said = [part for part in with_proofs(parts) if not _is_empty(part)]
     written = {
         "id": wire.message_id(response.id),
@@ -386,7 +388,7 @@ def encode_response(response: CompletionResponse, request: CompletionRequest) ->
 
 
 def shows(part: Part) -> bool:
-    return _block(part) is not None
+    return _block(part) is not None or is_search(part)
 
 
 def _is_empty(part: Part) -> bool:
@@ -420,8 +422,8 @@ def _block(part: Part) -> Block | None:
             return None
 
 
-def stream_encoder(request: CompletionRequest) -> MessagesStreamEncoder:
-    return MessagesStreamEncoder()
+def stream_encoder(request: CompletionRequest) -> StreamEncoder:
+    return showing(DIALECT, MessagesStreamEncoder(), request)
 
 
 def encode_count_response(input_tokens: int) -> bytes:

@@ -26,6 +26,7 @@ from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.lenient import counted_tokens
 from genai_spine.dialects.metadata import extend, keep, kept, unknown
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.searches import MARK_BYTES
 from genai_spine.dialects.shortened import Renaming
 from genai_spine.dialects.signatures import may_be_named
 from genai_spine.model.content import Part
@@ -366,4 +367,4 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
     messages = bytes(members.get("messages", b""))
     metadata = bytes(members.get("metadata", b"")).decode("utf-8", "replace")
     refused = _UNSIGNED.search(messages) or (metadata and _EMAIL.search(metadata))
-    return bool(refused) or may_be_named(messages)
+    return bool(refused) or may_be_named(messages) or MARK_BYTES[DIALECT] in messages

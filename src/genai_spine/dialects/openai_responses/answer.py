@@ -29,6 +29,7 @@ from genai_spine.dialects.openai_responses.namespaces import placed
 from genai_spine.dialects.openai_responses.options import OptionsWriter
 from genai_spine.dialects.openai_responses.schema import DIALECT
 from genai_spine.dialects.quirks import Quirks
+from genai_spine.dialects.searches import shown_in
 from genai_spine.dialects.signed_calls import with_proofs
 from genai_spine.model.content import Audio, Image, Opaque, Part, Refusal, Text, Thinking, ToolCall
 from genai_spine.model.request import CompletionRequest
@@ -99,7 +100,8 @@ def item_written(
 
 
 def items_written(response: CompletionResponse, request: CompletionRequest) -> list[Item]:
-    parts = [placed(sayable, request) for part in with_proofs(response.parts) if (sayable := shown(part)) is not None]
+    said = with_proofs(shown_in(DIALECT, response, request))
+    parts = [placed(sayable, request) for part in said if (sayable := shown(part)) is not None]
     groups = grouped(parts)
     is_cut = wire.is_cut(response.finish_reason)
     written: list[Item] = []

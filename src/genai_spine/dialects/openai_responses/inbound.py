@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.interface import StreamEncoder
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_responses import schema as wire
 from genai_spine.dialects.openai_responses.answer import answer_written, shown
@@ -30,6 +31,7 @@ from genai_spine.dialects.openai_responses.items import (
 from genai_spine.dialects.openai_responses.namespaces import is_namespace, tools_of
 from genai_spine.dialects.openai_responses.schema import DIALECT, IN_NAMESPACE, ITEM
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.searches import is_search, showing, without_shown
 from genai_spine.dialects.signed_calls import signed_again
 from genai_spine.model.content import Opaque, Part, Text, ToolCall
 from genai_spine.model.request import (
@@ -94,7 +96,7 @@ _SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
 def decode_request(body: bytes) -> CompletionRequest:
     """Raises: InvalidRequest, naming the place."""
     request = Reader(json.decode_inbound(body, json.ANY), "")
-    messages = signed_again(tuple(_messages(request)), body)
+    messages = signed_again(without_shown(DIALECT, tuple(_messages(request)), body), body)
     fields = request.given(_SAME_NAMES)
     if isinstance(request.peek("provider"), str):  # an object is OpenRouter's own
         fields["provider"] = request.text("provider")
@@ -304,8 +306,8 @@ def encode_response(response: CompletionResponse, request: CompletionRequest) ->
 
 
 def shows(part: Part) -> bool:
-    return shown(part) is not None
+    return shown(part) is not None or is_search(part)
 
 
-def stream_encoder(request: CompletionRequest) -> ResponsesStreamEncoder:
-    return ResponsesStreamEncoder(request)
+def stream_encoder(request: CompletionRequest) -> StreamEncoder:
+    return showing(DIALECT, ResponsesStreamEncoder(request), request)

@@ -24,6 +24,7 @@ from genai_spine.dialects.openai_responses.options import OptionsWriter
 from genai_spine.dialects.openai_responses.schema import DIALECT, FOREIGN, PATH, decode_usage
 from genai_spine.dialects.quirks import Quirks
 from genai_spine.dialects.reading import Reader
+from genai_spine.dialects.searches import MARK_BYTES
 from genai_spine.dialects.shortened import Renaming
 from genai_spine.model.content import Part
 from genai_spine.model.errors import BadReply, InvalidRequest
@@ -115,4 +116,4 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
     )
 
 
-_FOREIGN = tuple(f'"{name}'.encode() for name in FOREIGN)
+_FOREIGN = (*(f'"{name}'.encode() for name in FOREIGN), MARK_BYTES[DIALECT])

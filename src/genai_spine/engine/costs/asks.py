@@ -133,6 +133,7 @@ def asks_of(request: CompletionRequest) -> Asks:
     media = media_count(request)
     extra = [_members.decode(raw) for raw in (request.extra or {}).values()]
     hosted = sum(isinstance(tool, ProviderTool) for tool in request.tools)
+    hosted += any("web_search_options" in each for each in extra)
     length = sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts_of(request))
     length += len(accept.encoded((request.tools, request.output_schema, request.extra)))
     added = _ADDED if request.tools or media else _ADDED_TO_CHAT
