@@ -76,6 +76,8 @@ def test_tools_that_the_provider_runs_bring_input_and_searches() -> None:
     search = {"type": "web_search_20250305", "name": "web_search"}
     found = asks("anthropic_messages", max_tokens=5, tools=[search])
     assert found.searches and found.most_input > 50_000
+    options = asks(web_search_options={})
+    assert options.searches and options.most_input > 50_000
     own = asks(tools=[{"type": "function", "function": {"name": "add", "parameters": {}}}])
     assert not own.searches and own.most_input < 2_000
 
