@@ -75,8 +75,8 @@ def test_another_caller_with_tools_is_asked_for_in_responses(running: tuple[Simu
 
 
 def test_a_tool_that_no_dialect_of_the_provider_knows_does_not_decide(running: tuple[Simulator, str]) -> None:
-    search = {"type": "web_search_20250305", "name": "web_search"}
-    path, got, _ = ask(running, "/v1/messages", {**TO_MESSAGES, "tools": [*TO_MESSAGES["tools"], search]})
+    code = {"type": "code_execution_20250825", "name": "code_execution"}
+    path, got, _ = ask(running, "/v1/messages", {**TO_MESSAGES, "tools": [*TO_MESSAGES["tools"], code]})
     sent = json.loads(got)
     assert (path, sent["store"], [tool["name"] for tool in sent["tools"]]) == ("/v1/responses", False, ["look"])
 

@@ -97,7 +97,7 @@ def test_what_cannot_be_said_is_in_a_notice(client: openai.OpenAI) -> None:
         input="hi",
         background=True,
         metadata={"job": "1"},
-        tools=[{"type": "web_search"}],
+        tools=[{"type": "code_interpreter", "container": {"type": "auto"}}],
         max_output_tokens=100,
     )
     notices = answer.headers["x-spine-notices"]
