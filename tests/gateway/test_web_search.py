@@ -340,6 +340,29 @@ def test_openais_sdk_reads_what_others_found(
     assert "ws_spine" not in json.dumps(Upstream.received[-1])
 
 
+def test_what_one_service_found_is_left_out_for_another(gateway: RunningGateway, simulator: Simulator) -> None:
+    """A conversation that goes on elsewhere, as where a route falls back."""
+    found: list[dict[str, Any]] = [
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+        {"type": "text", "text": "Found."},
+    ]
+    talk = [SAYS, {"role": "assistant", "content": found}, SAYS]
+    call = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}
+    said = {"role": "assistant", "content": [{"type": "output_text", "text": "Found."}]}
+    for caller, models in (
+        (("/v1/messages", {"max_tokens": 99, "messages": talk}), ("openai/gpt-x", "gemini/gemini-x", "ollama/llama")),
+        (("/v1/responses", {"input": [SAYS, call, said, SAYS]}), ("anthropic/claude-x", "chatty/gpt-x")),
+    ):
+        for model in models:
+            told = ask(gateway, caller, model)
+            assert any("what another service's search has found is left out" in each for each in told), told
+            sent = simulator.received[-1].body.decode()
+            assert "Found." in sent and "search" not in sent
+    ask(gateway, ("/v1/messages", {"max_tokens": 99, "messages": talk}), "anthropic/claude-x")
+    assert simulator.received[-1].json()["messages"][1]["content"] == found
+
+
 def test_what_was_shown_goes_back_to_nobody(upstream: RunningGateway) -> None:
     """Not to the service whose words the caller speaks, either, which would refuse what it never wrote."""
     Upstream.received = []

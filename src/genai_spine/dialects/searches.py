@@ -14,7 +14,7 @@ their ids, and no service has any use for them: they are left out again (`withou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -226,12 +226,31 @@ def without_shown(dialect: str, messages: tuple[Message, ...], body: bytes) -> t
     """A caller's messages without what has been shown to him here. `body` is the request: most have none."""
     if MARK_BYTES[dialect] not in body:
         return messages
-    kept_messages = []
+    return _without(messages, lambda part: _is_shown(part, dialect))
+
+
+def without_foreign(dialect: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """A conversation without searches that another service ran: no other has a use for them, nor a place."""
+    if not any(_is_foreign(part, dialect) for message in messages for part in message.content):
+        return messages
+    return _without(messages, lambda part: _is_foreign(part, dialect))
+
+
+def _without(messages: tuple[Message, ...], is_left_out: Callable[[Part], bool]) -> tuple[Message, ...]:
+    left = []
     for message in messages:
-        content = tuple(part for part in message.content if not _is_shown(part, dialect))
+        content = tuple(part for part in message.content if not is_left_out(part))
         if content or not message.content:
-            kept_messages.append(msgspec.structs.replace(message, content=content))
-    return tuple(kept_messages)
+            left.append(msgspec.structs.replace(message, content=content))
+    return tuple(left)
+
+
+def _is_foreign(part: Part, dialect: str) -> bool:
+    if type(part) is not Opaque or part.dialect == dialect:
+        return False
+    if part.kind == "server_tool_use":
+        return object_of(msgspec.json.decode(part.raw)).get("name") == "web_search"
+    return part.kind in ("web_search_tool_result", "web_search_call")
 
 
 def _is_shown(part: Part, dialect: str) -> bool:

@@ -15,6 +15,7 @@ from genai_spine.dialects import web_search
 from genai_spine.dialects.foreign import dialects_needed, dialects_wished
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat.schema import EXTRA_HEADERS
+from genai_spine.dialects.searches import without_foreign
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 from genai_spine.model.response import Notice
 
@@ -22,12 +23,32 @@ from genai_spine.model.response import Notice
 def worded(
     request: CompletionRequest, row: ProviderRow, model: str, fixed: str | None = None
 ) -> tuple[str, CompletionRequest, tuple[Notice, ...]]:
-    """The dialect, the request with what it has to say there besides, and what it cannot say there.
+    """The dialect, the request with what it has to say there besides, and what it cannot say there."""
+    dialect, said, notices = _chosen(request, row, model, fixed)
+    messages = without_foreign(_KNOWN_AS.get(dialect, dialect), said.messages)
+    if messages is not said.messages:
+        said = msgspec.structs.replace(said, messages=messages)
+        notices = (*notices, Notice(code="dropped", message=_FOUND, param="messages"))
+    return dialect, said, notices
 
-    It is the one in which the provider searches the web, where a search is asked for that has to be said anew; the
-    first that knows what only some dialects can say of the request; where none has to, or none of the provider's can,
-    the one that the row wants for the model; then the first that leaves out nothing which another of them knows, as the
-    members of a caller's own dialect (`truncation`, `text.verbosity`); or the best. The settings may have `fixed` one.
+
+_FOUND = "what another service's search has found is left out of the conversation"
+_KNOWN_AS = {
+    "gemini_vertex": "gemini",
+    "vertex_anthropic": "anthropic_messages",
+    "bedrock_invoke": "anthropic_messages",
+}
+"""Dialects that keep what they do not know under the name of another."""
+
+
+def _chosen(
+    request: CompletionRequest, row: ProviderRow, model: str, fixed: str | None
+) -> tuple[str, CompletionRequest, tuple[Notice, ...]]:
+    """The dialect is the one in which the provider searches the web, where a search is asked for that has to be said
+    anew; the first that knows what only some dialects can say of the request; where none has to, or none of the
+    provider's can, the one that the row wants for the model; then the first that leaves out nothing which another of
+    them knows, as the members of a caller's own dialect (`truncation`, `text.verbosity`); or the best. The settings may
+    have `fixed` one.
     """
     best = row.chat[0]
     spoken = (fixed,) if fixed is not None else row.chat
