@@ -29,8 +29,8 @@ check: $(VENV)/.developer ## ruff, mypy, pyright, import-linter, the house's rul
 	$(PYTEST) tests/test_house.py
 	$(BIN)/python scripts/generate_docs.py --check
 
-test: $(VENV)/.developer ## the everyday suite
-	$(PYTEST) -n 2 --dist worksteal --ignore=tests/test_house.py --ignore=tests/servers -m "not servers and not clients and not slow and not soak"
+test: $(VENV)/.developer ## the everyday suite, by three processes: its tests wait as long as they work
+	$(PYTEST) -n 3 --dist worksteal --ignore=tests/test_house.py --ignore=tests/servers -m "not servers and not clients and not slow and not soak"
 
 test-clients: $(VENV)/.developer ## real client SDKs against the gateway
 	$(PYTEST) -m clients
