@@ -350,9 +350,17 @@ def test_what_one_service_found_is_left_out_for_another(gateway: RunningGateway,
     talk = [SAYS, {"role": "assistant", "content": found}, SAYS]
     call = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}
     said = {"role": "assistant", "content": [{"type": "output_text", "text": "Found."}]}
+    tool = {"id": "t1", "toolType": "GOOGLE_SEARCH_WEB"}
+    parts = [{"toolCall": {**tool, "args": {"queries": ["q"]}}}, {"toolResponse": {**tool, "response": {}}}]
+    googles = [
+        {"role": "user", "parts": [{"text": "?"}]},
+        {"role": "model", "parts": [*parts, {"text": "Found."}]},
+        {"role": "user", "parts": [{"text": "?"}]},
+    ]
     for caller, models in (
         (("/v1/messages", {"max_tokens": 99, "messages": talk}), ("openai/gpt-x", "gemini/gemini-x", "ollama/llama")),
         (("/v1/responses", {"input": [SAYS, call, said, SAYS]}), ("anthropic/claude-x", "chatty/gpt-x")),
+        ((GEMINI[0], {"contents": googles}), ("anthropic/claude-x", "openai/gpt-x")),
     ):
         for model in models:
             told = ask(gateway, caller, model)

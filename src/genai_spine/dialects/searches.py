@@ -245,12 +245,16 @@ def _without(messages: tuple[Message, ...], is_left_out: Callable[[Part], bool])
     return tuple(left)
 
 
+_FOUND = frozenset({"web_search_tool_result", "web_search_call", "toolCall", "toolResponse"})
+"""Kinds of parts. The last two are Gemini's, of its searches in the web and in files."""
+
+
 def _is_foreign(part: Part, dialect: str) -> bool:
     if type(part) is not Opaque or part.dialect == dialect:
         return False
     if part.kind == "server_tool_use":
         return object_of(msgspec.json.decode(part.raw)).get("name") == "web_search"
-    return part.kind in ("web_search_tool_result", "web_search_call")
+    return part.kind in _FOUND
 
 
 def _is_shown(part: Part, dialect: str) -> bool:
