@@ -24,9 +24,9 @@ def worded(
     request: CompletionRequest, row: ProviderRow, model: str, fixed: str | None = None
 ) -> tuple[str, CompletionRequest, tuple[Notice, ...]]:
     """The dialect, the request with what it has to say there besides, and what it cannot say there."""
-    dialect, said, notices = _chosen(request, row, model, fixed)
-    messages = without_foreign(_KNOWN_AS.get(dialect, dialect), said.messages)
-    if messages is not said.messages:
+    needed = dialects_needed(request)
+    dialect, said, notices = _chosen(request, row, model, fixed, needed)
+    if needed and (messages := without_foreign(_KNOWN_AS.get(dialect, dialect), said.messages)) is not said.messages:
         said = msgspec.structs.replace(said, messages=messages)
         notices = (*notices, Notice(code="dropped", message=_FOUND, param="messages"))
     return dialect, said, notices
@@ -42,7 +42,7 @@ _KNOWN_AS = {
 
 
 def _chosen(
-    request: CompletionRequest, row: ProviderRow, model: str, fixed: str | None
+    request: CompletionRequest, row: ProviderRow, model: str, fixed: str | None, needed: set[str]
 ) -> tuple[str, CompletionRequest, tuple[Notice, ...]]:
     """The dialect is the one in which the provider searches the web, where a search is asked for that has to be said
     anew; the first that knows what only some dialects can say of the request; where none has to, or none of the
@@ -52,14 +52,13 @@ def _chosen(
     """
     best = row.chat[0]
     spoken = (fixed,) if fixed is not None else row.chat
-    searches = row.searches if request.tools or request.extra else None
+    searches = row.searches if needed or request.extra else None
     if searches is not None and searches.dialect in spoken and web_search.is_asked(request, spoken):
         rather = _in_another(request, best, searches.dialect, searches.body)
         said, notices = web_search.said_in(searches.dialect, rather, limit=searches.limit)
         return searches.dialect, said, tuple(notices)
     if len(spoken) == 1:
         return spoken[0], request, ()
-    needed = dialects_needed(request)
     if needed and (knowing := next((dialect for dialect in row.chat if dialect in needed), None)) is not None:
         return knowing, request, ()
     rather_so = row.rather_for(model, has_tools=bool(request.tools))
