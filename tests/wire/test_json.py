@@ -207,6 +207,31 @@ def test_nesting_ends_at_128_levels(opener: bytes, closer: bytes, levels: int, w
             read(body(128 + levels))
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 130), st.sampled_from(("[]", "{}")), st.integers(0, 300)), max_size=12),
+    st.integers(0, 3),
+    st.booleans(),
+)
+@settings(max_examples=200)
+def test_wherever_it_stands_what_nests_too_deep_is_found(
+    items: list[tuple[int, str, int]], around: int, hidden: bool
+) -> None:
+    """Beside others, short and long, within lists and objects; also where a member given twice hides it."""
+    written = []
+    for levels, kind, length in items:
+        text = json.dumps("[{" * length)
+        opener, closer = ("[", "]") if kind == "[]" else ('{"a":', "}")
+        written.append(f'{{"text":{text},"deep":{opener * levels}{text}{closer * levels}}}')
+    body = f"[{','.join(written)}]"
+    for _ in range(around):
+        body = f'{{"a":{body},"a":0}}' if hidden else f'{{"a":[0],"b":{body}}}'
+    if depth(body.encode()) <= 128:
+        decode_inbound(body.encode(), ANY)
+    else:
+        with pytest.raises(InvalidRequest, match="nested deeper than 128"):
+            decode_inbound(body.encode(), ANY)
+
+
 def test_brackets_within_text_are_no_nesting() -> None:
     body = json.dumps({"model": "m", "messages": [{"content": '[{"\\' * 5000}]}).encode()
     assert decode_inbound(body, ANY)

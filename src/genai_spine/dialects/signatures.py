@@ -9,6 +9,8 @@ never sees its name. Which of several services made it that speak one dialect (O
 
 from __future__ import annotations
 
+import re
+
 from genai_spine.model.content import Thinking
 
 ANTHROPIC = "anthropic"
@@ -37,10 +39,10 @@ def is_proven_by(maker: str, thought: Thinking) -> bool:
     return proof is not None and split(proof)[0] == maker
 
 
-_NAMES = tuple(f'"{maker}:'.encode() for maker in OTHERS)
+_NAMED = re.compile(f'"(?:{"|".join(OTHERS)}):'.encode()).search
 
 
 def may_be_named(messages: bytes) -> bool:
     """Whether JSON of a caller may hold a proof with its maker's name; it is then not relayed. Too often costs a
     translation, never a wrong request."""
-    return any(name in messages for name in _NAMES)
+    return _NAMED(messages) is not None

@@ -366,5 +366,10 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
     through the model, they are left out, or sent as a hash, with a Notice."""
     messages = bytes(members.get("messages", b""))
     metadata = bytes(members.get("metadata", b"")).decode("utf-8", "replace")
-    refused = _UNSIGNED.search(messages) or (metadata and _EMAIL.search(metadata))
-    return bool(refused) or may_be_named(messages) or MARK_BYTES[DIALECT] in messages
+    is_signed = b'signature"' in messages  # the end of a name is found sooner than a pattern, and most have none
+    return (
+        (is_signed and _UNSIGNED.search(messages) is not None)
+        or (bool(metadata) and _EMAIL.search(metadata) is not None)
+        or ((is_signed or b'redacted_thinking"' in messages) and may_be_named(messages))
+        or MARK_BYTES[DIALECT] in messages
+    )

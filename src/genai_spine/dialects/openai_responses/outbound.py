@@ -6,6 +6,7 @@ history.py writes the conversation, options.py what else is asked, decoder.py re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,8 +113,12 @@ def concerns(members: Mapping[str, msgspec.Raw], quirks: Quirks) -> bool:
     return (
         not members.keys().isdisjoint(quirks.drop)
         or ("temperature" in members and quirks.temperature_max is not None)
-        or any(name in bytes(members.get("input", b"")) for name in _FOREIGN)
+        or _holds_anothers(bytes(members.get("input", b"")))
     )
 
 
-_FOREIGN = (*(f'"{name}'.encode() for name in FOREIGN), MARK_BYTES[DIALECT])
+def _holds_anothers(items: bytes) -> bool:
+    return (b'encrypted_content"' in items and _FOREIGN(items) is not None) or MARK_BYTES[DIALECT] in items
+
+
+_FOREIGN = re.compile(f'"(?:{"|".join(FOREIGN)})'.encode()).search
