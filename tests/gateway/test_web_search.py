@@ -16,8 +16,7 @@ import anthropic
 import openai
 import pytest
 
-from genai_spine import SyncManager
-from genai_spine.dialects.web_search import web_search
+from genai_spine import InvalidRequest, SyncManager, web_search
 from genai_spine.testing.fixtures import RunningGateway, Simulator, running_gateway, running_simulator
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "dialects"))
@@ -165,6 +164,18 @@ def ask(gateway: RunningGateway, caller: tuple[str, dict[str, Any]], model: str,
             {"web_search_options": {}, "tools": None},
             [],
         ),
+        (
+            RESPONSES,
+            "anthropic/claude-x",
+            {
+                "tools": [
+                    {"type": "web_search", "filters": {"blocked_domains": ["a.org"], "allowed_domains": ["b.org"]}}
+                ]
+            },
+            "/v1/messages",
+            {"tools": [{**CLAUDES, "allowed_domains": ["b.org"]}]},
+            ["there is no blocked_domains beside allowed ones here"],
+        ),
         (GEMINI, "openai/gpt-x", {"tools": [{"google_search": {}}]}, "", {"tools": [{"type": "web_search"}]}, []),
         (GEMINI, "anthropic/claude-x", {"tools": [{"googleSearch": {}}]}, "", {"tools": [CLAUDES]}, []),
         (
@@ -216,6 +227,23 @@ def test_a_search_that_cannot_be_read_names_the_place(gateway: RunningGateway) -
         with refused.value as answer:
             assert answer.status == 400
             assert place in answer.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"max_uses": 0.5}, "max_uses: expected int or null, got float"),
+        ({"max_uses": 0}, "max_uses: expected int >= 1"),
+        ({"allowed_domains": "example.org"}, "allowed_domains: expected array, got str"),
+        ({"blocked_domains": [1]}, r"blocked_domains\[0\]: expected str, got int"),
+        ({"location": "Berlin"}, "location: expected object or null, got str"),
+        ({"location": {"town": "Berlin"}}, "location: object contains unknown field town"),
+        ({"allowed_domains": ["a.org"], "blocked_domains": ["b.org"]}, "either allowed or blocked"),
+    ],
+)
+def test_a_program_that_asks_wrongly_is_told(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told):
+        web_search(**given)
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])

@@ -17,30 +17,41 @@ themselves (searches.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from genai_spine.dialects.lenient import object_of
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.reading import Reader
+from genai_spine.model.errors import InvalidRequest
 from genai_spine.model.request import CompletionRequest, ProviderTool, Tool
 from genai_spine.model.response import Notice
+from genai_spine.wire.json import explain
 
 _CHAT, _OPTIONS = "openai_chat", "web_search_options"
-_PLACES = ("city", "region", "country", "timezone")
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Where a user is, roughly: `country` by two letters, `timezone` as in "Europe/Berlin"."""
+
+    city: str | None = None
+    region: str | None = None
+    country: str | None = None
+    timezone: str | None = None
 
 
 class WebSearch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the services' tools have in common.
 
-    `max_uses` is how often the model may search for one answer; domains are without scheme; `location` is the user's,
-    roughly: city, region, country (two letters), timezone (IANA); `context_size` low, medium or high.
+    `max_uses` is how often the model may search for one answer; domains are without scheme; `context_size` is low,
+    medium or high.
     """
 
-    max_uses: int | None = None
+    max_uses: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allowed_domains: tuple[str, ...] = ()
     blocked_domains: tuple[str, ...] = ()
-    location: Mapping[str, str] = {}
+    location: Place | None = None
     context_size: str | None = None
 
 
@@ -53,15 +64,25 @@ def web_search(
 ) -> ProviderTool:
     """A tool for `tools`: the provider searches the web for its answer, where it can; a Notice tells where it cannot.
 
-    `max_uses` is how often it may; domains are without scheme ("example.org"); `location` is the user's, roughly: city,
-    region, country (two letters), timezone (IANA). Searches cost extra.
+    `max_uses` is how often it may; domains are without scheme ("example.org"), and either allowed or blocked;
+    `location` is the user's, roughly: city, region, country (two letters), timezone ("Europe/Berlin"). Searches cost
+    extra.
+
+    Raises: InvalidRequest.
     """
-    search = WebSearch(
-        max_uses=max_uses,
-        allowed_domains=tuple(allowed_domains),
-        blocked_domains=tuple(blocked_domains),
-        location=dict(location or {}),
-    )
+    given = {
+        "max_uses": max_uses,
+        "allowed_domains": allowed_domains,
+        "blocked_domains": blocked_domains,
+        "location": location,
+    }
+    try:
+        search = msgspec.convert(given, WebSearch)
+    except msgspec.ValidationError as error:
+        reason, path = explain(error, b"")
+        raise InvalidRequest(f"{path}: {reason}", param=path) from None
+    if allowed_domains and blocked_domains:
+        raise InvalidRequest("domains are either allowed or blocked, not both", param="blocked_domains")
     raw = msgspec.Raw(msgspec.json.encode(_for_messages(search)))
     return ProviderTool(dialect="anthropic_messages", name="web_search", raw=raw)
 
@@ -99,6 +120,8 @@ def said_in(dialect: str, request: CompletionRequest, *, limit: str | None) -> t
         for name in msgspec.structs.asdict(search):
             if getattr(search, name) and name not in heeded:
                 notices.append(_dropped(f"no {name} of a web search"))
+        if spoken == "anthropic_messages" and search.allowed_domains and search.blocked_domains:
+            notices.append(_dropped("no blocked_domains beside allowed ones"))
         if limit is not None and search.max_uses is not None:
             extra.update(keep(spoken, {**kept(extra, spoken), limit: search.max_uses}) or {})
         tools.append(ProviderTool(dialect=spoken, name=tool.name, raw=msgspec.Raw(msgspec.json.encode(write(search)))))
@@ -111,7 +134,7 @@ def _is_foreign(tool: Tool | ProviderTool, spoken: Collection[str]) -> bool:
     only OpenAI has any."""
     if not isinstance(tool, ProviderTool) or tool.dialect in spoken:
         return False
-    members = msgspec.json.decode(tool.raw)
+    members = object_of(msgspec.json.decode(tool.raw))
     match tool.dialect:
         case "anthropic_messages":
             return str(members.get("type")).startswith("web_search_2")
@@ -190,10 +213,9 @@ def _of_gemini(tool: Reader) -> WebSearch:
     return WebSearch(blocked_domains=inner.strings("excludeDomains") if inner is not None else ())
 
 
-def _location(place: Reader | None) -> Mapping[str, str]:
-    if place is None:
-        return {}
-    return {name: said for name in _PLACES if (said := place.text(name)) is not None}
+def _location(place: Reader | None) -> Place | None:
+    said = {name: place.text(name) for name in Place.__struct_fields__} if place is not None else {}
+    return Place(**said) if any(said.values()) else None
 
 
 _READERS: dict[str, Callable[[Reader], WebSearch]] = {
@@ -228,7 +250,7 @@ def _for_responses(search: WebSearch) -> dict[str, Any]:
 
 
 def _approximately(search: WebSearch) -> dict[str, str]:
-    return {"type": "approximate", **search.location} if search.location else {}
+    return {"type": "approximate", **msgspec.to_builtins(search.location)} if search.location is not None else {}
 
 
 def _for_gemini(search: WebSearch) -> dict[str, Any]:
