@@ -321,6 +321,17 @@ def test_fault_48_no_host_is_400_and_two_hosts_are_400(server: Served) -> None:
     assert status_of(server.ask(b"GET /plain HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n")) == 400
 
 
+@pytest.mark.parametrize("name", [b"Authorization", b"X-Api-Key", b"api-key", b"x-goog-api-key"])
+def test_two_keys_in_one_header_are_400(server: Served, name: bytes) -> None:
+    """A proxy in front may have let the caller in for the other one."""
+    head = b"GET /plain HTTP/1.1\r\nHost: a\r\n%b: Bearer one\r\n%b: Bearer %b\r\n\r\n"
+    response = server.ask(head % (name, name.lower(), b"two"))
+    assert status_of(response) == 400
+    assert error_of(response)["code"] == "bad_credentials"
+    assert "send one" in error_of(response)["message"]
+    assert status_of(server.ask(head % (name, name.lower(), b"one"))) == 200
+
+
 def test_a_host_checked_once_is_checked_when_it_changes(server: Served) -> None:
     with server.connect() as sock:
         sock.sendall(GET % b"/plain")

@@ -50,6 +50,13 @@ def _refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
         raise Refused(400, "bad_host", "the request has more than one Host header")
     if names.count(b"transfer-encoding") > 1:
         raise Refused(400, "bad_transfer_encoding", "the only Transfer-Encoding understood is chunked")
+    for name in _CREDENTIALS:  # a proxy in front may have looked at the other one
+        if names.count(name) > 1 and len({value for each, value in headers if each == name}) > 1:
+            told = name.decode().title()
+            raise Refused(400, "bad_credentials", f"the request has two {told} headers that differ; send one")
+
+
+_CREDENTIALS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes]:
