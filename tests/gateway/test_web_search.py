@@ -335,6 +335,8 @@ def test_anthropics_sdk_reads_what_others_found(
         assert [call.id for call in calls] == [result.tool_use_id for result in results]
         assert all(call.input["query"] for call in calls)
         assert any(result.content for result in results)
+        used = answer.usage.server_tool_use
+        assert used is not None and used.web_search_requests > 0
         talk += [{"role": "assistant", "content": answer.content}, SAYS]
         Upstream.answer = recorded(model.partition("/")[0], answers[False])
         client.messages.create(**asked, messages=talk)

@@ -19,6 +19,7 @@ from genai_spine.dialects.gemini.answer import answer_part, extra_of, read_chunk
 from genai_spine.dialects.gemini.citations import citations_of, is_grounded
 from genai_spine.dialects.gemini.partial_args import PartialArgs
 from genai_spine.dialects.gemini.schema import finish_of, merged, newer_usage, usage_of
+from genai_spine.dialects.gemini.search_count import with_searches
 from genai_spine.dialects.interface import Target
 from genai_spine.model.content import Citation, Part, Text, Thinking, ToolCall
 from genai_spine.model.errors import BadReply, StreamBroken
@@ -146,9 +147,10 @@ class GeminiStreamDecoder(FrameDecoder):
         self._created = chunk.created or self._created
         if not self._started:
             self._started = True
+            self._model = chunk.model or self._model
             events.append(
                 MessageStart(
-                    model=chunk.model or self._model,
+                    model=self._model,
                     id=self._id,
                     created_s=chunk.created_s,
                     usage=usage_of(self._usage),
@@ -242,7 +244,7 @@ class GeminiStreamDecoder(FrameDecoder):
             MessageEnd(
                 finish_reason=finish_of(self._finish, has_calls=self._calls > 0),
                 raw_finish_reason=self._finish,
-                usage=usage_of(self._usage),
+                usage=usage_of(with_searches(self._usage, self._model, self._candidate)),
                 extra=extra_of(self._rest, self._candidate),
             )
         )

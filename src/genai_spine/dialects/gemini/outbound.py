@@ -20,6 +20,7 @@ from genai_spine.dialects.gemini.decoder import GeminiStreamDecoder
 from genai_spine.dialects.gemini.history import HistoryWriter
 from genai_spine.dialects.gemini.json_schema import fitted
 from genai_spine.dialects.gemini.parts import ANOTHERS_PROOF
+from genai_spine.dialects.gemini.search_count import with_searches
 from genai_spine.dialects.gemini.thinking import thinking_of
 from genai_spine.dialects.interface import Outgoing, Target
 from genai_spine.dialects.lenient import counted_tokens
@@ -274,7 +275,7 @@ def decode_response(body: bytes, target: Target) -> CompletionResponse:
         parts=tuple(parts),
         finish_reason=wire.finish_of(chunk.finish, has_calls=has_calls),
         raw_finish_reason=chunk.finish,
-        usage=wire.usage_of(chunk.usage),
+        usage=wire.usage_of(with_searches(chunk.usage, chunk.model or target.model, chunk.candidate)),
         extra=extra_of(chunk.rest, chunk.candidate),
         raw=msgspec.Raw(body),
     )

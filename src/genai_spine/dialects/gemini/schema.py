@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from genai_spine.dialects.gemini.search_count import SEARCHES
 from genai_spine.dialects.lenient import count_of
 from genai_spine.dialects.metadata import extend, keep, unknown
 from genai_spine.dialects.reading import Reader
@@ -181,6 +182,7 @@ _COUNTED = (
     "thoughtsTokenCount",
     "cachedContentTokenCount",
     "totalTokenCount",
+    SEARCHES,
 )
 
 
@@ -228,6 +230,7 @@ _DETAILS = {
 
 def _details_of(usage: dict[str, Any]) -> UsageDetails | None:
     counts = {name: _of_kind(usage.get(member), kind) for name, (member, kind) in _DETAILS.items()}
+    counts["searches"] = count_of(usage.get(SEARCHES))
     used: dict[str, Any] = {name: count for name, count in counts.items() if count}
     return UsageDetails(**used) if used else None
 

@@ -15,13 +15,15 @@ import msgspec
 from msgspec import Raw, Struct
 
 from genai_spine.dialects.gemini.schema import finish_name
-from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require
-from genai_spine.wire.json import decode_frame
+from genai_spine.dialects.gemini.search_count import SEARCHES, searches_charged
+from genai_spine.dialects.relay import ABSENT, Answer, StreamTap, object_or_none, refuse_error, require, with_member
+from genai_spine.wire.json import decode_frame, read_or_none
 from genai_spine.wire.sse import SSEEvent
 
 
 class _Candidate(Struct, gc=False, rename="camel"):
     finish_reason: str | int | None = None
+    grounding_metadata: Raw = ABSENT
 
 
 class _Feedback(Struct, gc=False, rename="camel"):
@@ -45,11 +47,28 @@ class _Chunk(Struct, gc=False, rename="camel"):
             reason = self.prompt_feedback.block_reason
         return finish_name(reason)
 
+    @property
+    def grounding(self) -> Raw:
+        return self.candidates[0].grounding_metadata if self.candidates else ABSENT
+
+
+def _with_searches(usage: Raw | None, model: str | None, grounding: Raw) -> Raw | None:
+    if usage is None or grounding == ABSENT:
+        return usage
+    count = searches_charged(model, read_or_none(bytes(grounding)))
+    return with_member(SEARCHES, b"%d" % count, usage) if count else usage
+
 
 class GeminiTap(StreamTap):
     """Counts are of the whole so far: the last with a total stands (schema.newer_usage)."""
 
-    __slots__ = ()
+    __slots__ = ("_counted", "_grounding")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted: Raw | None = None
+        """The last counts with a total; `usage` also holds the searches."""
+        self._grounding = ABSENT
 
     def _read(self, event: SSEEvent) -> bool:
         if event.data.strip() == b"[DONE]":  # of a proxy that speaks OpenAI's format, too
@@ -59,8 +78,10 @@ class GeminiTap(StreamTap):
         self.model = self.model or chunk.model_version
         self.finish_reason = chunk.finish or self.finish_reason
         usage = bytes(chunk.usage_metadata)
-        if self.usage is None or b'"totalTokenCount"' in usage:
-            self.usage = object_or_none(chunk.usage_metadata) or self.usage
+        if self._counted is None or b'"totalTokenCount"' in usage:
+            self._counted = object_or_none(chunk.usage_metadata) or self._counted
+        self._grounding = chunk.grounding or self._grounding
+        self.usage = _with_searches(self._counted, self.model, self._grounding)
         return True
 
     def _read_frames(self, frames: Sequence[tuple[bytes, Any]], out: list[bytes]) -> None:
@@ -86,4 +107,5 @@ def tap_answer(body: bytes) -> Answer:
     chunk = decode_frame(body, _chunk)
     refuse_error(chunk.error, body)
     require(bool(chunk.candidates) or chunk.prompt_feedback is not None, "candidates")
-    return Answer(model=chunk.model_version, finish_reason=chunk.finish, usage=object_or_none(chunk.usage_metadata))
+    usage = _with_searches(object_or_none(chunk.usage_metadata), chunk.model_version, chunk.grounding)
+    return Answer(model=chunk.model_version, finish_reason=chunk.finish, usage=usage)
