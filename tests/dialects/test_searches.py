@@ -17,11 +17,11 @@ from recorded_exchanges import exchanges
 from test_citations import SPOKEN, TARGET, read
 
 from genai_spine.gateway.inbounds import inbound
-from genai_spine.model.content import Opaque
+from genai_spine.model.content import Opaque, Text
 from genai_spine.model.errors import ProviderError
 from genai_spine.model.fold import collect, replay
 from genai_spine.model.request import CompletionRequest, Message, ProviderTool
-from genai_spine.model.response import CompletionResponse
+from genai_spine.model.response import CompletionResponse, FinishReason
 from genai_spine.providers import codecs
 
 TOOLS = {"anthropic_messages": "web_search_20250305", "openai_responses": "web_search"}
@@ -29,6 +29,9 @@ _BLOCK = pydantic.TypeAdapter[Any](anthropic.types.ContentBlock)
 _ITEM = pydantic.TypeAdapter[Any](responses.ResponseOutputItem)
 SEARCHES = ("messages", "responses", "generate_content")
 _SEARCHED = re.compile(rb"web_search_tool_result|web_search_call|groundingChunks")
+
+
+ODD_URLS = ("http://[", "no address", "", "https://", "https://a.org:x/é\u2028")
 
 
 class Searched(NamedTuple):
@@ -105,6 +108,35 @@ def test_services_search_in_the_recordings() -> None:
         "openai_responses": 21,
         "gemini": 17,
     }
+
+
+@pytest.mark.parametrize("caller", TOOLS)
+@pytest.mark.parametrize(
+    ("dialect", "kind", "members"),
+    [
+        ("openai_responses", "web_search_call", {}),
+        ("openai_responses", "web_search_call", {"action": None, "status": 1}),
+        (
+            "openai_responses",
+            "web_search_call",
+            {"action": {"type": "search", "queries": [1, "q"], "sources": [1, {}]}},
+        ),
+        ("openai_responses", "web_search_call", {"action": {"sources": [{"url": each} for each in ODD_URLS]}}),
+        ("openai_responses", "web_search_call", {"action": {"type": "open_page", "url": None}}),
+        ("anthropic_messages", "server_tool_use", {"name": "web_search", "input": "q"}),
+        ("anthropic_messages", "web_search_tool_result", {"content": None}),
+        (
+            "anthropic_messages",
+            "web_search_tool_result",
+            {"tool_use_id": 1, "content": [{"url": "http://[", "title": 1}]},
+        ),
+    ],
+)
+def test_searches_of_an_odd_shape_end_no_answer(caller: str, dialect: str, kind: str, members: dict[str, Any]) -> None:
+    raw = msgspec.Raw(json.dumps({"type": kind, **members}).encode())
+    parts = (Opaque(dialect=dialect, kind=kind, raw=raw), Text(text="Found."))
+    for said in told(caller, CompletionResponse(model="m", parts=parts, finish_reason=FinishReason.STOP)):
+        assert "Found." in json.dumps(said)
 
 
 @pytest.mark.parametrize("caller", TOOLS)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -74,7 +73,7 @@ class _Shower:
     def beside(self, extra: Metadata | None) -> list[Part]:
         """What is told beside the parts of an answer, and at its end."""
         grounding = object_of(object_of(kept(extra, _GEMINI).get("candidate")).get("groundingMetadata"))
-        queries = [query for query in _list(grounding.get("webSearchQueries")) if isinstance(query, str)]
+        queries = [query for query in _list(grounding.get("webSearchQueries")) if isinstance(query, str) and query]
         webs = [object_of(object_of(chunk).get("web")) for chunk in _list(grounding.get("groundingChunks"))]
         pages = [(url, text_of(web.get("title"))) for web in webs if (url := text_of(web.get("uri")))]
         return self._shown(_Search(queries, pages)) if queries or pages else []
@@ -119,7 +118,7 @@ def _for_messages(search: _Search, name: str) -> list[dict[str, Any]]:
         {
             "type": "web_search_result",
             "url": url,
-            "title": title or urlsplit(url).netloc or url,
+            "title": title or _host(url),
             "encrypted_content": "",
             "page_age": None,
         }
@@ -132,6 +131,11 @@ def _for_messages(search: _Search, name: str) -> list[dict[str, Any]]:
         {"type": "server_tool_use", "id": name, "name": "web_search", "input": asked},
         {"type": "web_search_tool_result", "tool_use_id": name, "content": content},
     ]
+
+
+def _host(url: str) -> str:
+    """Of an address as a provider wrote it, which need not be one."""
+    return url.partition("://")[2].partition("/")[0] or url
 
 
 def _for_responses(search: _Search, name: str) -> list[dict[str, Any]]:
