@@ -231,9 +231,10 @@ def usage_written(usage: TokenUsage | None) -> dict[str, Any]:
         written["cache_creation"] = {"ephemeral_5m_input_tokens": minutes, "ephemeral_1h_input_tokens": hour}
     if usage.reasoning_tokens is not None:
         written["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    extend(written, usage.provider_metadata, DIALECT)
     if usage.details is not None and usage.details.searches:
-        written["server_tool_use"] = {"web_search_requests": usage.details.searches, "web_fetch_requests": 0}
-    return extend(written, usage.provider_metadata, DIALECT)
+        written.setdefault("server_tool_use", {"web_search_requests": usage.details.searches, "web_fetch_requests": 0})
+    return written
 
 
 # ---------------------------------------------------------------- errors
