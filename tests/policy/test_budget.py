@@ -210,6 +210,13 @@ def test_an_answer_is_made_to_fit_what_is_left_of_a_hard_budget() -> None:
     assert fitting(fit((tally(tokens=300, hard=True),), need(64_000))).max_tokens == 200
 
 
+def test_each_of_several_answers_must_be_worth_having() -> None:
+    ten = need_of(Asks(input_tokens=10, most_input=100, max_tokens=500, answers=10), PRICE, None, None)
+    assert fitting(fit((tally(tokens=100 + 160, hard=True),), ten)).max_tokens == 160
+    outcome = fit((tally(tokens=100 + 159, hard=True),), ten)
+    assert isinstance(outcome, Unfitting) and outcome.why == "exhausted"
+
+
 def test_where_not_even_the_input_fits_nothing_is_sent() -> None:
     outcome = fit((tally(99_000, hard=True),), need(64_000))
     assert isinstance(outcome, Unfitting) and outcome.why == "exhausted"

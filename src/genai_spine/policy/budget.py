@@ -343,8 +343,8 @@ def fit(tallies: Sequence[Tally], need: Need) -> Fitting | Unfitting:
         longest = _longest(tally, mine, is_priced)
         if longest is None or longest >= cap:
             continue
-        if longest < LEAST_ANSWER <= cap or (longest < cap <= LEAST_ANSWER):
-            return Unfitting(tally, _why(tally, mine, is_priced, min(cap, LEAST_ANSWER)))
+        if longest < need.least_output:
+            return Unfitting(tally, _why(tally, mine, is_priced, need.least_output))
         if longest < need.output and tally.is_holding:
             return Unfitting(tally, "reserved")
         cap, capped_by = longest, tally

@@ -154,6 +154,11 @@ class Need(NamedTuple):
     is_free: bool
     answers: int = 1
 
+    @property
+    def least_output(self) -> int:
+        """With fewer tokens for all its answers a hard budget does not let it through."""
+        return min(self.most_output, LEAST_ANSWER * self.answers)
+
     def by_estimate(self) -> Need:
         """With no more input than is estimated."""
         return self._replace(most_input=self.input)

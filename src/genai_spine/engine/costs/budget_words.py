@@ -107,10 +107,9 @@ def _sums(tally: Tally) -> str:
 
 def _least(tally: Tally, need: Need) -> Amount:
     """The least with which it would have been sent."""
-    least = min(need.most_output, LEAST_ANSWER)
     if tally.budget.by_estimate:
         need = need.by_estimate()
-    return need.most(least) if tally.budget.is_hard else need.expected(least)
+    return need.most(need.least_output) if tally.budget.is_hard else need.expected(min(need.most_output, LEAST_ANSWER))
 
 
 def _again(tally: Tally) -> str:
