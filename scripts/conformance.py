@@ -34,6 +34,7 @@ DIALECTS = {
     "chat": "openai_chat",
     "responses": "openai_responses",
     "messages": "anthropic_messages",
+    "legacy_completions": "openai_completions",
     "generate_content": "gemini",
     "converse": "bedrock_converse",
     "converse_stream": "bedrock_converse",
@@ -41,6 +42,9 @@ DIALECTS = {
     "ollama_chat": "ollama_chat",
 }
 """What the recordings call an interface, and our dialect of it."""
+
+NAMESAKES = frozenset({("anthropic", "legacy_completions")})
+"""Recorded under the name of another service's interface: Anthropic's own, which it has given up."""
 
 CAPABILITIES = {
     "plain_chat": "chat",
@@ -87,10 +91,12 @@ def cases() -> Iterator[Case]:
     for path in sorted((WIRE / "exchanges").glob("*/*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         dialect = DIALECTS.get(data["api"])
+        provider = path.parent.name
         if dialect is None or data["fidelity"] == "sdk-level":  # values of a client library, not of the wire
             continue
+        if (provider, data["api"]) in NAMESAKES:
+            continue
         labels = frozenset(data["capability"]) & CAPABILITIES.keys()
-        provider = path.parent.name
         yield Case(provider, path.stem, dialect, labels, _failure(dialect, provider, data))
 
 

@@ -20,6 +20,7 @@ DIALECTS = {
     "responses": "openai_responses",
     "messages": "anthropic_messages",
     "ollama_chat": "ollama_chat",
+    "legacy_completions": "openai_completions",
 }
 _FILE = re.compile(r"(?:iVBORw0KGgo|/9j/|JVBERi0)[A-Za-z0-9+/]{500}")
 

@@ -19,10 +19,12 @@ HIDDEN = Thinking(redacted="abc")
 PDF = Document(data="JVBERi0xLjQ=", media_type="application/pdf")
 PNG = Image(data="iVBORw0KGgo=", media_type="image/png")
 SOUND = Audio(data="AAAA", format="wav")
-SHOWN = (Text(text="Hello"), Refusal(text="No"), Thinking(text="Hm"), ToolCall(id="c1", name="f", arguments="{}"))
+THOUGHT = Thinking(text="Hm")
+SHOWN = (Text(text="Hello"), Refusal(text="No"), ToolCall(id="c1", name="f", arguments="{}"))
 UNSHOWN: dict[str, tuple[Part, ...]] = {
     "openai_chat": (SEARCH, PDF),
     "openai_responses": (SEARCH, PDF, SOUND),
+    "openai_completions": (SEARCH, THOUGHT, HIDDEN, PDF, PNG, SOUND),
     "anthropic_messages": (SEARCH, PDF, SOUND),
     "ollama_chat": (SEARCH, HIDDEN, PDF, SOUND),
     "ollama_generate": (SEARCH, HIDDEN, PDF, SOUND),
@@ -41,7 +43,7 @@ class Saying(LLMProvider):
 
 
 def answer(dialect: str, *parts: Part) -> Answered:
-    asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "input": "Hi"}
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "input": "Hi", "prompt": "Hi"}
     asked["contents"] = [{"parts": [{"text": "Hi"}]}]
     exchange = Exchange(dialect, inbound(dialect), json.dumps(asked).encode(), stream=False)
     return asyncio.run(exchange.answer(Saying(*parts), Choice(provider="saying", model="m")))
@@ -51,9 +53,9 @@ def answer(dialect: str, *parts: Part) -> Answered:
 def test_what_is_not_shown_is_told(dialect: str) -> None:
     unshown = UNSHOWN[dialect]
     found = answer(dialect, *SHOWN, *unshown).notices
-    assert [notice.param for notice in found] == [f"content[{4 + index}]" for index in range(len(unshown))]
+    assert [notice.param for notice in found] == [f"content[{3 + index}]" for index in range(len(unshown))]
     assert "web_search_call" in found[0].message
-    others = [part for part in (HIDDEN, PDF, PNG, SOUND) if part not in unshown]
+    others = [part for part in (THOUGHT, HIDDEN, PDF, PNG, SOUND) if part not in unshown]
     assert answer(dialect, *SHOWN, *others).notices == ()
 
 

@@ -20,6 +20,7 @@ WORDS = [{"role": "user", "content": "tea"}]
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai_chat": ("/v1/chat/completions", {"messages": WORDS, "temperature": 0}),
     "openai_responses": ("/v1/responses", {"input": "tea", "temperature": 0, "store": False}),
+    "openai_completions": ("/v1/completions", {"prompt": "tea", "temperature": 0}),
     "anthropic_messages": ("/v1/messages", {"messages": WORDS, "max_tokens": 50, "temperature": 0}),
     "ollama_chat": ("/api/chat", {"messages": WORDS, "options": {"temperature": 0}}),
     "ollama_generate": ("/api/generate", {"prompt": "tea", "options": {"seed": 1}}),
@@ -103,6 +104,8 @@ def text_in(dialect: str, got: Got) -> str:
         match dialect:
             case "openai_chat":
                 said += [c.get("delta", c.get("message")).get("content") or "" for c in each["choices"]]
+            case "openai_completions":
+                said += [c["text"] for c in each["choices"]]
             case "anthropic_messages":
                 said += [b["text"] for b in each.get("content", ())] + [(each.get("delta") or {}).get("text") or ""]
             case "openai_responses" if each.get("type") == "response.output_text.delta":

@@ -28,6 +28,7 @@ WORDS = [{"role": "user", "content": TEXT}]
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai_chat": ("/v1/chat/completions", {"messages": WORDS}),
     "openai_responses": ("/v1/responses", {"input": TEXT, "store": False}),
+    "openai_completions": ("/v1/completions", {"prompt": TEXT}),
     "anthropic_messages": ("/v1/messages", {"messages": WORDS, "max_tokens": 50}),
     "ollama_chat": ("/api/chat", {"messages": WORDS}),
     "ollama_generate": ("/api/generate", {"prompt": TEXT}),

@@ -459,7 +459,7 @@ def test_windows_lines(load: Any) -> None:
         (
             "[providers.openai]\ndialect = 'gemini'\n",
             "spine.toml:2: providers.openai.dialect: OpenAI does not speak it: it speaks openai_chat, "
-            "openai_responses; set base_url for a server that does",
+            "openai_responses, openai_completions; set base_url for a server that does",
         ),
         (
             "[routes.a]\ntargets = ['']\n",

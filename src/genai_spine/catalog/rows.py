@@ -113,6 +113,9 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A caution, such as an end that was announced: a warning at every start, and in `spine providers --all`."""
     chat: tuple[str, ...]
     """The dialects it speaks, the best first; a caller's own dialect comes before that (relay)."""
+    completing: tuple[str, ...] | None = None
+    """Which models continue a bare prompt, where `chat` has openai_completions; by name in lower case, shell-style.
+    None: all."""
     rather: tuple[Rather, ...] = ()
     searches: Searches | None = None
     embeddings: str | None = None
@@ -178,6 +181,12 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def dialects(self) -> tuple[str, ...]:
         """Every dialect of the row, embeddings and reranking included."""
         return (*self.chat, *(dialect for dialect in (self.embeddings, self.rerank) if dialect is not None))
+
+    def chat_of(self, model: str) -> tuple[str, ...]:
+        """The dialects of `chat` in which this model is spoken to."""
+        if self.completing is None or any(fnmatchcase(model.lower(), pattern) for pattern in self.completing):
+            return self.chat
+        return tuple([dialect for dialect in self.chat if dialect != "openai_completions"])
 
     def rather_for(self, model: str, *, has_tools: bool) -> Rather | None:
         """The first that holds for such a request."""

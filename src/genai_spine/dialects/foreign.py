@@ -47,7 +47,14 @@ def foreign_to(dialect: str, request: CompletionRequest) -> Iterator[Notice]:
     for known_to, name in _members(dialect, request):
         if (known_to, name) not in seen:
             seen.add((known_to, name))
-            yield Notice(code="dropped", message=f"{name} is known to {known_to} only", param=name)
+            if (known_to, name) == _BARE_PROMPT:
+                yield Notice(code="changed", message="a bare prompt is sent as a user's message", param=name)
+            else:
+                yield Notice(code="dropped", message=f"{name} is known to {known_to} only", param=name)
+
+
+_COMPLETING = "openai_completions"
+_BARE_PROMPT = (_COMPLETING, "prompt")
 
 
 def dialects_needed(request: CompletionRequest) -> set[str]:
@@ -107,13 +114,17 @@ _KEPT = {
     "prompt": "send the prompt's own words as `instructions`",
 }
 """What says the same as a member of the request."""
-_INSTEAD = {**_KEPT, "item_reference": "send the item itself (in the Vercel AI SDK: the option `store: false`)"}
-"""What says the same as a part that stands for something which OpenAI keeps."""
+_INSTEAD = {
+    **{(_KEEPING, kind): instead for kind, instead in _KEPT.items()},
+    (_KEEPING, "item_reference"): "send the item itself (in the Vercel AI SDK: the option `store: false`)",
+    (_COMPLETING, "prompts"): "send one prompt, as a string that is not empty",
+}
+"""What says the same as such a part, by its dialect and kind."""
 
 
 def only_there(part: Opaque) -> str:
     """Why a part cannot be said in any dialect but its own, and what to send in its place."""
-    instead = _INSTEAD.get(part.kind) if part.dialect == _KEEPING else None
+    instead = _INSTEAD.get((part.dialect, part.kind))
     return f"a part of type {part.kind} can only be said in {part.dialect}" + (f": {instead}" if instead else "")
 
 
@@ -122,6 +133,8 @@ def cannot_be_said(part: Opaque, path: str) -> InvalidRequest:
     if part.dialect == _KEEPING and part.kind in _KEPT:
         why = f"{part.kind}: it can only be said in {part.dialect}: {_KEPT[part.kind]}"
         return InvalidRequest(why, param=part.kind)
+    if part.dialect == _COMPLETING:
+        path = "prompt"
     return InvalidRequest(f"{path}: {only_there(part)}", param=path)
 
 

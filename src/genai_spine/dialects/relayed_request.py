@@ -104,12 +104,16 @@ def rewrite(request: Peek, *, model: str, dialect: str, force_usage: bool) -> by
     if dialect in IN_URL:
         return encode({name: value for name, value in request.members.items() if name not in ("model", "stream")})
     members = {**request.members, "model": Raw(encode(model))}
-    if force_usage and request.stream and not request.wants_usage and dialect == "openai_chat":
+    if force_usage and request.stream and not request.wants_usage and dialect in _COUNTED:
         options = members.get("stream_options")
         if options is None or options == Raw(b"null"):
             options = Raw(b"{}")
         members["stream_options"] = Raw(replace_member(options, "include_usage", _TRUE))
     return encode(members)
+
+
+_COUNTED = ("openai_chat", "openai_completions")
+"""Dialects whose streams tell the usage where they are asked to, with that member."""
 
 
 def with_limit(request: Peek, *, dialect: str, field: str, max_tokens: int) -> Peek:
@@ -123,6 +127,7 @@ def with_limit(request: Peek, *, dialect: str, field: str, max_tokens: int) -> P
         inner |= dict.fromkeys([name for name in _CONFIGURED if name in inner] or _CONFIGURED[:1], said)
         members[holder] = Raw(encode(inner))
     else:
+        field = _LIMITS[1] if dialect == "openai_completions" else field
         members |= dict.fromkeys([name for name in _LIMITS if name in members] or [field], said)
     return msgspec.structs.replace(request, members=members)
 

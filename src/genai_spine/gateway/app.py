@@ -78,6 +78,7 @@ _AZURE = (*_OPENAI, "/openai")
 
 ROUTES: tuple[Route, ...] = (
     *(Route("POST", f"{root}/chat/completions", "openai_chat", _chat("openai_chat")) for root in _OPENAI),
+    *(Route("POST", f"{root}/completions", "openai_chat", _chat("openai_completions")) for root in _OPENAI),
     *(Route("POST", f"{root}/responses", "openai_responses", _chat("openai_responses")) for root in _AZURE),
     *(Route(method, "/v1/responses/", "openai_responses", responses.kept) for method in ("GET", "POST", "DELETE")),
     Route("POST", "/v1/messages", "anthropic_messages", _chat("anthropic_messages")),
@@ -268,10 +269,8 @@ class Gateway:
         methods = {route.method for route in (*exact, *matching)}
         if methods:
             raise _NoRoute(f"{path[:200]} takes {' or '.join(sorted(methods))}, not {method}", 405, methods)
-        instead = "send a chat to /v1/chat/completions; bare prompts are not completed"
-        if path.removeprefix("/v1") != "/completions":
-            instead = "see /v1/models, /v1/chat/completions, /v1/messages, /api/chat"
-        raise _NoRoute(f"no {method} {path[:200]} here; {instead}", 404)
+        known = "/v1/models, /v1/chat/completions, /v1/messages, /api/chat"
+        raise _NoRoute(f"no {method} {path[:200]} here; see {known}", 404)
 
     async def _refuse(self, request: Request, error: SpineError, record: CallRecord) -> None:
         if request.is_started:

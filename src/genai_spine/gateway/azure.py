@@ -21,24 +21,26 @@ if TYPE_CHECKING:
     from genai_spine.gateway.app import Gateway
 
 ROOT = "/openai/deployments/"
-_CHAT = "/chat/completions"
+_CHATS = {"/chat/completions": "openai_chat", "/completions": "openai_completions"}
+"""In which dialect a request is, by the end of its path: the first that fits."""
 _EMBEDDINGS = "/embeddings"
 
 
 async def deployment(gateway: Gateway, request: Request, record: CallRecord) -> None:
-    """`chat/completions` and `embeddings` with the model in the path, for clients of Azure OpenAI
+    """`chat/completions`, `completions` and `embeddings` with the model in the path, for clients of Azure OpenAI
 
     Raises: InvalidRequest with status 404 for anything else.
     """
     named = request.path.removeprefix(ROOT)
-    ending = next((each for each in (_CHAT, _EMBEDDINGS) if named.endswith(each)), "")
+    ending = next((each for each in (*_CHATS, _EMBEDDINGS) if named.endswith(each)), "")
     model = named.removesuffix(ending)
     if not ending or not model:
-        message = f"{request.path[:200]}: here are {ROOT}MODEL{_CHAT} and {ROOT}MODEL{_EMBEDDINGS}"
+        known = ", ".join(f"{ROOT}MODEL{each}" for each in (*_CHATS, _EMBEDDINGS))
+        message = f"{request.path[:200]}: here are {known}"
         raise InvalidRequest(message, status_code=404, code="not_found")
     members = json.top_level(await gateway.body_of(request))
     body = json.join_object(members | {"model": json.encode(model)})
-    if ending == _CHAT:
-        await chat(gateway, request, record, "openai_chat", streams_unasked=False, body=body)
+    if ending in _CHATS:
+        await chat(gateway, request, record, _CHATS[ending], streams_unasked=False, body=body)
     else:
         await embed_body(gateway, request, record, "openai_embeddings", body)

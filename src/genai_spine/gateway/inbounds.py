@@ -11,6 +11,7 @@ from genai_spine.dialects.interface import Inbound
 INBOUND = {
     "openai_chat": "genai_spine.dialects.openai_chat.inbound",
     "openai_responses": "genai_spine.dialects.openai_responses.inbound",
+    "openai_completions": "genai_spine.dialects.openai_completions.inbound",
     "anthropic_messages": "genai_spine.dialects.anthropic_messages.inbound",
     "gemini": "genai_spine.dialects.gemini.inbound",
     "ollama_chat": "genai_spine.dialects.ollama_chat.inbound",

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from genai_spine.model.card import Capabilities, ModelCard
-from genai_spine.model.content import Audio, Document, Image, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+from genai_spine.model.content import (
+    Audio,
+    Document,
+    Image,
+    Opaque,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from genai_spine.model.request import CompletionRequest
 
 TOLD = {
@@ -120,6 +131,8 @@ def _texts(parts: Iterable[Part]) -> Iterator[str]:
                 yield from _texts(part.content)
             case Document() if part.text:
                 yield part.text
+            case Opaque(dialect="openai_completions"):  # prompts that no message can say
+                yield bytes(part.raw).decode()
             case _:
                 pass
 

@@ -24,6 +24,7 @@ from genai_spine.dialects.relayed_request import IN_URL
 OUTBOUND = {
     "openai_chat": "genai_spine.dialects.openai_chat.outbound",
     "openai_responses": "genai_spine.dialects.openai_responses.outbound",
+    "openai_completions": "genai_spine.dialects.openai_completions.outbound",
     "anthropic_messages": "genai_spine.dialects.anthropic_messages.outbound",
     "ollama_chat": "genai_spine.dialects.ollama_chat.outbound",
     "gemini": "genai_spine.dialects.gemini.outbound",
@@ -46,6 +47,7 @@ PARTICULAR = {
 TAPS = {
     "openai_chat": "genai_spine.dialects.openai_chat.tap",
     "openai_responses": "genai_spine.dialects.openai_responses.tap",
+    "openai_completions": "genai_spine.dialects.openai_chat.tap",
     "anthropic_messages": "genai_spine.dialects.anthropic_messages.tap",
     "gemini": "genai_spine.dialects.gemini.tap",
     "ollama_chat": "genai_spine.dialects.ollama_chat.tap",

@@ -51,7 +51,7 @@ def _chosen(
     have `fixed` one.
     """
     best = row.chat[0]
-    spoken = (fixed,) if fixed is not None else row.chat
+    spoken = (fixed,) if fixed is not None else row.chat_of(model)
     searches = row.searches if needed or request.extra else None
     if searches is not None and searches.dialect in spoken and web_search.is_asked(request, spoken):
         rather = _in_another(request, best, searches.dialect, searches.body)
@@ -59,12 +59,12 @@ def _chosen(
         return searches.dialect, said, tuple(notices)
     if len(spoken) == 1:
         return spoken[0], request, ()
-    if needed and (knowing := next((dialect for dialect in row.chat if dialect in needed), None)) is not None:
+    if needed and (knowing := next((dialect for dialect in spoken if dialect in needed), None)) is not None:
         return knowing, request, ()
     rather_so = row.rather_for(model, has_tools=bool(request.tools))
     if rather_so is None:
         wished = dialects_wished(request)
-        return next((dialect for dialect in row.chat if dialect in wished), best), request, ()
+        return next((dialect for dialect in spoken if dialect in wished), best), request, ()
     return rather_so.dialect, _in_another(request, best, rather_so.dialect, rather_so.body), ()
 
 

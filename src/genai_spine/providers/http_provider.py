@@ -53,6 +53,8 @@ from genai_spine.wire.http import Headers, Url
 _NOT_THERE = frozenset({404, 405, 501})
 STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/octet-stream", eventstream.CONTENT_TYPE)
 
+COMPLETING = "openai_completions"
+"""A dialect that not every model of a provider knows."""
 _LONG_BYTES = 1_000_000
 """Of vectors: to read more takes longer than other calls should wait, so it is done in a thread."""
 _CALLERS_ACCOUNT = object()
@@ -132,6 +134,7 @@ class HttpProvider(LLMProvider):
         a quirk nor a setting nor the model has something to change about a request with these members."""
         return (
             self.speaks(dialect)
+            and (dialect != COMPLETING or dialect in self.row.chat_of(self.target(model).model))
             and not codecs.relayed(dialect).concerns(members, self.quirks)
             and not self.has_defaults_for(members)
             and not (dialect in codecs.PARTICULAR and codecs.particular(dialect).refused(members, self.target(model)))

@@ -52,6 +52,7 @@ __all__ = [
     "DIALECT",
     "FORWARDED_HEADERS",
     "KEEP_ALIVE",
+    "SAME_NAMES",
     "STREAM_CONTENT_TYPE",
     "decode_request",
     "encode_error",
@@ -70,7 +71,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
 # ---------------------------------------------------------------- request
 
 
-_SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
+SAME_NAMES: dict[str, Callable[[Reader, str], Any]] = {
     "model": Reader.text,
     "temperature": Reader.number,
     "top_p": Reader.number,
@@ -100,7 +101,7 @@ def read_members(body: bytes) -> CompletionRequest:
     messages = tuple([_plain(item) or _message(Reader(item, f"messages[{index}]")) for index, item in enumerate(items)])
     if any(["function_call" in item for item in items]):  # noqa: C419  # a list is faster here
         messages = functions.told_apart(messages, items)
-    fields = request.given(_SAME_NAMES)
+    fields = request.given(SAME_NAMES)
     if isinstance(request.peek("provider"), str):  # an object is OpenRouter's own
         fields["provider"] = request.text("provider")
     for field, read in dict.fromkeys([_BY_GROUP[key] for key in request.members if key in _BY_GROUP]):

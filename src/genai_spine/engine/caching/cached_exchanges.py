@@ -27,6 +27,7 @@ from genai_spine.providers.provider import LLMProvider
 _WHOLE = {
     "openai_chat": ("stop", "tool_calls", "function_call"),
     "openai_responses": ("completed",),
+    "openai_completions": ("stop",),
     "anthropic_messages": ("end_turn", "stop_sequence", "tool_use"),
     "ollama_chat": ("stop",),
     "ollama_generate": ("stop",),
@@ -35,6 +36,7 @@ _WHOLE = {
 _CUT = {
     "openai_chat": "length",
     "openai_responses": "max_output_tokens",
+    "openai_completions": "length",
     "anthropic_messages": "max_tokens",
     "ollama_chat": "length",
     "ollama_generate": "length",
@@ -43,9 +45,10 @@ _CUT = {
 """In each dialect's words: the model came to its end, or was stopped at a number of tokens."""
 ONE_FORM = re.compile(
     rb'"(?:n|best_of|logprobs|top_logprobs|modalities|audio|candidateCount|responseLogprobs|responseModalities)"'
-    rb"\s*:\s*(?!null|false|1\s*[,}])"
+    rb'\s*:\s*(?!null|false|1\s*[,}])|"prompt"\s*:\s*\['
 )
-"""What a request may ask for that the model of the middle does not hold in full: several answers, chances, sound."""
+"""What a request may ask for that the model of the middle does not hold in full: several answers, to several prompts
+too, chances, sound."""
 _PIECE = 64 * 1024
 
 

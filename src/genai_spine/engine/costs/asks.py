@@ -8,7 +8,7 @@ read through the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ class _Options(msgspec.Struct):
 
 _options = msgspec.json.Decoder(_Options | None)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_prompts = msgspec.json.Decoder(list[int | str | list[int]])
 
 
 def asks_of_exchange(exchange: Exchange) -> Asks:
@@ -112,11 +113,19 @@ def _limits(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
         answers = _count.decode(raw) or 1
     if (raw := members.get("best_of")) is not None:  # of vLLM, which charges for all that it compares
         answers = max(answers, _count.decode(raw) or 1)
+    if (raw := members.get("prompt")) is not None and bytes(raw)[:1] == b"[":
+        prompts = _prompts.decode(raw)
+        answers *= len(prompts) if _are_several(prompts) else 1
     for name in ("options", "generationConfig", "generation_config"):
         if (raw := members.get(name)) is not None and (options := _options.decode(raw)) is not None:
             limit = max(limit, options.num_predict or 0, options.maxOutputTokens or 0, options.max_output_tokens or 0)
             answers = max(answers, options.candidateCount or 1, options.candidate_count or 1)
     return _limit(limit), max(1, answers)
+
+
+def _are_several(prompts: Sequence[Any]) -> bool:
+    """Whether these are prompts, each of which is answered, and not the tokens of one."""
+    return len(prompts) > 1 and not isinstance(prompts[0], int)
 
 
 def _limit(tokens: int | None) -> int | None:

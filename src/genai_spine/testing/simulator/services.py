@@ -31,6 +31,7 @@ from genai_spine.dialects.ollama_chat import inbound as ollama_chat
 from genai_spine.dialects.ollama_chat import inbound_generate as ollama_generate
 from genai_spine.dialects.ollama_chat import models as ollama_models
 from genai_spine.dialects.openai_chat import inbound as openai_chat
+from genai_spine.dialects.openai_completions import inbound as openai_completions
 from genai_spine.dialects.openai_responses import inbound as openai_responses
 from genai_spine.model.card import ModelCard
 from genai_spine.model.content import Text
@@ -317,6 +318,8 @@ _OPENAI, _ANTHROPIC, _OLLAMA = (
 _TABLE: tuple[Row, ...] = (
     ("POST", "/v1/chat/completions", _chat(openai_chat), _OPENAI),
     ("POST", "/chat/completions", _chat(openai_chat), _OPENAI),
+    ("POST", "/v1/completions", _chat(openai_completions), _OPENAI),
+    ("POST", "/completions", _chat(openai_completions), _OPENAI),
     ("POST", "/v1/responses", _chat(openai_responses), openai_responses.encode_error),
     ("POST", "/responses", _chat(openai_responses), openai_responses.encode_error),
     ("POST", "/v1/embeddings", _embeddings(openai_embeddings), _OPENAI),
