@@ -243,6 +243,10 @@ def test_the_other_answers_of_a_chat_are_shown() -> None:
         (0, "a", "stop"),
         (1, "b", "stop"),
     ]
+    odd: list[Any] = [{"message": None}, {"message": {"content": [{"type": "text"}]}}, {}]
+    response = openai_chat.decode_response(json.dumps({"choices": [*chat["choices"], *odd]}).encode(), TARGET)
+    written = json.loads(inbound.encode_response(response, ASKED))["choices"]
+    assert [(choice["text"], choice["finish_reason"]) for choice in written[2:]] == [("", None)] * 3
 
 
 def test_usage_is_streamed_to_who_asks_for_it() -> None:

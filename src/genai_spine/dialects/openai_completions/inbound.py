@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from genai_spine.dialects.lenient import object_of, text_of
 from genai_spine.dialects.metadata import keep, kept
 from genai_spine.dialects.openai_chat import schema as chat
 from genai_spine.dialects.openai_chat.inbound import (
@@ -120,10 +121,12 @@ def _choice(text: str, finish: FinishReason | None, index: int = 0) -> dict[str,
 def _other_choices(response: CompletionResponse) -> list[dict[str, Any]]:
     """Those of a chat that was asked for several."""
     others = kept(response.extra, chat.DIALECT).get("choices")
-    return [
-        _choice(said["message"].get("content") or "", chat.finish_of(said.get("finish_reason")), index)
-        for index, said in enumerate(others or (), start=1)
-    ]
+    written = []
+    for index, said in enumerate(others if isinstance(others, list) else (), start=1):
+        choice = object_of(said)
+        text, reason = text_of(object_of(choice.get("message")).get("content")), text_of(choice.get("finish_reason"))
+        written.append(_choice(text or "", chat.finish_of(reason), index))
+    return written
 
 
 class CompletionStreamEncoder:
